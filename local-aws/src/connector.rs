@@ -1,0 +1,93 @@
+//! The way from an AWS SDK client straight to the stand-ins, without a socket.
+
+use std::fmt;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::ErrorKind;
+use http::header::HOST;
+use http::{HeaderValue, Request};
+use http_body_util::BodyExt as _;
+
+use crate::LocalAws;
+
+/// An HTTP client for SDK configurations.
+pub(crate) fn http_client(aws: LocalAws) -> SharedHttpClient {
+    SharedHttpClient::new(InProcess {
+        aws,
+        read_timeout: None,
+    })
+}
+
+#[derive(Clone)]
+struct InProcess {
+    aws: LocalAws,
+    read_timeout: Option<std::time::Duration>,
+}
+
+impl fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InProcess")
+    }
+}
+
+impl HttpClient for InProcess {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(Self {
+            aws: self.aws.clone(),
+            read_timeout: settings.read_timeout(),
+        })
+    }
+}
+
+impl HttpConnector for InProcess {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let this = self.clone();
+        HttpConnectorFuture::new(async move {
+            let answered = this.answered(request);
+            match this.read_timeout {
+                None => answered.await,
+                Some(limit) => tokio::time::timeout(limit, answered)
+                    .await
+                    .unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into()))),
+            }
+        })
+    }
+}
+
+impl InProcess {
+    async fn answered(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let request = request
+            .try_into_http1x()
+            .map_err(|error| ConnectorError::user(error.into()))?;
+        let (mut parts, body) = request.into_parts();
+        // What an HTTP client adds on its way.
+        if !parts.headers.contains_key(HOST)
+            && let Some(authority) = parts.uri.authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            parts.headers.insert(HOST, host);
+        }
+        let body = body.collect().await.map_err(ConnectorError::user)?;
+        let request = Request::from_parts(parts, body.to_bytes());
+        let response = self.aws.call(request).await.map_err(|disconnected| {
+            // As the SDK's own client classifies a connection closed before the answer.
+            ConnectorError::other(disconnected.into(), Some(ErrorKind::TransientError))
+        })?;
+        response.map(SdkBody::from_body_1_x).try_into().map_err(
+            |error: aws_smithy_runtime_api::http::HttpError| {
+                ConnectorError::other(error.into(), None)
+            },
+        )
+    }
+}

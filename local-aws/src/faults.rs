@@ -1,0 +1,266 @@
+//! Misbehaviour on demand: which calls it befalls, and what it is.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::recording::{Call, Service};
+
+/// An error as a service says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorReply {
+    /// HTTP status.
+    pub status: u16,
+    /// The service's code, such as `AccessDenied`.
+    pub code: String,
+    /// The service's text.
+    pub message: String,
+}
+
+impl ErrorReply {
+    /// An error with this status, code and text.
+    pub fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: code.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for ErrorReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.code, self.status, self.message)
+    }
+}
+
+impl std::error::Error for ErrorReply {}
+
+/// What goes wrong with a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Answers with an error and does nothing.
+    Error(ErrorReply),
+    /// Does the work, then answers with an error all the same.
+    ErrorAfter(ErrorReply),
+    /// Does nothing and answers as the service does when its request quota is exceeded.
+    Throttle,
+    /// Does the work at once and answers that much later.
+    Late(Duration),
+    /// Does the work that much later, even if the caller has gone by then, and answers.
+    Delayed(Duration),
+    /// Does nothing and never answers; the connection stays open.
+    Hang,
+    /// Does the work and never answers; the connection stays open.
+    HangAfter,
+    /// Does the work and closes the connection without an answer.
+    LostReply,
+    /// Closes the connection without doing anything.
+    Disconnect,
+    /// Answers, but closes the connection after that many bytes of the body.
+    /// `Content-Length` still names the whole. A shorter body is not harmed.
+    CutBody {
+        /// Bytes of the body that arrive.
+        after: u64,
+    },
+    /// Answers, and stops sending after that many bytes of the body; the connection stays open.
+    StallBody {
+        /// Bytes of the body that arrive.
+        after: u64,
+    },
+    /// Answers with one bit of one byte of the body wrong.
+    FlipByte {
+        /// The byte's offset in the body; counted round where the body is shorter.
+        at: u64,
+    },
+}
+
+impl Fault {
+    /// [`Fault::Error`] with this status, code and text.
+    pub fn error(status: u16, code: &str, message: &str) -> Self {
+        Self::Error(ErrorReply::new(status, code, message))
+    }
+
+    /// [`Fault::ErrorAfter`] with this status, code and text.
+    pub fn error_after(status: u16, code: &str, message: &str) -> Self {
+        Self::ErrorAfter(ErrorReply::new(status, code, message))
+    }
+
+    /// S3's answer to two conditional writes at the same time.
+    pub fn conditional_request_conflict() -> Self {
+        Self::error(
+            409,
+            "ConditionalRequestConflict",
+            "A conflicting conditional operation is currently in progress against this resource. Please try again.",
+        )
+    }
+
+    /// The answer of any service to a caller without permission, in Private CA's, S3's or SNS's words.
+    pub fn access_denied(service: Service) -> Self {
+        match service {
+            Service::PrivateCa => Self::error(
+                400,
+                "AccessDeniedException",
+                "User is not authorized to perform this action",
+            ),
+            Service::S3 => Self::error(403, "AccessDenied", "Access Denied"),
+            Service::Sns => Self::error(
+                403,
+                "AuthorizationError",
+                "User is not authorized to perform this action",
+            ),
+        }
+    }
+}
+
+/// Which calls a fault befalls. Everything left unset matches; once, unless said otherwise.
+#[derive(Clone)]
+pub struct On {
+    service: Option<Service>,
+    operation: Option<String>,
+    condition: Option<Condition>,
+    skip: u32,
+    times: Option<u32>,
+}
+
+type Condition = Arc<dyn Fn(&Call) -> bool + Send + Sync>;
+
+impl On {
+    /// Any call.
+    pub fn any() -> Self {
+        Self {
+            service: None,
+            operation: None,
+            condition: None,
+            skip: 0,
+            times: Some(1),
+        }
+    }
+
+    /// Calls of this operation, by the API's name of it.
+    pub fn operation(name: impl Into<String>) -> Self {
+        Self {
+            operation: Some(name.into()),
+            ..Self::any()
+        }
+    }
+
+    /// Calls of this service.
+    pub fn service(service: Service) -> Self {
+        Self {
+            service: Some(service),
+            ..Self::any()
+        }
+    }
+
+    /// Only calls of which this is true; a condition set before must hold too.
+    #[must_use]
+    pub fn when(mut self, condition: impl Fn(&Call) -> bool + Send + Sync + 'static) -> Self {
+        let before = self.condition.take();
+        self.condition = Some(Arc::new(move |call| {
+            before.as_ref().is_none_or(|before| before(call)) && condition(call)
+        }));
+        self
+    }
+
+    /// Only calls whose object key contains this.
+    #[must_use]
+    pub fn key_contains(self, part: impl Into<String>) -> Self {
+        let part = part.into();
+        self.when(move |call| call.key.as_ref().is_some_and(|key| key.contains(&part)))
+    }
+
+    /// Lets that many matching calls pass first.
+    #[must_use]
+    pub fn after(mut self, calls: u32) -> Self {
+        self.skip = calls;
+        self
+    }
+
+    /// Befalls that many calls.
+    #[must_use]
+    pub fn times(mut self, calls: u32) -> Self {
+        self.times = Some(calls);
+        self
+    }
+
+    /// Befalls every matching call, until [`LocalAws::behave`](crate::LocalAws::behave).
+    #[must_use]
+    pub fn always(mut self) -> Self {
+        self.times = None;
+        self
+    }
+
+    fn matches(&self, call: &Call) -> bool {
+        self.service.is_none_or(|service| service == call.service)
+            && self
+                .operation
+                .as_ref()
+                .is_none_or(|operation| *operation == call.operation)
+            && self
+                .condition
+                .as_ref()
+                .is_none_or(|condition| condition(call))
+    }
+}
+
+impl From<&str> for On {
+    fn from(operation: &str) -> Self {
+        Self::operation(operation)
+    }
+}
+
+impl fmt::Debug for On {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("On")
+            .field("service", &self.service)
+            .field("operation", &self.operation)
+            .field("condition", &self.condition.is_some())
+            .field("skip", &self.skip)
+            .field("times", &self.times)
+            .finish()
+    }
+}
+
+/// The faults that are still to come, in the order they were asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Vec<(On, Fault)>);
+
+impl Faults {
+    pub(crate) fn add(&mut self, on: On, fault: Fault) {
+        self.0.push((on, fault));
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The fault of this call: of the oldest order that matches it and is not to let it pass.
+    pub(crate) fn take(&mut self, call: &Call) -> Option<Fault> {
+        let mut chosen = None;
+        for (index, (on, fault)) in self.0.iter_mut().enumerate() {
+            if !on.matches(call) {
+                continue;
+            }
+            if on.skip > 0 {
+                on.skip -= 1;
+                continue;
+            }
+            chosen = Some((index, fault.clone()));
+            break;
+        }
+        let (index, fault) = chosen?;
+        if let Some(times) = &mut self.0[index].0.times {
+            *times = times.saturating_sub(1);
+            if *times == 0 {
+                self.0.remove(index);
+            }
+        }
+        Some(fault)
+    }
+}

@@ -1,0 +1,273 @@
+//! Bodies, and the HTTP/1.1 server on loopback.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Sleep;
+
+/// The body of an answer. It streams.
+pub type Body = BoxBody<Bytes, BoxError>;
+
+/// Any error.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The connection was closed without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disconnected;
+
+impl fmt::Display for Disconnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("connection closed before message completed")
+    }
+}
+
+impl std::error::Error for Disconnected {}
+
+/// A server on loopback, on a port of its own. Dropping it closes the port and all connections.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts to serve on 127.0.0.1.
+    ///
+    /// # Errors
+    /// Where loopback cannot be bound.
+    pub(crate) async fn start<S, F>(answer: S) -> io::Result<Self>
+    where
+        S: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Response<Body>, Disconnected>> + Send + 'static,
+    {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let accepting = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                // A connection that could not be accepted is the caller's to try again.
+                let Ok((stream, _)) = listener.accept().await else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
+                // Small answers must not wait for the caller's acknowledgement; best effort.
+                let _ = stream.set_nodelay(true);
+                while connections.try_join_next().is_some() {}
+                connections.spawn(serve_connection(stream, answer.clone()));
+            }
+        });
+        Ok(Self { address, accepting })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it listens, as the value of `AWS_ENDPOINT_URL`.
+    pub fn endpoint_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn serve_connection<S, F>(stream: tokio::net::TcpStream, answer: S)
+where
+    S: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response<Body>, Disconnected>> + Send + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = answer.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            // A request that ends early was never received.
+            let body = body.collect().await.map_err(|_| Disconnected)?.to_bytes();
+            let response = answer(Request::from_parts(parts, body)).await?;
+            Ok::<_, Disconnected>(response.map(|body| Flushed { body, error: None }))
+        }
+    });
+    // An error here is a connection that one side closed: the caller's to see, and often on purpose.
+    let _ = http1::Builder::new()
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+/// A body that holds an error back until the bytes before it have had time to leave: hyper closes the
+/// connection on an error without sending what it has buffered.
+struct Flushed {
+    body: Body,
+    error: Option<(BoxError, Pin<Box<Sleep>>)>,
+}
+
+impl http_body::Body for Flushed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        const TIME_TO_LEAVE: Duration = Duration::from_millis(10);
+        if self.error.is_none() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Err(error)) => {
+                    self.error = Some((error, Box::pin(tokio::time::sleep(TIME_TO_LEAVE))));
+                }
+                other => return Poll::Ready(other),
+            }
+        }
+        if let Some((_, time_to_leave)) = &mut self.error {
+            ready!(time_to_leave.as_mut().poll(context));
+        }
+        Poll::Ready(self.error.take().map(|(error, _)| Err(error)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What happens to a body on its way.
+pub(crate) enum Damage {
+    /// The connection breaks.
+    Cut,
+    /// Nothing more comes.
+    Stall,
+    /// One bit is wrong.
+    Flip,
+}
+
+/// A body that is damaged at a byte.
+pub(crate) fn damage(body: Body, damage: Damage, at: u64) -> Body {
+    BoxBody::new(Damaged {
+        body,
+        damage,
+        left: at,
+        passed: false,
+    })
+}
+
+struct Damaged {
+    body: Body,
+    damage: Damage,
+    /// Bytes until the damage.
+    left: u64,
+    passed: bool,
+}
+
+impl http_body::Body for Damaged {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if this.left == 0 && !this.passed {
+            match this.damage {
+                Damage::Cut => {
+                    this.passed = true;
+                    return Poll::Ready(Some(Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the connection broke within the body",
+                    )
+                    .into())));
+                }
+                // Whoever waits for more is woken by nothing but its own timeout.
+                Damage::Stall => return Poll::Pending,
+                Damage::Flip => {}
+            }
+        }
+        let frame = match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => frame,
+            other => return other,
+        };
+        let mut data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => return Poll::Ready(Some(Ok(frame))),
+        };
+        let length = data.len() as u64;
+        if this.passed || this.left >= length {
+            this.left -= if this.passed { 0 } else { length };
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        let index = usize::try_from(this.left).unwrap_or(usize::MAX);
+        match this.damage {
+            Damage::Cut | Damage::Stall => {
+                data.truncate(index);
+                this.left = 0;
+            }
+            Damage::Flip => {
+                let mut changed = BytesMut::from(&data[..]);
+                if let Some(byte) = changed.get_mut(index) {
+                    *byte ^= 1;
+                    this.passed = true;
+                }
+                data = changed.freeze();
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+pub(crate) fn empty() -> Body {
+    full(Bytes::new())
+}
+
+pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed()
+}
+
+pub(crate) fn status(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+pub(crate) fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+pub(crate) fn escape_xml(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\r' => escaped.push_str("&#13;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,61 @@
+//! Identifiers that look random and are not: the same seed gives the same run.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sha2::{Digest, Sha256};
+
+/// Gives every request, report, message and certificate its identifier.
+#[derive(Debug)]
+pub(crate) struct Ids {
+    seed: u64,
+    given: AtomicU64,
+}
+
+impl Ids {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            given: AtomicU64::new(0),
+        }
+    }
+
+    /// A version 4 UUID in its lower-case text form.
+    pub(crate) fn uuid(&self) -> String {
+        let mut bytes = self.bytes();
+        bytes[6] = (bytes[6] & 0x0f) | 0x40;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        let digits = hex::encode(bytes);
+        format!(
+            "{}-{}-{}-{}-{}",
+            &digits[..8],
+            &digits[8..12],
+            &digits[12..16],
+            &digits[16..20],
+            &digits[20..]
+        )
+    }
+
+    /// A certificate serial number of 16 octets as audit reports show it: lower-case hex with colons.
+    pub(crate) fn serial(&self) -> String {
+        let mut bytes = self.bytes();
+        // RFC 5280, section 4.1.2.2: serial numbers are positive.
+        bytes[0] = (bytes[0] & 0x7f) | 0x40;
+        let mut serial = String::with_capacity(47);
+        for (index, byte) in bytes.iter().enumerate() {
+            let colon = if index == 0 { "" } else { ":" };
+            write!(serial, "{colon}{byte:02x}").expect("writing to a String cannot fail");
+        }
+        serial
+    }
+
+    fn bytes(&self) -> [u8; 16] {
+        let number = self.given.fetch_add(1, Ordering::Relaxed);
+        let mut hash = Sha256::new();
+        hash.update(self.seed.to_be_bytes());
+        hash.update(number.to_be_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize()[..16]);
+        bytes
+    }
+}

@@ -1,0 +1,411 @@
+//! The Lambda Runtime API (AWS Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes").
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::http::{Body, Disconnected, Server};
+use crate::ids::Ids;
+
+/// The Runtime API of one function, on a port of its own.
+///
+/// A function that is started with [`RuntimeApi::address`] as `AWS_LAMBDA_RUNTIME_API` takes the
+/// invocations given here, one at a time, like one execution environment of Lambda.
+#[derive(Debug)]
+pub struct RuntimeApi {
+    shared: Arc<Shared>,
+    server: Server,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    clock: Clock,
+    ids: Ids,
+    function_arn: String,
+    /// An invocation was queued.
+    queued: Notify,
+    /// How many runtimes are waiting for the next invocation.
+    waiting: watch::Sender<usize>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Queued>,
+    running: BTreeMap<String, oneshot::Sender<Answer>>,
+    init_error: Option<InvocationError>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    invocation: Invocation,
+    deadline: SystemTime,
+    request_id: String,
+    answer: oneshot::Sender<Answer>,
+}
+
+type Answer = Result<Value, InvocationError>;
+
+/// One invocation.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Invocation {
+    payload: Value,
+    deadline_in: Duration,
+    request_id: Option<String>,
+}
+
+impl Invocation {
+    /// An invocation with this event, which Lambda would end that much later.
+    pub fn new(payload: Value, deadline_in: Duration) -> Self {
+        Self {
+            payload,
+            deadline_in,
+            request_id: None,
+        }
+    }
+
+    /// With a request id of the caller's choosing: a retry has that of the first try.
+    pub fn request_id(mut self, request_id: impl Into<String>) -> Self {
+        self.request_id = Some(request_id.into());
+        self
+    }
+}
+
+/// Why an invocation failed, as Lambda would tell its caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvocationError {
+    /// `errorType`; `Sandbox.Timedout` where the deadline passed, `Runtime.ExitError` where the
+    /// function ended.
+    pub error_type: String,
+    /// `errorMessage`.
+    pub error_message: String,
+    /// `stackTrace`.
+    pub stack_trace: Vec<String>,
+}
+
+impl fmt::Display for InvocationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.error_type, self.error_message)
+    }
+}
+
+impl std::error::Error for InvocationError {}
+
+impl InvocationError {
+    fn new(error_type: &str, error_message: String) -> Self {
+        Self {
+            error_type: error_type.to_owned(),
+            error_message,
+            stack_trace: Vec::new(),
+        }
+    }
+
+    /// Reads the document that a runtime posts.
+    fn read(document: &[u8], header: Option<&str>) -> Self {
+        let document: Value = serde_json::from_slice(document).unwrap_or_default();
+        let text = |name: &str| document[name].as_str().map(str::to_owned);
+        let trace = document["stackTrace"].as_array().into_iter().flatten();
+        Self {
+            error_type: text("errorType")
+                .or_else(|| header.map(str::to_owned))
+                .unwrap_or_default(),
+            error_message: text("errorMessage").unwrap_or_default(),
+            stack_trace: trace
+                .map(|line| {
+                    line.as_str()
+                        .map_or_else(|| line.to_string(), str::to_owned)
+                })
+                .collect(),
+        }
+    }
+}
+
+impl RuntimeApi {
+    /// Starts the API on 127.0.0.1, with the machine's time for deadlines.
+    ///
+    /// # Errors
+    /// Where loopback cannot be bound.
+    pub async fn serve() -> io::Result<Self> {
+        Self::serve_at(Clock::from_machine()).await
+    }
+
+    /// Starts the API on 127.0.0.1, with deadlines by `clock`. The function compares them with its own.
+    ///
+    /// # Errors
+    /// Where loopback cannot be bound.
+    pub async fn serve_at(clock: Clock) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            clock,
+            ids: Ids::new(0x6c61_6d62_6461),
+            function_arn: "arn:aws:lambda:us-east-1:123456789012:function:pca-revocation-watch"
+                .to_owned(),
+            queued: Notify::new(),
+            waiting: watch::Sender::new(0),
+        });
+        let answering = Arc::clone(&shared);
+        let server = Server::start(move |request| {
+            let shared = Arc::clone(&answering);
+            async move { shared.answer(request).await }
+        })
+        .await?;
+        Ok(Self { shared, server })
+    }
+
+    /// Where it listens, as the value of `AWS_LAMBDA_RUNTIME_API`.
+    pub fn address(&self) -> String {
+        self.server.address().to_string()
+    }
+
+    /// Invokes the function and waits for its answer.
+    ///
+    /// # Errors
+    /// As [`RuntimeApi::invoke_with`].
+    pub async fn invoke(
+        &self,
+        payload: Value,
+        deadline_in: Duration,
+    ) -> Result<Value, InvocationError> {
+        self.invoke_with(Invocation::new(payload, deadline_in))
+            .await
+    }
+
+    /// Invokes the function and waits for its answer.
+    ///
+    /// At the deadline it fails as Lambda does, which kills the function then: here that is left to
+    /// whoever started it.
+    ///
+    /// # Errors
+    /// What the function answered as its error, what went wrong when it started, the deadline, or its end.
+    pub async fn invoke_with(&self, invocation: Invocation) -> Result<Value, InvocationError> {
+        let limit = invocation.deadline_in;
+        let request_id = invocation
+            .request_id
+            .clone()
+            .unwrap_or_else(|| self.shared.ids.uuid());
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut state = self.shared.state();
+            if let Some(error) = &state.init_error {
+                return Err(error.clone());
+            }
+            state.queue.push_back(Queued {
+                deadline: self.shared.clock.now() + limit,
+                request_id: request_id.clone(),
+                invocation,
+                answer,
+            });
+        }
+        self.shared.queued.notify_one();
+        let result = tokio::time::timeout(limit, answered).await;
+        let mut state = self.shared.state();
+        state.queue.retain(|queued| queued.request_id != request_id);
+        match result {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(exited()),
+            Err(_) => {
+                state.running.remove(&request_id);
+                Err(InvocationError::new(
+                    "Sandbox.Timedout",
+                    format!(
+                        "RequestId: {request_id} Error: Task timed out after {:.2} seconds",
+                        limit.as_secs_f64()
+                    ),
+                ))
+            }
+        }
+    }
+
+    /// Whether the function waits for its next invocation, and is therefore frozen.
+    pub fn is_idle(&self) -> bool {
+        *self.shared.waiting.borrow() > 0
+    }
+
+    /// Waits until the function waits for its next invocation.
+    pub async fn idle(&self) {
+        let mut waiting = self.shared.waiting.subscribe();
+        // The sender lives as long as `self`.
+        let _ = waiting.wait_for(|waiting| *waiting > 0).await;
+    }
+
+    /// Says that the function's process ended: what it was working on fails, and it may start anew.
+    pub fn exited(&self) {
+        let mut state = self.shared.state();
+        state.init_error = None;
+        for (_, answer) in std::mem::take(&mut state.running) {
+            // Nobody waits any more where the deadline has passed.
+            let _ = answer.send(Err(exited()));
+        }
+    }
+
+    /// What the function said when it could not start.
+    pub fn init_error(&self) -> Option<InvocationError> {
+        self.shared.state().init_error.clone()
+    }
+}
+
+impl Shared {
+    async fn answer(&self, request: Request<Bytes>) -> Result<Response<Body>, Disconnected> {
+        let path = request.uri().path().to_owned();
+        let Some(path) = path.strip_prefix("/2018-06-01/runtime/") else {
+            return Ok(refusal(404, "InvalidPath", &path));
+        };
+        let method = request.method().clone();
+        let segments: Vec<&str> = path.split('/').collect();
+        Ok(match (method, segments.as_slice()) {
+            (Method::GET, ["invocation", "next"]) => self.next().await,
+            (Method::POST, ["invocation", id, "response"]) => self.response(id, request.body()),
+            (Method::POST, ["invocation", id, "error"]) => {
+                let error = InvocationError::read(request.body(), error_type(&request));
+                self.finish(id, Err(error))
+            }
+            (Method::POST, ["init", "error"]) => {
+                let error = InvocationError::read(request.body(), error_type(&request));
+                self.fail_init(error)
+            }
+            _ => refusal(404, "InvalidPath", path),
+        })
+    }
+
+    /// Waits for an invocation; the runtime counts as idle meanwhile, until it hangs up.
+    async fn next(&self) -> Response<Body> {
+        let _waiting = Waiting::begin(&self.waiting);
+        let queued = loop {
+            let queued = self.queued.notified();
+            if let Some(queued) = self.state().queue.pop_front() {
+                break queued;
+            }
+            queued.await;
+        };
+        let Queued {
+            invocation,
+            deadline,
+            request_id,
+            answer,
+        } = queued;
+        let deadline = deadline
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis()
+            .to_string();
+        let trace = request_id.replace('-', "");
+        let trace = format!(
+            "Root=1-{}-{};Parent=0000000000000000;Sampled=0",
+            trace.get(..8).unwrap_or("00000000"),
+            trace.get(8..32).unwrap_or("000000000000000000000000")
+        );
+        let mut response = Response::new(crate::http::full(invocation.payload.to_string()));
+        let headers = response.headers_mut();
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("lambda-runtime-aws-request-id", &request_id),
+            ("lambda-runtime-deadline-ms", &deadline),
+            ("lambda-runtime-invoked-function-arn", &self.function_arn),
+            ("lambda-runtime-trace-id", &trace),
+        ] {
+            crate::http::insert(headers, name, value);
+        }
+        self.state().running.insert(request_id, answer);
+        response
+    }
+
+    fn response(&self, request_id: &str, body: &[u8]) -> Response<Body> {
+        // Lambda's limit on the answer of a synchronous invocation.
+        const MOST: usize = 6 * 1024 * 1024;
+        if body.len() > MOST {
+            let error = InvocationError::new(
+                "Function.ResponseSizeTooLarge",
+                format!(
+                    "Response payload size exceeded maximum allowed payload size ({MOST} bytes)."
+                ),
+            );
+            self.finish(request_id, Err(error));
+            return refusal(
+                413,
+                "RequestEntityTooLarge",
+                "Exceeded maximum allowed payload size",
+            );
+        }
+        let answer = serde_json::from_slice(body).map_err(|error| {
+            InvocationError::new(
+                "Runtime.MarshalError",
+                format!("the answer is not JSON: {error}"),
+            )
+        });
+        self.finish(request_id, answer)
+    }
+
+    fn finish(&self, request_id: &str, answer: Answer) -> Response<Body> {
+        let Some(waiting) = self.state().running.remove(request_id) else {
+            return refusal(400, "InvalidRequestID", "Invalid request ID");
+        };
+        // Nobody waits any more where the caller has given up.
+        let _ = waiting.send(answer);
+        accepted()
+    }
+
+    fn fail_init(&self, error: InvocationError) -> Response<Body> {
+        let mut state = self.state();
+        for queued in std::mem::take(&mut state.queue) {
+            // Nobody waits any more where the caller has given up.
+            let _ = queued.answer.send(Err(error.clone()));
+        }
+        state.init_error = Some(error);
+        accepted()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a runtime as waiting for as long as its connection lasts.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|waiting| *waiting += 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| *waiting -= 1);
+    }
+}
+
+fn exited() -> InvocationError {
+    InvocationError::new(
+        "Runtime.ExitError",
+        "Error: Runtime exited with error: signal: killed".to_owned(),
+    )
+}
+
+fn error_type(request: &Request<Bytes>) -> Option<&str> {
+    let header = request.headers().get("lambda-runtime-function-error-type");
+    header?.to_str().ok()
+}
+
+fn accepted() -> Response<Body> {
+    let mut response = Response::new(crate::http::full(r#"{"status":"OK"}"#));
+    *response.status_mut() = crate::http::status(202);
+    response
+}
+
+fn refusal(status: u16, error_type: &str, message: &str) -> Response<Body> {
+    let document = json!({ "errorType": error_type, "errorMessage": message });
+    let mut response = Response::new(crate::http::full(document.to_string()));
+    *response.status_mut() = crate::http::status(status);
+    response
+}

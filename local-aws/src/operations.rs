@@ -1,0 +1,141 @@
+//! Which service and operation a request is for, and what it is about.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request};
+use serde_json::Value;
+
+use crate::recording::{Call, Service};
+
+/// Reads a request as a call.
+pub(crate) fn identify(request: &Request<Bytes>, at: SystemTime) -> Call {
+    let mut call = private_ca(request, at)
+        .or_else(|| sns(request, at))
+        .unwrap_or_else(|| s3(request, at));
+    let headers = request.headers();
+    // `attempt=1; max=3`
+    call.attempt = header(headers, "amz-sdk-request").and_then(|value| {
+        let attempt = value
+            .split(';')
+            .find_map(|part| part.trim().strip_prefix("attempt="));
+        attempt?.parse().ok()
+    });
+    call.invocation_id = header(headers, "amz-sdk-invocation-id");
+    call
+}
+
+/// Private CA: AWS JSON 1.1, the operation in `x-amz-target`.
+fn private_ca(request: &Request<Bytes>, at: SystemTime) -> Option<Call> {
+    let target = header(request.headers(), "x-amz-target")?;
+    let operation = target.strip_prefix("ACMPrivateCA.")?;
+    let mut call = Call::new(Service::PrivateCa, operation, at);
+    let document: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+    for (name, value) in document.as_object().into_iter().flatten() {
+        let value = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        call.parameters.insert(name.clone(), value);
+    }
+    let parameter = |name: &str| call.parameters.get(name).cloned();
+    let (authority, report) = (
+        parameter("CertificateAuthorityArn"),
+        parameter("AuditReportId"),
+    );
+    let (bucket, format) = (
+        parameter("S3BucketName"),
+        parameter("AuditReportResponseFormat"),
+    );
+    call.certificate_authority_arn = authority;
+    call.audit_report_id = report;
+    call.bucket = bucket;
+    call.report_format = format;
+    Some(call)
+}
+
+/// SNS: a form with the operation in `Action`.
+fn sns(request: &Request<Bytes>, at: SystemTime) -> Option<Call> {
+    let form = header(request.headers(), "content-type")
+        .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
+    if request.method() != Method::POST || !form {
+        return None;
+    }
+    let fields: BTreeMap<String, String> = serde_urlencoded::from_bytes(request.body()).ok()?;
+    let mut call = Call::new(Service::Sns, fields.get("Action")?, at);
+    let topic = fields.get("TopicArn").or_else(|| fields.get("TargetArn"));
+    call.topic_arn = topic.cloned();
+    call.parameters = fields;
+    Some(call)
+}
+
+/// S3: everything else, the operation in method, path, query and headers.
+fn s3(request: &Request<Bytes>, at: SystemTime) -> Call {
+    let (method, headers) = (request.method(), request.headers());
+    let path = request.uri().path().trim_start_matches('/');
+    let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+    let query: BTreeMap<String, String> =
+        serde_urlencoded::from_str(request.uri().query().unwrap_or_default()).unwrap_or_default();
+    let has = |name: &str| query.contains_key(name);
+    let operation = match (method.as_str(), bucket.is_empty(), key.is_empty()) {
+        ("GET", true, _) => "ListBuckets",
+        ("GET", _, true) if has("location") => "GetBucketLocation",
+        ("GET", _, true) if has("versions") => "ListObjectVersions",
+        ("GET", _, true) if has("uploads") => "ListMultipartUploads",
+        ("GET", _, true) if query.get("list-type").is_some_and(|kind| kind == "2") => {
+            "ListObjectsV2"
+        }
+        ("GET", _, true) => "ListObjects",
+        ("HEAD", false, true) => "HeadBucket",
+        ("PUT", false, true) => "CreateBucket",
+        ("DELETE", false, true) => "DeleteBucket",
+        ("POST", false, true) if has("delete") => "DeleteObjects",
+        ("GET", _, false) if has("uploadId") => "ListParts",
+        ("GET", _, false) => "GetObject",
+        ("HEAD", _, false) => "HeadObject",
+        ("PUT", _, false) if has("uploadId") => "UploadPart",
+        ("PUT", _, false) if headers.contains_key("x-amz-copy-source") => "CopyObject",
+        ("PUT", _, false) => "PutObject",
+        ("DELETE", _, false) if has("uploadId") => "AbortMultipartUpload",
+        ("DELETE", _, false) => "DeleteObject",
+        ("POST", _, false) if has("uploads") => "CreateMultipartUpload",
+        ("POST", _, false) if has("uploadId") => "CompleteMultipartUpload",
+        _ => "Unknown",
+    };
+    let mut call = Call::new(Service::S3, operation, at);
+    call.bucket = (!bucket.is_empty()).then(|| bucket.to_owned());
+    call.key = (!key.is_empty()).then(|| percent_decode(key));
+    call.prefix = query.get("prefix").cloned();
+    call.if_match = header(headers, "if-match");
+    call.if_none_match = header(headers, "if-none-match");
+    call.range = header(headers, "range");
+    call.parameters = query;
+    call
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
+fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let decoded = match (first, after.get(..2)) {
+            (b'%', Some(digits)) => hex::decode(digits).ok(),
+            _ => None,
+        };
+        match decoded {
+            Some(byte) => {
+                bytes.extend(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,232 @@
+//! Private CA on the wire: AWS JSON 1.1.
+
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Response;
+use serde_json::{Value, json};
+
+use super::{Authority, PrivateCa, State};
+use crate::faults::ErrorReply;
+use crate::http::Body;
+use crate::report::ReportFormat;
+
+impl PrivateCa {
+    /// Answers one request: the operation's name and its JSON document.
+    pub(crate) fn answer(
+        &self,
+        operation: &str,
+        document: &[u8],
+        request_id: &str,
+    ) -> Response<Body> {
+        match self.perform(operation, document) {
+            Ok(answer) => json_response(200, &answer, request_id),
+            Err(error) => error_response(&error, request_id),
+        }
+    }
+
+    fn perform(&self, operation: &str, document: &[u8]) -> Result<Value, ErrorReply> {
+        let request: Value = serde_json::from_slice(document)
+            .map_err(|error| ErrorReply::new(400, "SerializationException", error.to_string()))?;
+        let now = self.0.clock.now();
+        let mut state = self.state();
+        state.spend(operation, now)?;
+        match operation {
+            "CreateCertificateAuthorityAuditReport" => {
+                let bucket = text(&request, "S3BucketName")?;
+                let format = text(&request, "AuditReportResponseFormat")?;
+                let format = ReportFormat::from_name(format).ok_or_else(|| {
+                    invalid(format!(
+                        "1 validation error detected: Value '{format}' at 'auditReportResponseFormat' failed to satisfy constraint: Member must satisfy enum value set: [JSON, CSV]"
+                    ))
+                })?;
+                let arn = authority_arn(&request)?;
+                let id = self.create_report(&mut state, arn, bucket, format, now)?;
+                let key = state.reports[&id].key.clone();
+                drop(state);
+                self.settle();
+                Ok(json!({ "AuditReportId": id, "S3Key": key }))
+            }
+            "DescribeCertificateAuthorityAuditReport" => {
+                let arn = authority_arn(&request)?;
+                let id = text(&request, "AuditReportId")?;
+                state.authority(arn)?;
+                let report = state
+                    .reports
+                    .get(id)
+                    .filter(|report| report.authority == arn);
+                let report = report
+                    .ok_or_else(|| not_found(format!("Could not find audit report {id}.")))?;
+                Ok(json!({
+                    "AuditReportStatus": report.status(now),
+                    "S3BucketName": report.bucket,
+                    "S3Key": report.key,
+                    "CreatedAt": epoch_seconds(report.created_at),
+                }))
+            }
+            "DescribeCertificateAuthority" => {
+                let arn = authority_arn(&request)?;
+                let authority = state.authority(arn)?;
+                Ok(json!({ "CertificateAuthority": authority.describe(arn) }))
+            }
+            "ListCertificateAuthorities" => self.list(&state, &request),
+            _ => Err(ErrorReply::new(
+                400,
+                "UnknownOperationException",
+                format!("the stand-in does not know {operation}"),
+            )),
+        }
+    }
+
+    fn list(&self, state: &State, request: &Value) -> Result<Value, ErrorReply> {
+        let asked = match &request["MaxResults"] {
+            Value::Null => 1000,
+            value => value
+                .as_u64()
+                .filter(|asked| (1..=1000).contains(asked))
+                .ok_or_else(|| invalid("MaxResults must be between 1 and 1000.".to_owned()))?,
+        };
+        let page = usize::try_from(asked)
+            .unwrap_or(usize::MAX)
+            .min(state.page_size.unwrap_or(usize::MAX));
+        let shared = match request["ResourceOwner"].as_str() {
+            None | Some("SELF") => false,
+            Some("OTHER_ACCOUNTS") => true,
+            Some(other) => {
+                return Err(invalid(format!(
+                    "Value '{other}' at 'resourceOwner' failed to satisfy constraint: Member must satisfy enum value set: [SELF, OTHER_ACCOUNTS]"
+                )));
+            }
+        };
+        let after = match request["NextToken"].as_str() {
+            None => None,
+            Some(token) => Some(decode_token(token).ok_or_else(|| {
+                ErrorReply::new(
+                    400,
+                    "InvalidNextTokenException",
+                    "The token specified in the NextToken argument is not valid. Use the token returned from your previous call to ListCertificateAuthorities.",
+                )
+            })?),
+        };
+        let mut rest = state
+            .authorities
+            .iter()
+            .filter(|(_, authority)| (authority.owner_account != self.0.account) == shared)
+            .filter(|(arn, _)| after.as_ref().is_none_or(|after| *arn > after))
+            .peekable();
+        let mut listed = Vec::new();
+        let mut last = None;
+        while listed.len() < page
+            && let Some((arn, authority)) = rest.next()
+        {
+            listed.push(authority.describe(arn));
+            last = Some(arn);
+        }
+        let mut answer = json!({ "CertificateAuthorities": listed });
+        if rest.peek().is_some()
+            && let Some(last) = last
+        {
+            answer["NextToken"] = STANDARD.encode(last).into();
+        }
+        Ok(answer)
+    }
+}
+
+impl Authority {
+    fn describe(&self, arn: &str) -> Value {
+        json!({
+            "Arn": arn,
+            "OwnerAccount": self.owner_account,
+            "CreatedAt": epoch_seconds(self.created_at),
+            "LastStateChangeAt": epoch_seconds(self.last_state_change_at),
+            "Type": "ROOT",
+            "Serial": self.serial.replace(':', ""),
+            "Status": self.status.name(),
+            "NotBefore": epoch_seconds(self.not_before),
+            "NotAfter": epoch_seconds(self.not_after),
+            "CertificateAuthorityConfiguration": {
+                "KeyAlgorithm": "RSA_2048",
+                "SigningAlgorithm": "SHA256WITHRSA",
+                "Subject": {
+                    "Country": "US",
+                    "Organization": "Example Company",
+                    "CommonName": self.common_name,
+                },
+            },
+            "RevocationConfiguration": { "CrlConfiguration": { "Enabled": false } },
+            "KeyStorageSecurityStandard": "FIPS_140_2_LEVEL_3_OR_HIGHER",
+            "UsageMode": "GENERAL_PURPOSE",
+        })
+    }
+}
+
+/// Private CA's answer to a caller that is over its quota.
+pub(crate) fn throttled() -> ErrorReply {
+    ErrorReply::new(400, "ThrottlingException", "Rate exceeded")
+}
+
+/// An error in the form of AWS JSON 1.1.
+pub(crate) fn error_response(error: &ErrorReply, request_id: &str) -> Response<Body> {
+    let document = json!({ "__type": error.code, "message": error.message });
+    json_response(error.status, &document, request_id)
+}
+
+fn json_response(status: u16, document: &Value, request_id: &str) -> Response<Body> {
+    let mut response = Response::new(crate::http::full(document.to_string()));
+    *response.status_mut() = crate::http::status(status);
+    let headers = response.headers_mut();
+    crate::http::insert(headers, "content-type", "application/x-amz-json-1.1");
+    crate::http::insert(headers, "x-amzn-requestid", request_id);
+    response
+}
+
+fn text<'a>(request: &'a Value, member: &str) -> Result<&'a str, ErrorReply> {
+    request[member]
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| invalid(format!("{member} is required.")))
+}
+
+fn authority_arn(request: &Value) -> Result<&str, ErrorReply> {
+    let arn = text(request, "CertificateAuthorityArn")?;
+    let mut parts = arn.splitn(6, ':');
+    let well_formed = parts.next() == Some("arn")
+        && parts.next().is_some_and(|partition| !partition.is_empty())
+        && parts.next() == Some("acm-pca")
+        && parts.next().is_some()
+        && parts
+            .next()
+            .is_some_and(|account| account.bytes().all(|byte| byte.is_ascii_digit()))
+        && parts
+            .next()
+            .is_some_and(|resource| resource.starts_with("certificate-authority/"));
+    if well_formed {
+        return Ok(arn);
+    }
+    Err(ErrorReply::new(
+        400,
+        "InvalidArnException",
+        format!(
+            "The requested Amazon Resource Name (ARN) {arn} does not refer to an existing resource."
+        ),
+    ))
+}
+
+fn invalid(message: String) -> ErrorReply {
+    ErrorReply::new(400, "ValidationException", message)
+}
+
+pub(super) fn not_found(message: String) -> ErrorReply {
+    ErrorReply::new(400, "ResourceNotFoundException", message)
+}
+
+fn decode_token(token: &str) -> Option<String> {
+    String::from_utf8(STANDARD.decode(token).ok()?).ok()
+}
+
+/// A time as AWS JSON 1.1 writes it: seconds since 1970 with milliseconds.
+fn epoch_seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0.0, |since| (since.as_secs_f64() * 1000.0).round() / 1000.0)
+}

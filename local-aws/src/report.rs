@@ -1,0 +1,235 @@
+//! Audit reports as Private CA writes them.
+//!
+//! The shapes are those of the samples in AWS's user guide, "Using audit reports with your private CA",
+//! in its editions over the years: JSON indented with two spaces (2018) and with three (later), and CSV.
+
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+/// One certificate as a report lists it.
+///
+/// Every field is public so that a test can make it odd. [`Certificate::with`] sets anything else.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// Account that owns the certificate authority.
+    pub aws_account_id: String,
+    /// `acm.amazonaws.com` where ACM asked for the certificate.
+    pub requested_by_service_principal: Option<String>,
+    /// The certificate's ARN.
+    pub certificate_arn: String,
+    /// Lower-case hex with colons.
+    pub serial: String,
+    /// The subject as Private CA writes it.
+    pub subject: String,
+    /// Start of its validity.
+    pub not_before: SystemTime,
+    /// End of its validity.
+    pub not_after: SystemTime,
+    /// When it was issued.
+    pub issued_at: SystemTime,
+    /// When it was revoked.
+    pub revoked_at: Option<SystemTime>,
+    /// Why it was revoked.
+    pub revocation_reason: Option<String>,
+    /// The template it was issued by.
+    pub template_arn: Option<String>,
+    overrides: Vec<(String, Value)>,
+}
+
+impl Certificate {
+    pub(crate) fn new(
+        account: &str,
+        certificate_authority_arn: &str,
+        serial: String,
+        common_name: &str,
+        issued_at: SystemTime,
+        lifetime: std::time::Duration,
+    ) -> Self {
+        Self {
+            aws_account_id: account.to_owned(),
+            requested_by_service_principal: None,
+            certificate_arn: format!(
+                "{certificate_authority_arn}/certificate/{}",
+                serial.replace(':', "")
+            ),
+            serial,
+            subject: format!(
+                "CN={common_name},OU=Sales,O=Example Company,L=Seattle,ST=Washington,C=US"
+            ),
+            // Private CA dates certificates an hour back, for clocks that are slow.
+            not_before: issued_at - std::time::Duration::from_secs(3600),
+            not_after: issued_at + lifetime,
+            issued_at,
+            revoked_at: None,
+            revocation_reason: None,
+            template_arn: Some("arn:aws:acm-pca:::template/EndEntityCertificate/V1".to_owned()),
+            overrides: Vec::new(),
+        }
+    }
+
+    /// Sets a field of the report's record by its name there, whatever its type; an unknown one is added
+    /// (JSON only). The rest of the record stays as it is.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.overrides.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The record's fields in the order of the report; `None` for one that does not apply.
+    fn fields(&self) -> Vec<(&str, Option<Value>)> {
+        let text = |text: &str| Some(Value::from(text));
+        let optional = |value: &Option<String>| value.clone().map(Value::from);
+        let time = |time| Some(Value::from(report_time(time)));
+        let mut fields = vec![
+            ("awsAccountId", text(&self.aws_account_id)),
+            (
+                "requestedByServicePrincipal",
+                optional(&self.requested_by_service_principal),
+            ),
+            ("certificateArn", text(&self.certificate_arn)),
+            ("serial", text(&self.serial)),
+            ("subject", text(&self.subject)),
+            ("notBefore", time(self.not_before)),
+            ("notAfter", time(self.not_after)),
+            ("issuedAt", time(self.issued_at)),
+            ("revokedAt", self.revoked_at.and_then(time)),
+            ("revocationReason", optional(&self.revocation_reason)),
+            ("templateArn", optional(&self.template_arn)),
+        ];
+        for (name, value) in &self.overrides {
+            match fields.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => *known = Some(value.clone()),
+                None => fields.push((name, Some(value.clone()))),
+            }
+        }
+        fields
+    }
+}
+
+/// How the JSON of a report is laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JsonLayout {
+    /// Two spaces, brackets close to the records.
+    #[default]
+    TwoSpaces,
+    /// Three spaces and six.
+    ThreeSpaces,
+    /// All on one line, without spaces.
+    Compact,
+}
+
+/// The format a report was asked for in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportFormat {
+    /// JSON.
+    Json,
+    /// CSV.
+    Csv,
+}
+
+impl ReportFormat {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "JSON" => Some(Self::Json),
+            "CSV" => Some(Self::Csv),
+            _ => None,
+        }
+    }
+
+    /// The ending of the object's key.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+        }
+    }
+
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Csv => "text/csv",
+        }
+    }
+}
+
+/// The whole report of these certificates.
+pub fn render(certificates: &[Certificate], format: ReportFormat, layout: JsonLayout) -> String {
+    match format {
+        ReportFormat::Json => json(certificates, layout),
+        ReportFormat::Csv => csv(certificates),
+    }
+}
+
+const COLUMNS: &str = "awsAccountId,requestedByServicePrincipal,certificateArn,serial,subject,notBefore,notAfter,issuedAt,revokedAt,revocationReason,templateArn";
+
+fn csv(certificates: &[Certificate]) -> String {
+    let mut report = format!("{COLUMNS}\n");
+    for certificate in certificates {
+        let fields = certificate.fields();
+        for (index, (_, value)) in fields.iter().take(COLUMNS.split(',').count()).enumerate() {
+            if index > 0 {
+                report.push(',');
+            }
+            let text = match value {
+                None | Some(Value::Null) => String::new(),
+                Some(Value::String(text)) => text.clone(),
+                Some(other) => other.to_string(),
+            };
+            if text.contains([',', '"', '\n', '\r']) {
+                write!(report, "\"{}\"", text.replace('"', "\"\""))
+                    .expect("writing to a String cannot fail");
+            } else {
+                report.push_str(&text);
+            }
+        }
+        report.push('\n');
+    }
+    report
+}
+
+fn json(certificates: &[Certificate], layout: JsonLayout) -> String {
+    // What stands before the first record, a field, after its colon, between records, and at the end.
+    let (open, indent, colon, close, between, end) = match layout {
+        JsonLayout::TwoSpaces => ("[{", "\n  ", ": ", "\n}", ",\n{", "]"),
+        JsonLayout::ThreeSpaces => ("[\n   {", "\n      ", ":", "\n   }", ",\n   {", "\n]"),
+        JsonLayout::Compact => ("[{", "", ":", "}", ",{", "]"),
+    };
+    if certificates.is_empty() {
+        return "[]".to_owned();
+    }
+    let mut report = String::from(open);
+    for (index, certificate) in certificates.iter().enumerate() {
+        if index > 0 {
+            report.push_str(between);
+        }
+        let fields = certificate.fields();
+        let present = fields
+            .iter()
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        for (index, (name, value)) in present.enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(
+                report,
+                "{comma}{indent}{}{colon}{value}",
+                Value::from(*name)
+            )
+            .expect("writing to a String cannot fail");
+        }
+        report.push_str(close);
+    }
+    report.push_str(end);
+    report
+}
+
+/// A time as reports write it, `2018-02-26T18:39:57+0000`.
+pub fn report_time(time: SystemTime) -> String {
+    OffsetDateTime::from(time)
+        .format(format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second]+0000"
+        ))
+        .expect("every component of the format is part of a date with time")
+}

@@ -1,0 +1,323 @@
+//! What an object is made of: its bytes or their generator, its ETag, its checksum.
+
+use std::fmt;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::Stream;
+use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256};
+use s3s::dto::ChecksumAlgorithm as WireAlgorithm;
+use s3s::stream::{ByteStream, RemainingLength};
+
+/// The bytes of an object: in memory, or made up while they are sent.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// Bytes that a generator makes when they are asked for.
+    Generated(Generated),
+}
+
+impl Content {
+    /// How many bytes there are.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Generated(generated) => generated.length,
+        }
+    }
+
+    /// The bytes of `range` in pieces of at most `piece` bytes (generated ones come as they are made).
+    pub(crate) fn stream(&self, range: Range<u64>, piece: usize) -> ContentStream {
+        let pieces: Pieces = match self {
+            Self::Bytes(bytes) => {
+                let start = usize::try_from(range.start).unwrap_or(usize::MAX);
+                let mut rest = bytes.slice(start.min(bytes.len())..);
+                Box::new(std::iter::from_fn(move || {
+                    (!rest.is_empty()).then(|| rest.split_to(piece.clamp(1, rest.len())))
+                }))
+            }
+            Self::Generated(generated) => (generated.open)(range.start),
+        };
+        ContentStream {
+            pieces: std::sync::Mutex::new(pieces),
+            left: range.end - range.start,
+        }
+    }
+}
+
+impl From<Bytes> for Content {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes.into())
+    }
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Self {
+        Self::Bytes(text.into())
+    }
+}
+
+impl From<&str> for Content {
+    fn from(text: &str) -> Self {
+        Self::Bytes(Bytes::copy_from_slice(text.as_bytes()))
+    }
+}
+
+impl From<&[u8]> for Content {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Bytes(Bytes::copy_from_slice(bytes))
+    }
+}
+
+impl From<Generated> for Content {
+    fn from(generated: Generated) -> Self {
+        Self::Generated(generated)
+    }
+}
+
+/// The bytes of a generated object, piece by piece.
+pub type Pieces = Box<dyn Iterator<Item = Bytes> + Send>;
+
+/// An object too large to keep: bytes made up while they are sent, with what a store would know of them.
+///
+/// A generator that ends before `length` breaks the connection, as a store that fails would.
+#[derive(Clone)]
+pub struct Generated {
+    /// Total length in bytes.
+    pub length: u64,
+    /// ETag without quotes.
+    pub e_tag: String,
+    /// Checksum of the whole, if the store knows one.
+    pub checksum: Option<Checksum>,
+    /// Opens the bytes from an offset on.
+    pub open: Arc<dyn Fn(u64) -> Pieces + Send + Sync>,
+}
+
+impl Generated {
+    /// Bytes that `open` gives from an offset on; length, ETag (MD5) and CRC-64/NVME are found by
+    /// running through them once.
+    pub fn measured(open: impl Fn(u64) -> Pieces + Send + Sync + 'static) -> Self {
+        let mut length = 0;
+        let (mut md5, mut crc) = (Md5::new(), Crc64Nvme::new());
+        for piece in open(0) {
+            length += piece.len() as u64;
+            md5.update(&piece);
+            crc.update(&piece);
+        }
+        Self {
+            length,
+            e_tag: hex::encode(md5.finalize()),
+            checksum: Some(Checksum::full_object(
+                ChecksumAlgorithm::Crc64Nvme,
+                STANDARD.encode(crc.finalize()),
+            )),
+            open: Arc::new(open),
+        }
+    }
+
+    /// Makes a generator of whole contents one that can begin anywhere, by skipping what is before.
+    pub fn skipping(
+        open: impl Fn() -> Pieces + Send + Sync + 'static,
+    ) -> impl Fn(u64) -> Pieces + Send + Sync + 'static {
+        move |offset| {
+            let mut skip = offset;
+            Box::new(open().filter_map(move |mut piece| {
+                let skipped = skip.min(piece.len() as u64);
+                skip -= skipped;
+                let piece = piece.split_off(usize::try_from(skipped).unwrap_or(usize::MAX));
+                (!piece.is_empty()).then_some(piece)
+            }))
+        }
+    }
+}
+
+impl fmt::Debug for Generated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generated")
+            .field("length", &self.length)
+            .field("e_tag", &self.e_tag)
+            .field("checksum", &self.checksum)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The checksum algorithms of S3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ChecksumAlgorithm {
+    Crc32,
+    Crc32c,
+    Crc64Nvme,
+    Sha1,
+    Sha256,
+}
+
+impl ChecksumAlgorithm {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Crc32,
+        Self::Crc32c,
+        Self::Crc64Nvme,
+        Self::Sha1,
+        Self::Sha256,
+    ];
+
+    /// The algorithm's name as it stands in `x-amz-checksum-algorithm`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Crc32 => WireAlgorithm::CRC32,
+            Self::Crc32c => WireAlgorithm::CRC32C,
+            Self::Crc64Nvme => WireAlgorithm::CRC64NVME,
+            Self::Sha1 => WireAlgorithm::SHA1,
+            Self::Sha256 => WireAlgorithm::SHA256,
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name() == name)
+    }
+
+    pub(crate) fn digest(self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Crc32 => Crc32::checksum(bytes).to_vec(),
+            Self::Crc32c => Crc32c::checksum(bytes).to_vec(),
+            Self::Crc64Nvme => Crc64Nvme::checksum(bytes).to_vec(),
+            Self::Sha1 => Sha1::checksum(bytes).as_ref().to_vec(),
+            Self::Sha256 => Sha256::checksum(bytes).as_ref().to_vec(),
+        }
+    }
+}
+
+/// A checksum as S3 stores it beside an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checksum {
+    /// Its algorithm.
+    pub algorithm: ChecksumAlgorithm,
+    /// Base64 of the checksum; of a composite one with `-` and the number of parts behind it.
+    pub value: String,
+    /// Whether it is a checksum of the parts' checksums.
+    pub composite: bool,
+}
+
+impl Checksum {
+    /// A checksum of the whole object.
+    pub fn full_object(algorithm: ChecksumAlgorithm, value: impl Into<String>) -> Self {
+        Self {
+            algorithm,
+            value: value.into(),
+            composite: false,
+        }
+    }
+
+    /// The checksum of these bytes.
+    pub fn of(algorithm: ChecksumAlgorithm, bytes: &[u8]) -> Self {
+        Self::full_object(algorithm, STANDARD.encode(algorithm.digest(bytes)))
+    }
+
+    /// The checksum of the checksums of these parts, as a multipart upload leaves it.
+    pub fn composite<'a>(
+        algorithm: ChecksumAlgorithm,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Self {
+        let mut count = 0;
+        let digests: Vec<u8> = parts
+            .into_iter()
+            .inspect(|_| count += 1)
+            .flat_map(|part| algorithm.digest(part))
+            .collect();
+        let value = STANDARD.encode(algorithm.digest(&digests));
+        Self {
+            algorithm,
+            value: format!("{value}-{count}"),
+            composite: true,
+        }
+    }
+}
+
+/// An object as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Object {
+    pub(crate) content: Content,
+    /// Without quotes.
+    pub(crate) e_tag: String,
+    pub(crate) checksum: Option<Checksum>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) metadata: Option<s3s::dto::Metadata>,
+}
+
+impl Object {
+    /// An object of these bytes, with the ETag that S3 gives it and the checksum that it adds by itself.
+    pub(crate) fn new(content: Content) -> Self {
+        let (e_tag, checksum) = match &content {
+            Content::Bytes(bytes) => (
+                md5_hex(bytes),
+                Some(Checksum::of(ChecksumAlgorithm::Crc64Nvme, bytes)),
+            ),
+            Content::Generated(generated) => (generated.e_tag.clone(), generated.checksum.clone()),
+        };
+        Self {
+            content,
+            e_tag,
+            checksum,
+            content_type: None,
+            metadata: None,
+        }
+    }
+}
+
+pub(crate) fn md5(bytes: &[u8]) -> [u8; 16] {
+    Md5::checksum(bytes)
+}
+
+pub(crate) fn md5_hex(bytes: &[u8]) -> String {
+    hex::encode(md5(bytes))
+}
+
+/// Pieces of an object on their way out, up to the end of the range that was asked for.
+pub(crate) struct ContentStream {
+    /// Only the mutable reference is used: the mutex makes the iterator shareable, which bodies must be.
+    pieces: std::sync::Mutex<Pieces>,
+    left: u64,
+}
+
+impl Stream for ContentStream {
+    type Item = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let pieces = self
+            .pieces
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(mut piece) = pieces.find(|piece| !piece.is_empty()) else {
+            self.left = 0;
+            return Poll::Ready(Some(Err(
+                "the generator of this object ended before its stated length".into(),
+            )));
+        };
+        piece.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= piece.len() as u64;
+        Poll::Ready(Some(Ok(piece)))
+    }
+}
+
+impl ByteStream for ContentStream {
+    fn remaining_length(&self) -> RemainingLength {
+        RemainingLength::new_exact(usize::try_from(self.left).unwrap_or(usize::MAX))
+    }
+}

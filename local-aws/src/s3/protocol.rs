@@ -1,0 +1,754 @@
+//! S3's operations, as `s3s` reads them off the wire, over the [`Store`](super::store::Store).
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use http::{HeaderMap, StatusCode};
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::dto::*;
+use s3s::path::S3Path;
+use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
+
+use super::object::{self, ChecksumAlgorithm as Algorithm, Object as StoredObject};
+use super::store::{self, Version, WriteCondition};
+use super::{S3 as Handle, object::Content};
+
+/// S3 as `s3s` wants it.
+pub(crate) struct Protocol(pub(crate) Handle);
+
+#[async_trait::async_trait]
+impl S3 for Protocol {
+    async fn list_buckets(
+        &self,
+        _: S3Request<ListBucketsInput>,
+    ) -> S3Result<S3Response<ListBucketsOutput>> {
+        let store = self.0.store();
+        let buckets = store.buckets.iter().map(|(name, bucket)| Bucket {
+            name: Some(name.clone()),
+            creation_date: Some(bucket.created.into()),
+            ..Bucket::default()
+        });
+        Ok(S3Response::new(ListBucketsOutput {
+            buckets: Some(buckets.collect()),
+            ..ListBucketsOutput::default()
+        }))
+    }
+
+    async fn create_bucket(
+        &self,
+        req: S3Request<CreateBucketInput>,
+    ) -> S3Result<S3Response<CreateBucketOutput>> {
+        let bucket = req.input.bucket;
+        self.0
+            .store()
+            .create_bucket(&bucket, self.0.clock().now())?;
+        Ok(S3Response::new(CreateBucketOutput {
+            location: Some(format!("/{bucket}")),
+        }))
+    }
+
+    async fn delete_bucket(
+        &self,
+        req: S3Request<DeleteBucketInput>,
+    ) -> S3Result<S3Response<DeleteBucketOutput>> {
+        let mut store = self.0.store();
+        if !store.bucket(&req.input.bucket)?.is_empty() {
+            return Err(s3_error!(
+                BucketNotEmpty,
+                "The bucket you tried to delete is not empty"
+            ));
+        }
+        store.buckets.remove(&req.input.bucket);
+        Ok(S3Response::new(DeleteBucketOutput::default()))
+    }
+
+    async fn head_bucket(
+        &self,
+        req: S3Request<HeadBucketInput>,
+    ) -> S3Result<S3Response<HeadBucketOutput>> {
+        self.0.store().bucket(&req.input.bucket)?;
+        Ok(S3Response::new(HeadBucketOutput {
+            bucket_region: Some(self.0.region().to_owned()),
+            ..HeadBucketOutput::default()
+        }))
+    }
+
+    async fn get_bucket_location(
+        &self,
+        req: S3Request<GetBucketLocationInput>,
+    ) -> S3Result<S3Response<GetBucketLocationOutput>> {
+        self.0.store().bucket(&req.input.bucket)?;
+        Ok(S3Response::new(GetBucketLocationOutput {
+            location_constraint: Some(self.0.region().to_owned().into()),
+        }))
+    }
+
+    async fn get_object(
+        &self,
+        req: S3Request<GetObjectInput>,
+    ) -> S3Result<S3Response<GetObjectOutput>> {
+        let input = req.input;
+        let (version, object, piece_size) = {
+            let store = self.0.store();
+            let (version, object) =
+                self.find(&store, &input.bucket, &input.key, &input.version_id)?;
+            (version.clone(), object.clone(), store.piece_size)
+        };
+        check_read(
+            &object,
+            version.last_modified,
+            &input.if_match,
+            &input.if_none_match,
+            &input.if_modified_since,
+            &input.if_unmodified_since,
+        )?;
+        let length = object.content.length();
+        let (range, content_range) = part(length, input.range.as_ref())?;
+        let checksum = (wants_checksum(&input.checksum_mode) && content_range.is_none())
+            .then_some(object.checksum.as_ref())
+            .flatten();
+        let body = object.content.stream(range.clone(), piece_size);
+        Ok(S3Response::new(GetObjectOutput {
+            accept_ranges: Some("bytes".to_owned()),
+            body: Some(StreamingBlob::new(body)),
+            checksum_crc32: value_of(checksum, Algorithm::Crc32),
+            checksum_crc32c: value_of(checksum, Algorithm::Crc32c),
+            checksum_crc64nvme: value_of(checksum, Algorithm::Crc64Nvme),
+            checksum_sha1: value_of(checksum, Algorithm::Sha1),
+            checksum_sha256: value_of(checksum, Algorithm::Sha256),
+            checksum_type: type_of(checksum),
+            content_length: Some(signed(range.end - range.start)),
+            content_range,
+            content_type: object.content_type.clone(),
+            e_tag: Some(ETag::Strong(object.e_tag.clone())),
+            last_modified: Some(version.last_modified.into()),
+            metadata: object.metadata.clone(),
+            server_side_encryption: Some(ServerSideEncryption::from_static(
+                ServerSideEncryption::AES256,
+            )),
+            version_id: version.id,
+            ..GetObjectOutput::default()
+        }))
+    }
+
+    async fn head_object(
+        &self,
+        req: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        let input = req.input;
+        let store = self.0.store();
+        let (version, object) = self.find(&store, &input.bucket, &input.key, &input.version_id)?;
+        check_read(
+            object,
+            version.last_modified,
+            &input.if_match,
+            &input.if_none_match,
+            &input.if_modified_since,
+            &input.if_unmodified_since,
+        )?;
+        let (range, content_range) = part(object.content.length(), input.range.as_ref())?;
+        let checksum = (wants_checksum(&input.checksum_mode) && content_range.is_none())
+            .then_some(object.checksum.as_ref())
+            .flatten();
+        Ok(S3Response::new(HeadObjectOutput {
+            accept_ranges: Some("bytes".to_owned()),
+            checksum_crc32: value_of(checksum, Algorithm::Crc32),
+            checksum_crc32c: value_of(checksum, Algorithm::Crc32c),
+            checksum_crc64nvme: value_of(checksum, Algorithm::Crc64Nvme),
+            checksum_sha1: value_of(checksum, Algorithm::Sha1),
+            checksum_sha256: value_of(checksum, Algorithm::Sha256),
+            checksum_type: type_of(checksum),
+            content_length: Some(signed(range.end - range.start)),
+            content_range,
+            content_type: object.content_type.clone(),
+            e_tag: Some(ETag::Strong(object.e_tag.clone())),
+            last_modified: Some(version.last_modified.into()),
+            metadata: object.metadata.clone(),
+            server_side_encryption: Some(ServerSideEncryption::from_static(
+                ServerSideEncryption::AES256,
+            )),
+            version_id: version.id.clone(),
+            ..HeadObjectOutput::default()
+        }))
+    }
+
+    async fn put_object(
+        &self,
+        req: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
+        let input = req.input;
+        let claims = Claims {
+            checksums: [
+                (Algorithm::Crc32, input.checksum_crc32),
+                (Algorithm::Crc32c, input.checksum_crc32c),
+                (Algorithm::Crc64Nvme, input.checksum_crc64nvme),
+                (Algorithm::Sha1, input.checksum_sha1),
+                (Algorithm::Sha256, input.checksum_sha256),
+            ],
+            algorithm: input.checksum_algorithm,
+            content_md5: input.content_md5,
+        };
+        let body = Upload {
+            body: input.body,
+            headers: &req.headers,
+            trailers: req.trailing_headers,
+        };
+        let (bytes, checksum) = body.verified(claims).await?;
+        let mut object = StoredObject::new(Content::Bytes(bytes));
+        object.checksum = Some(checksum);
+        object.content_type = input.content_type;
+        object.metadata = input.metadata;
+        let e_tag = object.e_tag.clone();
+        let checksum = object.checksum.clone();
+        let condition = WriteCondition {
+            if_match: input.if_match,
+            if_none_match: input.if_none_match,
+        };
+        let version_id = self.0.store().put(
+            &input.bucket,
+            &input.key,
+            object,
+            &condition,
+            self.0.clock().now(),
+        )?;
+        let checksum = checksum.as_ref();
+        Ok(S3Response::new(PutObjectOutput {
+            checksum_crc32: value_of(checksum, Algorithm::Crc32),
+            checksum_crc32c: value_of(checksum, Algorithm::Crc32c),
+            checksum_crc64nvme: value_of(checksum, Algorithm::Crc64Nvme),
+            checksum_sha1: value_of(checksum, Algorithm::Sha1),
+            checksum_sha256: value_of(checksum, Algorithm::Sha256),
+            checksum_type: type_of(checksum),
+            e_tag: Some(ETag::Strong(e_tag)),
+            server_side_encryption: Some(ServerSideEncryption::from_static(
+                ServerSideEncryption::AES256,
+            )),
+            version_id,
+            ..PutObjectOutput::default()
+        }))
+    }
+
+    async fn delete_object(
+        &self,
+        req: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let input = req.input;
+        let now = self.0.clock().now();
+        let mut store = self.0.store();
+        if input.if_match.is_some() {
+            let condition = WriteCondition {
+                if_match: input.if_match,
+                if_none_match: None,
+            };
+            store.check(&input.bucket, &input.key, &condition)?;
+        }
+        let deleted = store.delete(&input.bucket, &input.key, input.version_id.as_deref(), now)?;
+        let output = DeleteObjectOutput {
+            delete_marker: deleted.marker.then_some(true),
+            version_id: deleted.version_id,
+            ..DeleteObjectOutput::default()
+        };
+        Ok(S3Response::with_status(output, StatusCode::NO_CONTENT))
+    }
+
+    async fn delete_objects(
+        &self,
+        req: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        const MOST_KEYS: usize = 1000;
+        let input = req.input;
+        let now = self.0.clock().now();
+        let mut store = self.0.store();
+        store.bucket(&input.bucket)?;
+        if input.delete.objects.len() > MOST_KEYS {
+            return Err(s3_error!(
+                MalformedXML,
+                "The XML you provided was not well-formed or did not validate against our published schema"
+            ));
+        }
+        let (mut deleted, mut errors) = (Vec::new(), Vec::new());
+        for object in input.delete.objects {
+            if self
+                .0
+                .denied(&store, "s3:DeleteObject", &input.bucket, &object.key)
+            {
+                errors.push(s3s::dto::Error {
+                    code: Some("AccessDenied".to_owned()),
+                    key: Some(object.key),
+                    message: Some("Access Denied".to_owned()),
+                    version_id: object.version_id,
+                });
+                continue;
+            }
+            let done = store.delete(
+                &input.bucket,
+                &object.key,
+                object.version_id.as_deref(),
+                now,
+            )?;
+            deleted.push(DeletedObject {
+                delete_marker: done.marker.then_some(true),
+                delete_marker_version_id: done.version_id.filter(|_| done.marker),
+                key: Some(object.key),
+                version_id: object.version_id,
+            });
+        }
+        let quiet = input.delete.quiet.unwrap_or(false);
+        Ok(S3Response::new(DeleteObjectsOutput {
+            deleted: (!quiet).then_some(deleted),
+            errors: (!errors.is_empty()).then_some(errors),
+            ..DeleteObjectsOutput::default()
+        }))
+    }
+
+    async fn list_objects_v2(
+        &self,
+        req: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let input = req.input;
+        let max_keys = input.max_keys.unwrap_or(1000);
+        let max = usize::try_from(max_keys)
+            .map_err(|_| s3_error!(InvalidArgument, "maxKeys must not be negative"))?;
+        let after = match &input.continuation_token {
+            Some(token) => Some(decode_token(token)?),
+            None => input.start_after.clone(),
+        };
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let delimiter = input
+            .delimiter
+            .as_deref()
+            .filter(|delimiter| !delimiter.is_empty());
+        let listed =
+            self.0
+                .store()
+                .list(&input.bucket, &prefix, delimiter, after.as_deref(), max)?;
+        let count = listed.objects.len() + listed.common_prefixes.len();
+        let contents = listed
+            .objects
+            .into_iter()
+            .map(|(key, version)| listed_object(key, &version));
+        let groups = listed
+            .common_prefixes
+            .into_iter()
+            .map(|prefix| CommonPrefix {
+                prefix: Some(prefix),
+            });
+        Ok(S3Response::new(ListObjectsV2Output {
+            name: Some(input.bucket),
+            prefix: Some(prefix),
+            max_keys: Some(max_keys),
+            key_count: Some(i32::try_from(count).unwrap_or(i32::MAX)),
+            continuation_token: input.continuation_token,
+            is_truncated: Some(listed.next.is_some()),
+            next_continuation_token: listed.next.map(|last| STANDARD.encode(last)),
+            contents: Some(contents.collect()),
+            common_prefixes: Some(groups.collect()),
+            delimiter: input.delimiter,
+            start_after: input.start_after,
+            ..ListObjectsV2Output::default()
+        }))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        req: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let input = req.input;
+        let algorithm = named_algorithm(input.checksum_algorithm.as_ref())?;
+        // S3 User Guide, "Checking object integrity": SHA checksums of multipart uploads are always
+        // composite, CRC-64/NVME always full object, the other CRCs composite unless asked otherwise.
+        let full_object = input
+            .checksum_type
+            .as_ref()
+            .is_some_and(|kind| kind.as_str() == ChecksumType::FULL_OBJECT);
+        let checksum = algorithm.map(|algorithm| {
+            let composite = match algorithm {
+                Algorithm::Crc64Nvme => false,
+                Algorithm::Sha1 | Algorithm::Sha256 => true,
+                Algorithm::Crc32 | Algorithm::Crc32c => !full_object,
+            };
+            (algorithm, composite)
+        });
+        let upload_id = self.0.ids().uuid();
+        self.0.store().begin_upload(
+            &input.bucket,
+            upload_id.clone(),
+            &input.key,
+            checksum,
+            input.content_type,
+            input.metadata,
+        )?;
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            bucket: Some(input.bucket),
+            key: Some(input.key),
+            checksum_algorithm: input.checksum_algorithm,
+            checksum_type: input.checksum_type,
+            upload_id: Some(upload_id),
+            ..CreateMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn upload_part(
+        &self,
+        req: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
+        let input = req.input;
+        let claims = Claims {
+            checksums: [
+                (Algorithm::Crc32, input.checksum_crc32),
+                (Algorithm::Crc32c, input.checksum_crc32c),
+                (Algorithm::Crc64Nvme, input.checksum_crc64nvme),
+                (Algorithm::Sha1, input.checksum_sha1),
+                (Algorithm::Sha256, input.checksum_sha256),
+            ],
+            algorithm: input.checksum_algorithm,
+            content_md5: input.content_md5,
+        };
+        let body = Upload {
+            body: input.body,
+            headers: &req.headers,
+            trailers: req.trailing_headers,
+        };
+        let (bytes, checksum) = body.verified(claims).await?;
+        let e_tag = object::md5_hex(&bytes);
+        self.0.store().put_part(
+            &input.bucket,
+            &input.key,
+            &input.upload_id,
+            input.part_number,
+            bytes,
+        )?;
+        let checksum = Some(&checksum);
+        Ok(S3Response::new(UploadPartOutput {
+            checksum_crc32: value_of(checksum, Algorithm::Crc32),
+            checksum_crc32c: value_of(checksum, Algorithm::Crc32c),
+            checksum_crc64nvme: value_of(checksum, Algorithm::Crc64Nvme),
+            checksum_sha1: value_of(checksum, Algorithm::Sha1),
+            checksum_sha256: value_of(checksum, Algorithm::Sha256),
+            e_tag: Some(ETag::Strong(e_tag)),
+            ..UploadPartOutput::default()
+        }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        req: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let input = req.input;
+        let named: Vec<(i32, Option<ETag>)> = input
+            .multipart_upload
+            .and_then(|upload| upload.parts)
+            .into_iter()
+            .flatten()
+            .map(|part| (part.part_number.unwrap_or_default(), part.e_tag))
+            .collect();
+        let condition = WriteCondition {
+            if_match: input.if_match,
+            if_none_match: input.if_none_match,
+        };
+        let (object, version_id) = self.0.store().complete_upload(
+            &input.bucket,
+            &input.key,
+            &input.upload_id,
+            &named,
+            &condition,
+            self.0.clock().now(),
+        )?;
+        let checksum = object.checksum.as_ref();
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            bucket: Some(input.bucket),
+            key: Some(input.key),
+            checksum_crc32: value_of(checksum, Algorithm::Crc32),
+            checksum_crc32c: value_of(checksum, Algorithm::Crc32c),
+            checksum_crc64nvme: value_of(checksum, Algorithm::Crc64Nvme),
+            checksum_sha1: value_of(checksum, Algorithm::Sha1),
+            checksum_sha256: value_of(checksum, Algorithm::Sha256),
+            checksum_type: type_of(checksum),
+            e_tag: Some(ETag::Strong(object.e_tag.clone())),
+            version_id,
+            ..CompleteMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        req: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        let input = req.input;
+        self.0
+            .store()
+            .abort_upload(&input.bucket, &input.key, &input.upload_id)?;
+        let output = AbortMultipartUploadOutput::default();
+        Ok(S3Response::with_status(output, StatusCode::NO_CONTENT))
+    }
+}
+
+impl Protocol {
+    /// An object for reading. Without permission to list, a missing key looks like a forbidden one.
+    fn find<'a>(
+        &self,
+        store: &'a store::Store,
+        bucket: &str,
+        key: &str,
+        version_id: &Option<String>,
+    ) -> S3Result<(&'a Version, &'a StoredObject)> {
+        store
+            .get(bucket, key, version_id.as_deref())
+            .map_err(|error| {
+                let missing = *error.code() == S3ErrorCode::NoSuchKey;
+                if missing && self.0.denied(store, "s3:ListBucket", bucket, key) {
+                    s3_error!(AccessDenied, "Access Denied")
+                } else {
+                    error
+                }
+            })
+    }
+}
+
+/// Who may do what: the one known caller, everything but what was denied.
+pub(crate) struct Access(pub(crate) Handle);
+
+#[async_trait::async_trait]
+impl S3Access for Access {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if context.credentials().is_none() {
+            return Err(s3_error!(AccessDenied, "Access Denied"));
+        }
+        let (bucket, key) = match context.s3_path() {
+            S3Path::Root => return Ok(()),
+            S3Path::Bucket { bucket } => (bucket, prefix_of(context.uri())),
+            S3Path::Object { bucket, key } => (bucket, key.to_string()),
+        };
+        let store = self.0.store();
+        for action in actions(context.s3_op().name()) {
+            if self.0.denied(&store, action, bucket, &key) {
+                return Err(s3_error!(AccessDenied, "Access Denied"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The IAM action that an operation needs (S3 User Guide, "Required permissions for Amazon S3 API
+/// operations"). Of several objects at once, permission is asked for each.
+fn actions(operation: &str) -> &'static [&'static str] {
+    match operation {
+        "GetObject" | "HeadObject" => &["s3:GetObject"],
+        "PutObject" | "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload" => {
+            &["s3:PutObject"]
+        }
+        "AbortMultipartUpload" => &["s3:AbortMultipartUpload"],
+        "DeleteObject" => &["s3:DeleteObject"],
+        "ListObjectsV2" | "ListObjects" | "HeadBucket" => &["s3:ListBucket"],
+        "GetBucketLocation" => &["s3:GetBucketLocation"],
+        "CreateBucket" => &["s3:CreateBucket"],
+        "DeleteBucket" => &["s3:DeleteBucket"],
+        _ => &[],
+    }
+}
+
+fn prefix_of(uri: &http::Uri) -> String {
+    let query: BTreeMap<String, String> =
+        serde_urlencoded::from_str(uri.query().unwrap_or_default()).unwrap_or_default();
+    query.get("prefix").cloned().unwrap_or_default()
+}
+
+/// What the caller says of the bytes it sends.
+struct Claims {
+    checksums: [(Algorithm, Option<String>); 5],
+    algorithm: Option<ChecksumAlgorithm>,
+    content_md5: Option<String>,
+}
+
+/// Bytes on their way in.
+struct Upload<'a> {
+    body: Option<StreamingBlob>,
+    headers: &'a HeaderMap,
+    trailers: Option<TrailingHeaders>,
+}
+
+impl Upload<'_> {
+    /// All bytes, once every claim about them has been found true, and the checksum to store: the
+    /// claimed one, else the one that S3 adds by itself.
+    async fn verified(self, mut claims: Claims) -> S3Result<(Bytes, object::Checksum)> {
+        let mut bytes = BytesMut::new();
+        if let Some(mut body) = self.body {
+            while let Some(piece) = body.next().await {
+                bytes.extend_from_slice(&piece.map_err(broken_upload)?);
+            }
+        }
+        let bytes = bytes.freeze();
+        let trailers = self.trailers.and_then(|trailers| trailers.take());
+        for (algorithm, value) in &mut claims.checksums {
+            let name = format!("x-amz-checksum-{}", algorithm.name().to_ascii_lowercase());
+            let trailer = trailers.as_ref().and_then(|trailers| trailers.get(&name));
+            if let Some(trailer) = trailer.and_then(|trailer| trailer.to_str().ok()) {
+                *value = Some(trailer.to_owned());
+            }
+        }
+        if let Some(content_md5) = claims.content_md5
+            && content_md5 != STANDARD.encode(object::md5(&bytes))
+        {
+            return Err(s3_error!(
+                BadDigest,
+                "The Content-MD5 you specified did not match what we received."
+            ));
+        }
+        if let Some(declared) = self.headers.get(s3s::header::X_AMZ_CONTENT_SHA256)
+            && let Ok(declared) = declared.to_str()
+            && declared.len() == 64
+            && declared != hex::encode(Algorithm::Sha256.digest(&bytes))
+        {
+            return Err(S3Error::with_message(
+                S3ErrorCode::from_bytes(b"XAmzContentSHA256Mismatch")
+                    .unwrap_or(S3ErrorCode::BadDigest),
+                "The provided 'x-amz-content-sha256' header does not match what was computed.",
+            ));
+        }
+        let claimed = claims
+            .checksums
+            .into_iter()
+            .find_map(|(algorithm, value)| Some((algorithm, value?)));
+        let algorithm = match &claimed {
+            Some((algorithm, _)) => *algorithm,
+            None => named_algorithm(claims.algorithm.as_ref())?.unwrap_or(Algorithm::Crc64Nvme),
+        };
+        let checksum = object::Checksum::of(algorithm, &bytes);
+        match claimed {
+            Some((_, value)) if value != checksum.value => Err(s3_error!(
+                BadDigest,
+                "The {} you specified did not match the calculated checksum.",
+                algorithm.name()
+            )),
+            _ => Ok((bytes, checksum)),
+        }
+    }
+}
+
+/// Why an upload's bytes ended early: a signature of a chunk that is wrong, or a length.
+fn broken_upload(error: Box<dyn std::error::Error + Send + Sync>) -> S3Error {
+    let mut refused = s3_error!(
+        IncompleteBody,
+        "You did not provide the number of bytes specified by the Content-Length HTTP header"
+    );
+    refused.set_source(error);
+    refused
+}
+
+fn named_algorithm(named: Option<&ChecksumAlgorithm>) -> S3Result<Option<Algorithm>> {
+    named
+        .map(|named| {
+            Algorithm::from_name(named.as_str()).ok_or_else(|| {
+                s3_error!(
+                    InvalidRequest,
+                    "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"
+                )
+            })
+        })
+        .transpose()
+}
+
+/// Conditions on reading (RFC 9110, section 13.2.2).
+fn check_read(
+    object: &StoredObject,
+    last_modified: SystemTime,
+    if_match: &Option<ETagCondition>,
+    if_none_match: &Option<ETagCondition>,
+    if_modified_since: &Option<Timestamp>,
+    if_unmodified_since: &Option<Timestamp>,
+) -> S3Result<()> {
+    // HTTP dates have whole seconds.
+    let last_modified = whole_seconds(last_modified.into());
+    match (if_match, if_unmodified_since) {
+        (Some(wanted), _) if !store::e_tag_matches(wanted, &object.e_tag) => {
+            return Err(store::precondition_failed());
+        }
+        (None, Some(since)) if last_modified > whole_seconds(since.clone()) => {
+            return Err(store::precondition_failed());
+        }
+        _ => {}
+    }
+    match (if_none_match, if_modified_since) {
+        (Some(unwanted), _) if store::e_tag_matches(unwanted, &object.e_tag) => {
+            Err(s3_error!(NotModified, "Not Modified"))
+        }
+        (None, Some(since)) if last_modified <= whole_seconds(since.clone()) => {
+            Err(s3_error!(NotModified, "Not Modified"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn whole_seconds(time: Timestamp) -> i64 {
+    time::OffsetDateTime::from(time).unix_timestamp()
+}
+
+/// The bytes asked for, and `Content-Range` where they are not all.
+fn part(length: u64, range: Option<&Range>) -> S3Result<(std::ops::Range<u64>, Option<String>)> {
+    let Some(range) = range else {
+        return Ok((0..length, None));
+    };
+    let range = range.check(length)?;
+    let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+    Ok((range, Some(content_range)))
+}
+
+fn wants_checksum(mode: &Option<ChecksumMode>) -> bool {
+    mode.as_ref()
+        .is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED)
+}
+
+fn value_of(checksum: Option<&object::Checksum>, algorithm: Algorithm) -> Option<String> {
+    checksum
+        .filter(|checksum| checksum.algorithm == algorithm)
+        .map(|checksum| checksum.value.clone())
+}
+
+fn type_of(checksum: Option<&object::Checksum>) -> Option<ChecksumType> {
+    checksum.map(|checksum| {
+        ChecksumType::from_static(if checksum.composite {
+            ChecksumType::COMPOSITE
+        } else {
+            ChecksumType::FULL_OBJECT
+        })
+    })
+}
+
+fn listed_object(key: String, version: &Version) -> Object {
+    let object = version.object.as_ref();
+    let checksum = object.and_then(|object| object.checksum.as_ref());
+    Object {
+        key: Some(key),
+        e_tag: object.map(|object| ETag::Strong(object.e_tag.clone())),
+        last_modified: Some(version.last_modified.into()),
+        size: object.map(|object| signed(object.content.length())),
+        storage_class: Some(ObjectStorageClass::from_static(
+            ObjectStorageClass::STANDARD,
+        )),
+        checksum_algorithm: checksum
+            .map(|checksum| vec![ChecksumAlgorithm::from_static(checksum.algorithm.name())]),
+        checksum_type: type_of(checksum),
+        ..Object::default()
+    }
+}
+
+fn decode_token(token: &str) -> S3Result<String> {
+    STANDARD
+        .decode(token)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(|| {
+            s3_error!(
+                InvalidArgument,
+                "The continuation token provided is incorrect"
+            )
+        })
+}
+
+fn signed(length: u64) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}

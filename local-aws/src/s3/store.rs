@@ -1,0 +1,504 @@
+//! Buckets and objects, and the rules S3 keeps about them. Whoever holds the lock around it is alone,
+//! which is what makes conditional writes atomic.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue};
+use s3s::dto::{ETag, ETagCondition};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+
+use super::object::{Checksum, ChecksumAlgorithm, Object, md5};
+use super::{Content, Denial, PrivateCaAccess};
+
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub(crate) buckets: BTreeMap<String, Bucket>,
+    pub(crate) denials: Vec<Denial>,
+    pub(crate) page_size: Option<usize>,
+    pub(crate) piece_size: usize,
+    versions_given: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    pub(crate) created: SystemTime,
+    pub(crate) versioned: bool,
+    pub(crate) private_ca: PrivateCaAccess,
+    objects: BTreeMap<String, Vec<Version>>,
+    uploads: BTreeMap<String, Upload>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    /// `None` in a bucket that never had versions.
+    pub(crate) id: Option<String>,
+    pub(crate) last_modified: SystemTime,
+    /// `None`: a delete marker.
+    pub(crate) object: Option<Object>,
+}
+
+/// What a conditional write demands of the object it replaces.
+#[derive(Debug, Default)]
+pub(crate) struct WriteCondition {
+    pub(crate) if_match: Option<ETagCondition>,
+    pub(crate) if_none_match: Option<ETagCondition>,
+}
+
+#[derive(Debug)]
+struct Upload {
+    key: String,
+    checksum: Option<(ChecksumAlgorithm, bool)>,
+    content_type: Option<String>,
+    metadata: Option<s3s::dto::Metadata>,
+    parts: BTreeMap<i32, Bytes>,
+}
+
+pub(crate) struct Listed {
+    pub(crate) objects: Vec<(String, Version)>,
+    pub(crate) common_prefixes: Vec<String>,
+    /// Set where there is more: the last key, or common prefix, on this page.
+    pub(crate) next: Option<String>,
+}
+
+pub(crate) struct Deleted {
+    pub(crate) marker: bool,
+    pub(crate) version_id: Option<String>,
+}
+
+impl Store {
+    pub(crate) fn with_piece_size(piece_size: usize) -> Self {
+        Self {
+            piece_size,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn create_bucket(&mut self, name: &str, now: SystemTime) -> S3Result<()> {
+        if self.buckets.contains_key(name) {
+            return Err(s3_error!(
+                BucketAlreadyOwnedByYou,
+                "Your previous request to create the named bucket succeeded and you already own it."
+            ));
+        }
+        self.buckets.insert(
+            name.to_owned(),
+            Bucket {
+                created: now,
+                versioned: false,
+                private_ca: PrivateCaAccess::Granted,
+                objects: BTreeMap::new(),
+                uploads: BTreeMap::new(),
+            },
+        );
+        Ok(())
+    }
+
+    pub(crate) fn bucket(&self, name: &str) -> S3Result<&Bucket> {
+        self.buckets.get(name).ok_or_else(no_such_bucket)
+    }
+
+    pub(crate) fn bucket_mut(&mut self, name: &str) -> S3Result<&mut Bucket> {
+        self.buckets.get_mut(name).ok_or_else(no_such_bucket)
+    }
+
+    /// The current version of an object, or the one asked for.
+    pub(crate) fn get(
+        &self,
+        bucket: &str,
+        key: &str,
+        version_id: Option<&str>,
+    ) -> S3Result<(&Version, &Object)> {
+        let versions = self.bucket(bucket)?.objects.get(key);
+        let version = match version_id {
+            None => versions.and_then(|versions| versions.last()),
+            Some(id) => {
+                let version = versions
+                    .into_iter()
+                    .flatten()
+                    .find(|version| version.id.as_deref().unwrap_or("null") == id);
+                Some(version.ok_or_else(|| {
+                    s3_error!(NoSuchVersion, "The specified version does not exist.")
+                })?)
+            }
+        };
+        let Some(version) = version else {
+            return Err(no_such_key());
+        };
+        match &version.object {
+            Some(object) => Ok((version, object)),
+            None => Err(delete_marker(version, version_id.is_some())),
+        }
+    }
+
+    pub(crate) fn put(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        object: Object,
+        condition: &WriteCondition,
+        now: SystemTime,
+    ) -> S3Result<Option<String>> {
+        self.check(bucket, key, condition)?;
+        self.versions_given += 1;
+        let given = self.versions_given;
+        let bucket = self.bucket_mut(bucket)?;
+        let version = Version {
+            id: bucket.versioned.then(|| version_id(given)),
+            last_modified: now,
+            object: Some(object),
+        };
+        let id = version.id.clone();
+        bucket.add(key, version);
+        Ok(id)
+    }
+
+    /// Whether a write under this condition may happen.
+    ///
+    /// S3 User Guide, "Conditional writes": 412 where the condition fails, 404 for `If-Match` where
+    /// there is no current object.
+    pub(crate) fn check(
+        &self,
+        bucket: &str,
+        key: &str,
+        condition: &WriteCondition,
+    ) -> S3Result<()> {
+        let current = match self.get(bucket, key, None) {
+            Ok((_, object)) => Some(object),
+            Err(error) if *error.code() == S3ErrorCode::NoSuchKey => None,
+            Err(error) => return Err(error),
+        };
+        match &condition.if_none_match {
+            Some(ETagCondition::Any) if current.is_some() => return Err(precondition_failed()),
+            Some(ETagCondition::ETag(_)) => {
+                return Err(s3_error!(
+                    NotImplemented,
+                    "A header you provided implies functionality that is not implemented"
+                ));
+            }
+            Some(ETagCondition::Any) | None => {}
+        }
+        match (&condition.if_match, current) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(no_such_key()),
+            (Some(wanted), Some(object)) if e_tag_matches(wanted, &object.e_tag) => Ok(()),
+            (Some(_), Some(_)) => Err(precondition_failed()),
+        }
+    }
+
+    pub(crate) fn delete(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        id: Option<&str>,
+        now: SystemTime,
+    ) -> S3Result<Deleted> {
+        self.versions_given += 1;
+        let given = self.versions_given;
+        let bucket = self.bucket_mut(bucket)?;
+        if let Some(id) = id {
+            return Ok(bucket.remove_version(key, id));
+        }
+        if !bucket.versioned {
+            bucket.objects.remove(key);
+            return Ok(Deleted {
+                marker: false,
+                version_id: None,
+            });
+        }
+        let marker = version_id(given);
+        bucket.add(
+            key,
+            Version {
+                id: Some(marker.clone()),
+                last_modified: now,
+                object: None,
+            },
+        );
+        Ok(Deleted {
+            marker: true,
+            version_id: Some(marker),
+        })
+    }
+
+    /// One page of the current objects, by key, in UTF-8 order.
+    pub(crate) fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        delimiter: Option<&str>,
+        after: Option<&str>,
+        max: usize,
+    ) -> S3Result<Listed> {
+        let max = max.min(self.page_size.unwrap_or(1000)).min(1000);
+        let mut listed = Listed {
+            objects: Vec::new(),
+            common_prefixes: Vec::new(),
+            next: None,
+        };
+        let mut last = None;
+        for (key, versions) in self.bucket(bucket)?.objects.range(prefix.to_owned()..) {
+            let Some(rest) = key.strip_prefix(prefix) else {
+                break;
+            };
+            let Some(version) = versions.last().filter(|version| version.object.is_some()) else {
+                continue;
+            };
+            let group = delimiter.and_then(|delimiter| {
+                let end = rest.find(delimiter)? + delimiter.len();
+                Some(format!("{prefix}{}", &rest[..end]))
+            });
+            let name = group.as_ref().unwrap_or(key);
+            if after.is_some_and(|after| name.as_str() <= after)
+                || listed.common_prefixes.last() == group.as_ref() && group.is_some()
+            {
+                continue;
+            }
+            if listed.objects.len() + listed.common_prefixes.len() >= max {
+                listed.next = last;
+                break;
+            }
+            last = Some(name.clone());
+            match group {
+                Some(group) => listed.common_prefixes.push(group),
+                None => listed.objects.push((key.clone(), version.clone())),
+            }
+        }
+        Ok(listed)
+    }
+
+    pub(crate) fn begin_upload(
+        &mut self,
+        bucket: &str,
+        upload_id: String,
+        key: &str,
+        checksum: Option<(ChecksumAlgorithm, bool)>,
+        content_type: Option<String>,
+        metadata: Option<s3s::dto::Metadata>,
+    ) -> S3Result<()> {
+        self.bucket_mut(bucket)?.uploads.insert(
+            upload_id,
+            Upload {
+                key: key.to_owned(),
+                checksum,
+                content_type,
+                metadata,
+                parts: BTreeMap::new(),
+            },
+        );
+        Ok(())
+    }
+
+    pub(crate) fn put_part(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+        number: i32,
+        bytes: Bytes,
+    ) -> S3Result<()> {
+        if !(1..=10_000).contains(&number) {
+            return Err(s3_error!(
+                InvalidArgument,
+                "Part number must be an integer between 1 and 10000, inclusive"
+            ));
+        }
+        let upload = self.bucket_mut(bucket)?.upload_mut(key, upload_id)?;
+        upload.parts.insert(number, bytes);
+        Ok(())
+    }
+
+    pub(crate) fn abort_upload(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+    ) -> S3Result<()> {
+        let bucket = self.bucket_mut(bucket)?;
+        bucket.upload_mut(key, upload_id)?;
+        bucket.uploads.remove(upload_id);
+        Ok(())
+    }
+
+    /// Puts the named parts together. Every part but the last has at least 5 MiB (S3 User Guide,
+    /// "Amazon S3 multipart upload limits").
+    pub(crate) fn complete_upload(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+        named: &[(i32, Option<ETag>)],
+        condition: &WriteCondition,
+        now: SystemTime,
+    ) -> S3Result<(Object, Option<String>)> {
+        const SMALLEST_PART: usize = 5 * 1024 * 1024;
+        let upload = self.bucket_mut(bucket)?.upload_mut(key, upload_id)?;
+        if named.is_empty() {
+            return Err(s3_error!(
+                MalformedXML,
+                "You must specify at least one part"
+            ));
+        }
+        if !named.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(s3_error!(
+                InvalidPartOrder,
+                "The list of parts was not in ascending order. Parts must be ordered by part number."
+            ));
+        }
+        let mut whole = BytesMut::new();
+        let mut digests = Vec::new();
+        let mut parts: Vec<Bytes> = Vec::new();
+        for (index, (number, e_tag)) in named.iter().enumerate() {
+            let part = upload.parts.get(number).filter(|part| {
+                e_tag
+                    .as_ref()
+                    .is_none_or(|e_tag| e_tag.value() == super::object::md5_hex(part))
+            });
+            let Some(part) = part else {
+                return Err(s3_error!(
+                    InvalidPart,
+                    "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."
+                ));
+            };
+            if index + 1 < named.len() && part.len() < SMALLEST_PART {
+                return Err(s3_error!(
+                    EntityTooSmall,
+                    "Your proposed upload is smaller than the minimum allowed size"
+                ));
+            }
+            digests.extend_from_slice(&md5(part));
+            whole.extend_from_slice(part);
+            parts.push(part.clone());
+        }
+        let whole = whole.freeze();
+        let checksum = match upload.checksum {
+            Some((algorithm, true)) => {
+                Checksum::composite(algorithm, parts.iter().map(|part| part.as_ref()))
+            }
+            Some((algorithm, false)) => Checksum::of(algorithm, &whole),
+            None => Checksum::of(ChecksumAlgorithm::Crc64Nvme, &whole),
+        };
+        let object = Object {
+            e_tag: format!("{}-{}", super::object::md5_hex(&digests), parts.len()),
+            checksum: Some(checksum),
+            content_type: upload.content_type.clone(),
+            metadata: upload.metadata.clone(),
+            content: Content::Bytes(whole),
+        };
+        let version = self.put(bucket, key, object.clone(), condition, now)?;
+        self.bucket_mut(bucket)?.uploads.remove(upload_id);
+        Ok((object, version))
+    }
+}
+
+impl Bucket {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    pub(crate) fn versions(&self, key: &str) -> &[Version] {
+        self.objects.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn all_versions(&self) -> impl Iterator<Item = (&String, &Vec<Version>)> {
+        self.objects.iter()
+    }
+
+    pub(crate) fn versions_mut(&mut self, key: &str) -> Option<&mut Vec<Version>> {
+        self.objects.get_mut(key)
+    }
+
+    /// Adds a version, or, where it has no id of its own, replaces the one without.
+    fn add(&mut self, key: &str, version: Version) {
+        let versions = self.objects.entry(key.to_owned()).or_default();
+        if version.id.is_none() {
+            versions.retain(|old| old.id.is_some());
+        }
+        versions.push(version);
+    }
+
+    fn remove_version(&mut self, key: &str, id: &str) -> Deleted {
+        let mut marker = false;
+        if let Some(versions) = self.objects.get_mut(key) {
+            versions.retain(|version| {
+                let this = version.id.as_deref().unwrap_or("null") == id;
+                marker |= this && version.object.is_none();
+                !this
+            });
+            if versions.is_empty() {
+                self.objects.remove(key);
+            }
+        }
+        Deleted {
+            marker,
+            version_id: Some(id.to_owned()),
+        }
+    }
+
+    fn upload_mut(&mut self, key: &str, upload_id: &str) -> S3Result<&mut Upload> {
+        self.uploads
+            .get_mut(upload_id)
+            .filter(|upload| upload.key == key)
+            .ok_or_else(|| {
+                s3_error!(
+                    NoSuchUpload,
+                    "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."
+                )
+            })
+    }
+}
+
+pub(crate) fn e_tag_matches(wanted: &ETagCondition, e_tag: &str) -> bool {
+    match wanted {
+        ETagCondition::Any => true,
+        ETagCondition::ETag(wanted) => wanted.value() == e_tag,
+    }
+}
+
+pub(crate) fn precondition_failed() -> S3Error {
+    s3_error!(
+        PreconditionFailed,
+        "At least one of the pre-conditions you specified did not hold"
+    )
+}
+
+pub(crate) fn no_such_key() -> S3Error {
+    s3_error!(NoSuchKey, "The specified key does not exist.")
+}
+
+fn no_such_bucket() -> S3Error {
+    s3_error!(NoSuchBucket, "The specified bucket does not exist")
+}
+
+/// S3 User Guide, "Working with delete markers": 404 for the current version, 405 for one asked for by id.
+fn delete_marker(version: &Version, by_id: bool) -> S3Error {
+    let mut error = if by_id {
+        s3_error!(
+            MethodNotAllowed,
+            "The specified method is not allowed against this resource."
+        )
+    } else {
+        no_such_key()
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        s3s::header::X_AMZ_DELETE_MARKER,
+        HeaderValue::from_static("true"),
+    );
+    if let Some(id) = version
+        .id
+        .as_ref()
+        .and_then(|id| HeaderValue::from_str(id).ok())
+    {
+        headers.insert(s3s::header::X_AMZ_VERSION_ID, id);
+    }
+    error.set_headers(headers);
+    error
+}
+
+fn version_id(given: u64) -> String {
+    // Version ids are opaque; a hash keeps anybody from reading an order out of them.
+    let digest = ChecksumAlgorithm::Sha256.digest(&given.to_be_bytes());
+    hex::encode(&digest[..16])
+}

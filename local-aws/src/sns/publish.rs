@@ -1,0 +1,342 @@
+//! What SNS demands of a message before it accepts it.
+//!
+//! Sources: SNS API Reference, `Publish`; SNS Developer Guide, "Message attributes".
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::faults::ErrorReply;
+
+/// A message's size with its attributes, in bytes, unless the topic allows more.
+pub const MAXIMUM_MESSAGE_SIZE: usize = 262_144;
+
+/// The protocols a message of structure `json` can have a variant for.
+pub(crate) const PROTOCOLS: [&str; 9] = [
+    "default",
+    "email",
+    "email-json",
+    "http",
+    "https",
+    "sqs",
+    "lambda",
+    "sms",
+    "firehose",
+];
+
+/// A message attribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    /// `String`, `String.Array`, `Number` or `Binary`, or one of them with a suffix of its own.
+    pub data_type: String,
+    /// The value; Base64 where it is binary.
+    pub value: String,
+}
+
+/// A message that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Message {
+    /// SNS's id of it.
+    pub message_id: String,
+    /// The topic it was sent to.
+    pub topic_arn: String,
+    /// As it was sent: with the structure `json`, the whole JSON document.
+    pub message: String,
+    /// The text by protocol, `default` always among them.
+    pub variants: BTreeMap<String, String>,
+    /// The subject line.
+    pub subject: Option<String>,
+    /// Whether `MessageStructure` was `json`.
+    pub json_structure: bool,
+    /// The attributes by name.
+    pub attributes: BTreeMap<String, Attribute>,
+    /// Group in a FIFO topic.
+    pub message_group_id: Option<String>,
+    /// Deduplication id in a FIFO topic: as given, or made of the content.
+    pub message_deduplication_id: Option<String>,
+    /// Sequence number in a FIFO topic.
+    pub sequence_number: Option<String>,
+    /// Whether a FIFO topic had accepted it within the last five minutes: then nobody gets it again.
+    pub duplicate: bool,
+    /// When it was accepted.
+    pub at: std::time::SystemTime,
+}
+
+/// The part of a publish request that the rules are about.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) message: String,
+    pub(crate) variants: BTreeMap<String, String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) json_structure: bool,
+    pub(crate) attributes: BTreeMap<String, Attribute>,
+    pub(crate) message_group_id: Option<String>,
+    pub(crate) message_deduplication_id: Option<String>,
+}
+
+impl Draft {
+    /// Reads the form fields of a `Publish`.
+    pub(crate) fn read(
+        fields: &BTreeMap<String, String>,
+        maximum_size: usize,
+    ) -> Result<Self, ErrorReply> {
+        let field = |name: &str| fields.get(name).cloned();
+        let message = field("Message").unwrap_or_default();
+        if message.is_empty() {
+            return Err(invalid("Empty message"));
+        }
+        let attributes = attributes(fields)?;
+        let size = message.len()
+            + attributes
+                .iter()
+                .map(|(name, attribute)| {
+                    name.len() + attribute.data_type.len() + attribute.value.len()
+                })
+                .sum::<usize>();
+        if size > maximum_size {
+            return Err(invalid("Message too long"));
+        }
+        let subject = field("Subject");
+        if let Some(subject) = &subject {
+            check_subject(subject)?;
+        }
+        let json_structure = match field("MessageStructure").as_deref() {
+            None | Some("") => false,
+            Some("json") => true,
+            Some(_) => return Err(invalid("MessageStructure")),
+        };
+        let variants = if json_structure {
+            variants(&message)?
+        } else {
+            BTreeMap::from([("default".to_owned(), message.clone())])
+        };
+        Ok(Self {
+            message,
+            variants,
+            subject,
+            json_structure,
+            attributes,
+            message_group_id: field("MessageGroupId"),
+            message_deduplication_id: field("MessageDeduplicationId"),
+        })
+    }
+
+    /// The rules for groups and deduplication, which differ by the kind of topic.
+    pub(crate) fn check_topic(
+        &mut self,
+        fifo: bool,
+        content_based_deduplication: bool,
+    ) -> Result<(), ErrorReply> {
+        for (name, id) in [
+            ("MessageGroupId", &self.message_group_id),
+            ("MessageDeduplicationId", &self.message_deduplication_id),
+        ] {
+            if id.as_ref().is_some_and(|id| !is_fifo_id(id)) {
+                return Err(invalid(&format!(
+                    "{name} Reason: can only include alphanumeric and punctuation characters. 1 to 128 in length"
+                )));
+            }
+        }
+        if !fifo {
+            // Groups are allowed on standard topics, for fair queues; deduplication is not.
+            if self.message_deduplication_id.is_some() {
+                return Err(invalid(
+                    "MessageDeduplicationId Reason: The request includes MessageDeduplicationId parameter that is not valid for this topic type",
+                ));
+            }
+            return Ok(());
+        }
+        if self.message_group_id.is_none() {
+            return Err(invalid(
+                "The MessageGroupId parameter is required for FIFO topics",
+            ));
+        }
+        if self.message_deduplication_id.is_none() {
+            if !content_based_deduplication {
+                return Err(invalid(
+                    "The topic should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
+                ));
+            }
+            let digest = crate::s3::ChecksumAlgorithm::Sha256.digest(self.message.as_bytes());
+            self.message_deduplication_id = Some(hex::encode(digest));
+        }
+        Ok(())
+    }
+}
+
+/// Fewer than 100 characters, printable ASCII, beginning with a letter, a digit or punctuation.
+fn check_subject(subject: &str) -> Result<(), ErrorReply> {
+    let printable = subject
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    let begins = subject
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_graphic());
+    if printable && begins && subject.len() < 100 {
+        Ok(())
+    } else {
+        Err(invalid("Subject"))
+    }
+}
+
+/// The variants of a message of structure `json`. Keys of no protocol are ignored; duplicate keys and
+/// values that are not strings are not allowed.
+fn variants(message: &str) -> Result<BTreeMap<String, String>, ErrorReply> {
+    let failed = || invalid("Message Structure - JSON message body failed to parse");
+    let Members(members) = serde_json::from_str(message).map_err(|_| failed())?;
+    let mut variants = BTreeMap::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for (name, value) in members {
+        if !seen.insert(name.clone()) {
+            return Err(failed());
+        }
+        if !PROTOCOLS.contains(&name.as_str()) {
+            continue;
+        }
+        match value {
+            Value::String(text) => variants.insert(name, text),
+            _ => return Err(failed()),
+        };
+    }
+    if variants.contains_key("default") {
+        Ok(variants)
+    } else {
+        Err(invalid(
+            "Message Structure - No default entry in JSON message body",
+        ))
+    }
+}
+
+/// The members of a JSON object as they stand, duplicates and all.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> serde::Deserialize<'de> for Members {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+fn attributes(
+    fields: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, Attribute>, ErrorReply> {
+    let mut attributes = BTreeMap::new();
+    for number in 1.. {
+        let prefix = format!("MessageAttributes.entry.{number}");
+        let Some(name) = fields.get(&format!("{prefix}.Name")) else {
+            break;
+        };
+        let part = |part: &str| fields.get(&format!("{prefix}.Value.{part}")).cloned();
+        let data_type = part("DataType").unwrap_or_default();
+        let binary = data_type == "Binary" || data_type.starts_with("Binary.");
+        let value = part(if binary { "BinaryValue" } else { "StringValue" });
+        let attribute = Attribute {
+            data_type,
+            value: value.unwrap_or_default(),
+        };
+        check_attribute(name, &attribute)?;
+        if attributes.insert(name.clone(), attribute).is_some() {
+            return Err(bad_value(format!(
+                "Message attribute name '{name}' is used twice"
+            )));
+        }
+    }
+    Ok(attributes)
+}
+
+fn check_attribute(name: &str, attribute: &Attribute) -> Result<(), ErrorReply> {
+    let lower = name.to_ascii_lowercase();
+    let name_is_good = (1..=256).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+        && !name.starts_with('.')
+        && !name.ends_with('.')
+        && !name.contains("..")
+        && !lower.starts_with("aws.")
+        && !lower.starts_with("amazon.");
+    if !name_is_good {
+        return Err(bad_value(format!(
+            "Invalid message attribute name '{name}'"
+        )));
+    }
+    let Attribute { data_type, value } = attribute;
+    if value.is_empty() {
+        return Err(bad_value(format!(
+            "The message attribute '{name}' must contain a non-empty attribute value for message attribute type '{data_type}'."
+        )));
+    }
+    let value_is_good = match data_type.split('.').next() {
+        Some("String") if data_type == "String.Array" => is_flat_array(value),
+        Some("String" | "Binary") => true,
+        Some("Number") => is_number(value),
+        _ => {
+            return Err(bad_value(format!(
+                "The message attribute '{name}' has an invalid message attribute type, the set of supported type prefixes is Binary, Number, and String."
+            )));
+        }
+    };
+    if value_is_good {
+        Ok(())
+    } else {
+        Err(bad_value(format!(
+            "Could not cast message attribute '{name}' value to {data_type}."
+        )))
+    }
+}
+
+/// Whether a text is a JSON array of strings, numbers, booleans and nulls.
+fn is_flat_array(value: &str) -> bool {
+    matches!(serde_json::from_str(value), Ok(Value::Array(values))
+        if values.iter().all(|value| !value.is_array() && !value.is_object()))
+}
+
+/// Whether a text is a number of at most 38 significant digits.
+fn is_number(value: &str) -> bool {
+    let mantissa = value.split(['e', 'E']).next().unwrap_or_default();
+    let digits = mantissa
+        .bytes()
+        .filter(u8::is_ascii_digit)
+        .skip_while(|digit| *digit == b'0')
+        .count();
+    value.parse::<f64>().is_ok_and(f64::is_finite) && digits <= 38
+}
+
+fn is_fifo_id(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+pub(crate) fn invalid(what: &str) -> ErrorReply {
+    ErrorReply::new(
+        400,
+        "InvalidParameter",
+        format!("Invalid parameter: {what}"),
+    )
+}
+
+fn bad_value(what: String) -> ErrorReply {
+    ErrorReply::new(400, "ParameterValueInvalid", what)
+}

@@ -1,0 +1,149 @@
+//! SDK clients for the stand-ins, over HTTP and in process.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_acmpca as acmpca;
+use aws_sdk_s3 as s3;
+use aws_sdk_sns as sns;
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use local_aws::{Clock, LocalAws, Server, Settings};
+
+pub const BUCKET: &str = "reports";
+
+/// 2026-11-21T04:00:00Z.
+pub fn start() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_233_600)
+}
+
+/// Stand-ins served over HTTP, and clients of them that do not retry.
+pub struct World {
+    pub aws: LocalAws,
+    pub server: Server,
+    pub s3: s3::Client,
+    pub sns: sns::Client,
+    pub pca: acmpca::Client,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let aws = LocalAws::new();
+        aws.s3().create_bucket(BUCKET);
+        let server = aws.serve().await.expect("loopback can be bound");
+        let clients = Clients::over_http(&server);
+        Self {
+            s3: clients.s3(),
+            sns: clients.sns(),
+            pca: clients.pca(),
+            aws,
+            server,
+        }
+    }
+}
+
+/// What all clients of one test have in common.
+pub struct Clients {
+    pub endpoint_url: String,
+    pub http_client: SharedHttpClient,
+    pub secret_access_key: String,
+    pub time: Option<Clock>,
+    pub retries: RetryConfig,
+    pub timeouts: TimeoutConfig,
+}
+
+impl Clients {
+    pub fn over_http(server: &Server) -> Self {
+        Self {
+            endpoint_url: server.endpoint_url(),
+            http_client: aws_smithy_http_client::Builder::new().build_http(),
+            secret_access_key: Settings::default().secret_access_key,
+            time: None,
+            retries: RetryConfig::disabled(),
+            timeouts: TimeoutConfig::disabled(),
+        }
+    }
+
+    pub fn in_process(aws: &LocalAws) -> Self {
+        Self {
+            endpoint_url: LocalAws::ENDPOINT_URL.to_owned(),
+            http_client: aws.http_client(),
+            secret_access_key: Settings::default().secret_access_key,
+            time: Some(aws.clock().clone()),
+            retries: RetryConfig::disabled(),
+            timeouts: TimeoutConfig::disabled(),
+        }
+    }
+
+    pub fn s3(&self) -> s3::Client {
+        let mut config = s3::Config::builder()
+            .behavior_version(s3::config::BehaviorVersion::latest())
+            .region(s3::config::Region::new("us-east-1"))
+            .credentials_provider(self.credentials())
+            .endpoint_url(&self.endpoint_url)
+            .http_client(self.http_client.clone())
+            .retry_config(self.retries.clone())
+            .timeout_config(self.timeouts.clone())
+            .sleep_impl(TokioSleep::new())
+            .force_path_style(true);
+        if let Some(clock) = &self.time {
+            config = config.time_source(clock.clone());
+        }
+        s3::Client::from_conf(config.build())
+    }
+
+    pub fn sns(&self) -> sns::Client {
+        let config = sns::Config::builder()
+            .behavior_version(sns::config::BehaviorVersion::latest())
+            .region(sns::config::Region::new("us-east-1"))
+            .credentials_provider(self.credentials())
+            .endpoint_url(&self.endpoint_url)
+            .http_client(self.http_client.clone())
+            .retry_config(self.retries.clone())
+            .timeout_config(self.timeouts.clone())
+            .sleep_impl(TokioSleep::new());
+        sns::Client::from_conf(config.build())
+    }
+
+    pub fn pca(&self) -> acmpca::Client {
+        let config = acmpca::Config::builder()
+            .behavior_version(acmpca::config::BehaviorVersion::latest())
+            .region(acmpca::config::Region::new("us-east-1"))
+            .credentials_provider(self.credentials())
+            .endpoint_url(&self.endpoint_url)
+            .http_client(self.http_client.clone())
+            .retry_config(self.retries.clone())
+            .timeout_config(self.timeouts.clone())
+            .sleep_impl(TokioSleep::new());
+        acmpca::Client::from_conf(config.build())
+    }
+
+    fn credentials(&self) -> s3::config::Credentials {
+        let access_key_id = Settings::default().access_key_id;
+        s3::config::Credentials::new(access_key_id, &self.secret_access_key, None, None, "test")
+    }
+}
+
+/// The status and code of an error that a service answered.
+pub fn refusal<E, T>(result: Result<T, aws_sdk_s3::error::SdkError<E>>) -> (u16, Option<String>)
+where
+    E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::fmt::Debug,
+    T: std::fmt::Debug,
+{
+    use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+    let error = result.expect_err("the service should refuse this");
+    let status = error
+        .raw_response()
+        .unwrap_or_else(|| panic!("no answer at all: {error:?}"))
+        .status()
+        .as_u16();
+    (status, error.code().map(str::to_owned))
+}
+
+/// `(status, Some(code))`, to compare with [`refusal`].
+pub fn refused(status: u16, code: &str) -> (u16, Option<String>) {
+    (status, Some(code.to_owned()))
+}

@@ -1,0 +1,157 @@
+//! The Runtime API as a runtime finds it.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use local_aws::{Invocation, LocalAws, RuntimeApi};
+use serde_json::{Value, json};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A runtime as thin as can be.
+struct Runtime {
+    base: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Runtime {
+    fn of(api: &RuntimeApi) -> Self {
+        Self {
+            base: format!("http://{}/2018-06-01/runtime", api.address()),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+        }
+    }
+
+    /// The headers and the event of the next invocation.
+    async fn next(&self) -> (http::HeaderMap, Value) {
+        let uri = format!("{}/invocation/next", self.base).parse().unwrap();
+        let (parts, body) = self.client.get(uri).await.unwrap().into_parts();
+        assert_eq!(parts.status, 200);
+        let event = body.collect().await.unwrap().to_bytes();
+        (parts.headers, serde_json::from_slice(&event).unwrap())
+    }
+
+    async fn post(&self, path: &str, body: Value) -> u16 {
+        let request = http::Request::post(format!("{}/{path}", self.base))
+            .header("lambda-runtime-function-error-type", "Unhandled")
+            .body(Full::new(Bytes::from(body.to_string())))
+            .unwrap();
+        self.client
+            .request(request)
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    }
+}
+
+#[tokio::test]
+async fn an_invocation_goes_to_the_runtime_and_its_answer_back() {
+    let aws = LocalAws::new();
+    let api = RuntimeApi::serve_at(aws.clock().clone()).await.unwrap();
+    let runtime = Runtime::of(&api);
+    assert!(!api.is_idle());
+    let invoked = api.invoke(json!({ "dryRun": true }), LONG);
+    let work = async {
+        let (headers, event) = runtime.next().await;
+        assert_eq!(event, json!({ "dryRun": true }));
+        let text = |name: &str| headers[name].to_str().unwrap().to_owned();
+        let arn = text("lambda-runtime-invoked-function-arn");
+        assert!(arn.starts_with("arn:aws:lambda:"), "{arn}");
+        assert!(text("lambda-runtime-trace-id").starts_with("Root=1-"));
+        let deadline: u128 = text("lambda-runtime-deadline-ms").parse().unwrap();
+        let now = aws
+            .clock()
+            .now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        let left = deadline - now.as_millis();
+        assert!(left <= 60_000, "{left} ms");
+        let id = text("lambda-runtime-aws-request-id");
+        let response = format!("invocation/{id}/response");
+        assert_eq!(
+            runtime.post(&response, json!({ "status": "ok" })).await,
+            202
+        );
+        assert_eq!(runtime.post(&response, json!({})).await, 400);
+    };
+    let (answer, ()) = tokio::join!(invoked, work);
+    assert_eq!(answer.unwrap(), json!({ "status": "ok" }));
+}
+
+#[tokio::test]
+async fn the_function_is_idle_while_it_waits_for_the_next_invocation() {
+    let api = RuntimeApi::serve().await.unwrap();
+    let runtime = Runtime::of(&api);
+    let waiting = tokio::spawn(async move { runtime.next().await.1 });
+    api.idle().await;
+    assert!(api.is_idle());
+    let invocation =
+        Invocation::new(json!(1), LONG).request_id("8476a536-e9f4-11e8-9739-2dfe598c3fcd");
+    let invoked = api.invoke_with(invocation);
+    tokio::select! {
+        answer = invoked => panic!("nobody answered: {answer:?}"),
+        event = waiting => assert_eq!(event.unwrap(), json!(1)),
+    }
+    assert!(!api.is_idle());
+
+    // A runtime that dies while it waits is idle no more.
+    let runtime = Runtime::of(&api);
+    let waiting = tokio::spawn(async move { runtime.next().await.1 });
+    api.idle().await;
+    waiting.abort();
+    while api.is_idle() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn errors_deadlines_and_ends_are_told() {
+    let api = RuntimeApi::serve().await.unwrap();
+    let runtime = Runtime::of(&api);
+
+    let failing = async {
+        let (headers, _) = runtime.next().await;
+        let id = headers["lambda-runtime-aws-request-id"].to_str().unwrap();
+        let error = json!({ "errorType": "ThrottlingException", "errorMessage": "later", "stackTrace": ["a", "b"] });
+        let posted = runtime.post(&format!("invocation/{id}/error"), error).await;
+        assert_eq!(posted, 202);
+    };
+    let (answer, ()) = tokio::join!(api.invoke(json!({}), LONG), failing);
+    let error = answer.unwrap_err();
+    assert_eq!(error.error_type, "ThrottlingException");
+    assert_eq!(error.error_message, "later");
+    assert_eq!(error.stack_trace, ["a", "b"]);
+
+    // Nobody takes it.
+    let late = api
+        .invoke(json!({}), Duration::from_millis(5))
+        .await
+        .unwrap_err();
+    assert_eq!(late.error_type, "Sandbox.Timedout");
+    assert!(late.error_message.contains("Task timed out after"));
+
+    // Somebody takes it and dies.
+    let dying = async {
+        runtime.next().await;
+        api.exited();
+    };
+    let (answer, ()) = tokio::join!(api.invoke(json!({}), LONG), dying);
+    assert_eq!(answer.unwrap_err().error_type, "Runtime.ExitError");
+
+    // Somebody cannot even start.
+    let starting = async {
+        let error = json!({ "errorType": "Configuration", "errorMessage": "TOPIC_ARN is missing" });
+        assert_eq!(runtime.post("init/error", error).await, 202);
+    };
+    let (answer, ()) = tokio::join!(api.invoke(json!({}), LONG), starting);
+    assert_eq!(answer.unwrap_err().error_type, "Configuration");
+    assert_eq!(
+        api.init_error().unwrap().error_message,
+        "TOPIC_ARN is missing"
+    );
+}

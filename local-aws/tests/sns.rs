@@ -1,0 +1,409 @@
+//! SNS as the SDK's own client finds it over HTTP.
+
+mod common;
+
+use std::time::Duration;
+
+use aws_sdk_sns::operation::publish::builders::PublishFluentBuilder;
+use aws_sdk_sns::types::MessageAttributeValue;
+use common::{World, refusal, refused};
+use local_aws::{Fault, FilterPolicy, MAXIMUM_MESSAGE_SIZE, Protocol, Service, Subscription};
+use serde_json::{Value, json};
+
+impl World {
+    fn publish(&self, topic: &str, message: impl Into<String>) -> PublishFluentBuilder {
+        self.sns.publish().topic_arn(topic).message(message)
+    }
+}
+
+fn attribute(data_type: &str, value: &str) -> MessageAttributeValue {
+    MessageAttributeValue::builder()
+        .data_type(data_type)
+        .string_value(value)
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn every_protocol_gets_its_variant() {
+    let world = World::new().await;
+    let sns = world.aws.sns();
+    let topic = sns.create_topic("revocations");
+    for (protocol, endpoint) in [
+        (Protocol::Email, "ops@example.com"),
+        (Protocol::EmailJson, "machine@example.com"),
+        (Protocol::Sms, "+12065550100"),
+        (Protocol::Sqs, "arn:aws:sqs:us-east-1:123456789012:queue"),
+        (
+            Protocol::Lambda,
+            "arn:aws:lambda:us-east-1:123456789012:function:f",
+        ),
+        (Protocol::Https, "https://example.com/hook"),
+    ] {
+        sns.subscribe(&topic, Subscription::new(protocol, endpoint))
+            .unwrap();
+    }
+    let raw = Subscription::new(Protocol::Sqs, "raw").raw();
+    sns.subscribe(&topic, raw).unwrap();
+    let pending = Subscription::new(Protocol::Email, "new@example.com").pending();
+    let pending = sns.subscribe(&topic, pending).unwrap();
+
+    let message = json!({ "default": "{\"a\": \"<ü>\"}", "email": "Dear all,\n", "sms": "short", "other": 1 });
+    let sent = world
+        .publish(&topic, message.to_string())
+        .message_structure("json")
+        .subject("A certificate was revoked")
+        .message_attributes("severity", attribute("String", "critical"))
+        .message_attributes("reasons", attribute("String.Array", "[\"KEY_COMPROMISE\"]"))
+        .send()
+        .await
+        .unwrap();
+
+    let by = |protocol| sns.deliveries_by(protocol).remove(0);
+    assert_eq!(sns.deliveries().len(), 7);
+    let email = by(Protocol::Email);
+    assert_eq!(email.body, "Dear all,\n");
+    assert_eq!(email.subject.as_deref(), Some("A certificate was revoked"));
+    assert_eq!(by(Protocol::Sms).body, "short");
+    let queue: Value = serde_json::from_str(&by(Protocol::Sqs).body).unwrap();
+    assert_eq!(queue["Type"], "Notification");
+    assert_eq!(queue["MessageId"].as_str(), sent.message_id());
+    assert_eq!(queue["TopicArn"], topic.as_str());
+    assert_eq!(queue["Subject"], "A certificate was revoked");
+    assert_eq!(queue["Message"], "{\"a\": \"<ü>\"}");
+    assert_eq!(
+        queue["MessageAttributes"]["severity"],
+        json!({ "Type": "String", "Value": "critical" })
+    );
+    assert_eq!(sns.deliveries_by(Protocol::Sqs)[1].body, "{\"a\": \"<ü>\"}");
+    let event: Value = serde_json::from_str(&by(Protocol::Lambda).body).unwrap();
+    assert_eq!(event["Records"][0]["Sns"]["Message"], "{\"a\": \"<ü>\"}");
+    assert!(event["Records"][0]["Sns"]["UnsubscribeUrl"].is_string());
+    for wrapped in [Protocol::Https, Protocol::EmailJson] {
+        let body: Value = serde_json::from_str(&by(wrapped).body).unwrap();
+        assert_eq!(body["Message"], "{\"a\": \"<ü>\"}");
+    }
+
+    assert!(sns.confirm(&pending));
+    world.publish(&topic, "to all").send().await.unwrap();
+    let emails = sns.deliveries_by(Protocol::Email);
+    assert_eq!(emails.len(), 3);
+    assert_eq!(
+        emails[2].subject.as_deref(),
+        Some("AWS Notification Message")
+    );
+    let call = &world.aws.calls_of("Publish")[0];
+    assert_eq!(call.topic_arn.as_ref(), Some(&topic));
+    assert_eq!(call.parameters["Subject"], "A certificate was revoked");
+}
+
+#[tokio::test]
+async fn a_topic_without_readers_accepts_and_tells_nobody() {
+    let world = World::new().await;
+    let sns = world.aws.sns();
+    let topic = sns.create_topic("nobody");
+    let counts = async || {
+        let asked = world.sns.get_topic_attributes().topic_arn(&topic);
+        let attributes = asked.send().await.unwrap().attributes.unwrap();
+        ["Confirmed", "Pending", "Deleted"]
+            .map(|kind| attributes[&format!("Subscriptions{kind}")].clone())
+    };
+    let pending = Subscription::new(Protocol::Email, "ops@example.com").pending();
+    let subscription = sns.subscribe(&topic, pending).unwrap();
+    world.publish(&topic, "hello?").send().await.unwrap();
+    assert_eq!(sns.messages().len(), 1);
+    assert!(sns.deliveries().is_empty());
+    assert_eq!(counts().await, ["0", "1", "0"]);
+    sns.confirm(&subscription);
+    assert_eq!(counts().await, ["1", "0", "0"]);
+    assert!(sns.unsubscribe(&subscription));
+    assert_eq!(counts().await, ["0", "0", "1"]);
+
+    sns.delete_topic(&topic);
+    let publish = world.publish(&topic, "x").send().await;
+    assert!(
+        publish
+            .unwrap_err()
+            .into_service_error()
+            .is_not_found_exception()
+    );
+    let asked = world
+        .sns
+        .get_topic_attributes()
+        .topic_arn(&topic)
+        .send()
+        .await;
+    assert_eq!(refusal(asked), refused(404, "NotFound"));
+    world
+        .aws
+        .misbehave("GetTopicAttributes", Fault::access_denied(Service::Sns));
+    let asked = world
+        .sns
+        .get_topic_attributes()
+        .topic_arn(&topic)
+        .send()
+        .await;
+    let denied = asked.unwrap_err().into_service_error();
+    assert!(denied.is_authorization_error_exception());
+}
+
+#[tokio::test]
+async fn what_sns_would_refuse_is_refused() {
+    let world = World::new().await;
+    let sns = world.aws.sns();
+    let topic = sns.create_topic("strict");
+    let invalid = refused(400, "InvalidParameter");
+    let publish = |message: &str| world.publish(&topic, message);
+
+    publish(&"x".repeat(MAXIMUM_MESSAGE_SIZE))
+        .send()
+        .await
+        .unwrap();
+    let too_long = publish(&"x".repeat(MAXIMUM_MESSAGE_SIZE + 1)).send().await;
+    assert_eq!(refusal(too_long), invalid);
+    // Bytes count, not characters, and attributes count too.
+    let bytes = publish(&"ü".repeat(MAXIMUM_MESSAGE_SIZE / 2 + 1))
+        .send()
+        .await;
+    assert_eq!(refusal(bytes), invalid);
+    let with_attribute = publish(&"x".repeat(MAXIMUM_MESSAGE_SIZE))
+        .message_attributes("a", attribute("String", "b"));
+    assert_eq!(refusal(with_attribute.send().await), invalid);
+    assert_eq!(refusal(publish("").send().await), invalid);
+    sns.set_maximum_message_size(&topic, 1_048_576);
+    publish(&"x".repeat(1_048_576)).send().await.unwrap();
+
+    publish("x").subject("x".repeat(99)).send().await.unwrap();
+    for subject in [
+        "x".repeat(100),
+        "two\nlines".to_owned(),
+        "tab\there".to_owned(),
+        "f\u{fc}r alle".to_owned(),
+        " begins with a space".to_owned(),
+    ] {
+        let refusal = refusal(publish("x").subject(&subject).send().await);
+        assert_eq!(refusal, invalid, "{subject:?}");
+    }
+    for message in [
+        "not JSON",
+        "[]",
+        r#"{"email": "no default"}"#,
+        r#"{"default": 1}"#,
+        r#"{"default": "x", "email": {"a": 1}}"#,
+        r#"{"default": "x", "default": "y"}"#,
+    ] {
+        let sent = publish(message).message_structure("json").send().await;
+        assert_eq!(refusal(sent), invalid, "{message}");
+    }
+    let structure = publish("{}").message_structure("xml").send().await;
+    assert_eq!(refusal(structure), invalid);
+
+    let bad_value = refused(400, "ParameterValueInvalid");
+    for (name, data_type, value) in [
+        ("AWS.name", "String", "x"),
+        ("two..dots", "String", "x"),
+        ("sp ace", "String", "x"),
+        ("ok", "Text", "x"),
+        ("ok", "Number", "seven"),
+        ("ok", "String.Array", "not an array"),
+        ("ok", "String.Array", "[[1]]"),
+        ("ok", "String", ""),
+    ] {
+        let sent = publish("x").message_attributes(name, attribute(data_type, value));
+        assert_eq!(
+            refusal(sent.send().await),
+            bad_value,
+            "{name} {data_type} {value}"
+        );
+    }
+    let no_topic = world.sns.publish().message("x").send().await;
+    assert_eq!(refusal(no_topic), invalid);
+    let nonsense = world
+        .sns
+        .publish()
+        .target_arn("nonsense")
+        .message("x")
+        .send()
+        .await;
+    assert_eq!(refusal(nonsense), invalid);
+    let deduplicated = publish("x").message_deduplication_id("1").send().await;
+    assert_eq!(refusal(deduplicated), invalid);
+}
+
+#[tokio::test]
+async fn fifo_topics_want_groups_and_drop_repeats_for_five_minutes() {
+    let world = World::new().await;
+    let sns = world.aws.sns();
+    let topic = sns.create_fifo_topic("revocations.fifo", false);
+    sns.subscribe(&topic, Subscription::new(Protocol::Sqs, "queue.fifo"))
+        .unwrap();
+    let email = Subscription::new(Protocol::Email, "ops@example.com");
+    assert_eq!(
+        sns.subscribe(&topic, email).unwrap_err().code,
+        "InvalidParameter"
+    );
+
+    let invalid = refused(400, "InvalidParameter");
+    assert_eq!(refusal(world.publish(&topic, "x").send().await), invalid);
+    let publish = || world.publish(&topic, "x").message_group_id("ca");
+    assert_eq!(refusal(publish().send().await), invalid);
+    for id in ["sp ace".to_owned(), "x".repeat(129), "\u{fc}".to_owned()] {
+        let sent = publish().message_deduplication_id(&id).send().await;
+        assert_eq!(refusal(sent), invalid, "{id:?}");
+    }
+    let first = publish()
+        .message_deduplication_id("1")
+        .send()
+        .await
+        .unwrap();
+    world.aws.advance(Duration::from_secs(200));
+    let again = publish()
+        .message_deduplication_id("1")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(first.sequence_number, again.sequence_number);
+    assert_eq!(sns.deliveries().len(), 1);
+    assert!(sns.messages()[1].duplicate);
+    world.aws.advance(Duration::from_secs(200));
+    publish()
+        .message_deduplication_id("1")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(sns.deliveries().len(), 2);
+    assert_eq!(sns.deliveries()[0].message_group_id.as_deref(), Some("ca"));
+
+    let asked = world.sns.get_topic_attributes().topic_arn(&topic);
+    let attributes = asked.send().await.unwrap().attributes.unwrap();
+    assert_eq!(attributes["FifoTopic"], "true");
+
+    let by_content = sns.create_fifo_topic("content.fifo", true);
+    for _ in 0..2 {
+        let sent = world.publish(&by_content, "same").message_group_id("ca");
+        sent.send().await.unwrap();
+    }
+    assert!(sns.messages().pop().unwrap().duplicate);
+}
+
+#[tokio::test]
+async fn filter_policies_choose_who_gets_what() {
+    let world = World::new().await;
+    let sns = world.aws.sns();
+    let topic = sns.create_topic("filtered");
+    let subscribe = |endpoint: &str, policy: FilterPolicy| {
+        let subscription = Subscription::new(Protocol::Sqs, endpoint).filter(policy);
+        sns.subscribe(&topic, subscription).unwrap();
+    };
+    let attributes = |policy: Value| FilterPolicy::on_attributes(&policy.to_string()).unwrap();
+    let body = |policy: Value| FilterPolicy::on_body(&policy.to_string()).unwrap();
+    subscribe(
+        "critical",
+        attributes(json!({ "severity": ["critical", "high"] })),
+    );
+    subscribe(
+        "other reasons",
+        attributes(json!({ "reasons": [{ "anything-but": ["SUPERSEDED"] }] })),
+    );
+    subscribe(
+        "by array",
+        attributes(json!({ "reasons": ["KEY_COMPROMISE"] })),
+    );
+    subscribe(
+        "many",
+        attributes(json!({ "count": [{ "numeric": [">=", 10] }] })),
+    );
+    subscribe(
+        "unmarked",
+        attributes(json!({ "severity": [{ "exists": false }] })),
+    );
+    subscribe(
+        "in the body",
+        body(json!({ "severity": ["critical"], "counts": { "new": [1] } })),
+    );
+    subscribe(
+        "body array",
+        body(json!({ "reasons": [{ "prefix": "KEY" }] })),
+    );
+    FilterPolicy::on_attributes(r#"{"a": "no array"}"#).unwrap_err();
+    FilterPolicy::on_attributes(r#"{"a":[1],"b":[1],"c":[1],"d":[1],"e":[1],"f":[1]}"#)
+        .unwrap_err();
+    FilterPolicy::on_attributes(r#"{"a": [{"typo": 1}]}"#).unwrap_err();
+
+    let receivers = async |publish: PublishFluentBuilder| {
+        sns.forget_messages();
+        publish.send().await.unwrap();
+        let deliveries = sns.deliveries().into_iter();
+        deliveries
+            .map(|delivery| delivery.endpoint)
+            .collect::<Vec<_>>()
+    };
+    let document =
+        json!({ "severity": "critical", "reasons": ["KEY_COMPROMISE"], "counts": { "new": 1 } });
+    let got = receivers(
+        world
+            .publish(&topic, document.to_string())
+            .message_attributes("severity", attribute("String", "critical"))
+            .message_attributes("count", attribute("Number", "12"))
+            .message_attributes(
+                "reasons",
+                attribute("String.Array", r#"["SUPERSEDED","KEY_COMPROMISE"]"#),
+            ),
+    )
+    .await;
+    let all_but_unmarked = [
+        "critical",
+        "other reasons",
+        "by array",
+        "many",
+        "in the body",
+        "body array",
+    ];
+    assert_eq!(got, all_but_unmarked);
+    let got = receivers(
+        world
+            .publish(&topic, "no JSON")
+            .message_attributes("reasons", attribute("String.Array", r#"["SUPERSEDED"]"#))
+            .message_attributes("count", attribute("Number", "9")),
+    )
+    .await;
+    assert_eq!(got, ["unmarked"]);
+
+    // AWS's page says that messages of structure `json` leave their attributes behind.
+    sns.set_attributes_with_json(false);
+    let structured = json!({ "default": document.to_string() }).to_string();
+    let got = receivers(
+        world
+            .publish(&topic, structured)
+            .message_structure("json")
+            .message_attributes("severity", attribute("String", "critical")),
+    )
+    .await;
+    assert_eq!(got, ["unmarked", "in the body", "body array"]);
+}
+
+#[tokio::test]
+async fn text_messages_are_cut_and_parted() {
+    let world = World::new().await;
+    let sns = world.aws.sns();
+    let topic = sns.create_topic("texts");
+    sns.subscribe(&topic, Subscription::new(Protocol::Sms, "+12065550100"))
+        .unwrap();
+    world
+        .publish(&topic, "word ".repeat(400))
+        .send()
+        .await
+        .unwrap();
+    let delivery = sns.deliveries().remove(0);
+    assert_eq!(delivery.text.len(), 2000);
+    assert_eq!(delivery.body.len(), 1600);
+    assert!(delivery.sms_parts.len() >= 12);
+    for part in &delivery.sms_parts {
+        assert!(part.len() <= 140);
+        assert!(
+            part.split(' ')
+                .all(|word| word.is_empty() || word == "word"),
+            "{part}"
+        );
+    }
+}
