@@ -1,0 +1,52 @@
+//! The function under the Lambda Runtime API.
+
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde_json::Value;
+
+use crate::aws::Clients;
+use crate::budget::Budget;
+use crate::config::Config;
+use crate::handler::{Function, Invocation, InvocationError};
+use crate::logging;
+
+/// Reads the environment and serves invocations until the process ends.
+///
+/// # Errors
+/// If the Runtime API cannot be reached. A bad configuration is none: every invocation is answered
+/// with what is wrong with it, where an operator sees it.
+pub async fn run() -> Result<(), lambda_runtime::Error> {
+    let lookup = |name: &str| std::env::var(name).ok();
+    logging::init(lookup);
+    let ready = match Config::from_lookup(lookup) {
+        Ok(config) => {
+            let clients = Clients::from_environment(&config).await;
+            Ok((config, clients))
+        }
+        Err(error) => Err(error),
+    };
+    let function = Function::new(
+        ready,
+        lookup("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
+    );
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| {
+        let invocation = Invocation {
+            request_id: event.context.request_id.clone(),
+            function_arn: event.context.invoked_function_arn.clone(),
+            budget: Budget::until(event.context.deadline()),
+            nonce: format!("{:016x}", fastrand::u64(..)),
+        };
+        let function = &function;
+        // Boxed, as the compiler's depth for nested futures ends at 128.
+        Box::pin(async move { function.handle(&event.payload, &invocation).await })
+    }))
+    .await
+}
+
+impl From<InvocationError> for Diagnostic {
+    fn from(error: InvocationError) -> Self {
+        Self {
+            error_type: error.kind.to_owned(),
+            error_message: error.message,
+        }
+    }
+}

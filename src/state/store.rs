@@ -1,0 +1,581 @@
+//! The state's objects in S3: read whole, written under conditions only.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tracing::{info, warn};
+
+use crate::arn::CertificateAuthorityArn;
+use crate::aws::{CallFailure, FailureClass, chain};
+use crate::budget::Budget;
+use crate::error::{Cure, Fault, FaultKind};
+use crate::state::told::{ToldList, ToldListErrorKind, ToldListReader};
+use crate::state::{Control, Lease};
+use crate::timestamp::Timestamp;
+
+/// How often a run that waits for a lease looks whether it was released.
+const LEASE_POLL: Duration = Duration::from_secs(5);
+
+/// So often a conditional write is tried again before the run gives up.
+const WRITE_ATTEMPTS: u32 = 6;
+
+/// So often an object is read whose body breaks off: the SDK retries requests only.
+const READ_ATTEMPTS: u32 = 3;
+
+/// A control document is some hundred bytes; what is far larger is something else.
+const MAX_CONTROL_BYTES: i64 = 1024 * 1024;
+
+/// Where the state lies.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub s3: aws_sdk_s3::Client,
+    pub bucket: String,
+    /// Empty, or ends in `/`.
+    pub prefix: String,
+}
+
+/// A control document, and the version of it that S3 holds.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    pub control: Control,
+    /// `None` where S3 holds none yet.
+    e_tag: Option<String>,
+}
+
+/// What came of reaching for a lease.
+#[derive(Debug)]
+pub enum Taken {
+    /// This run holds the certificate authority.
+    Held(Box<Slot>),
+    /// Another run does.
+    Busy(Lease),
+}
+
+/// Why a control document was not saved.
+#[derive(Debug)]
+pub enum SaveError {
+    /// S3 holds another one by now.
+    Conflict(Box<Slot>),
+    Fault(Fault),
+}
+
+impl SaveError {
+    /// The fault where a newer state cannot be dealt with.
+    pub fn into_fault(self) -> Fault {
+        match self {
+            SaveError::Fault(fault) => fault,
+            SaveError::Conflict(newer) => Fault::new(
+                FaultKind::StateConflict,
+                format!(
+                    "another run changed the state of {} (its sequence is {} now)",
+                    newer.control.certificate_authority_arn, newer.control.sequence
+                ),
+            ),
+        }
+    }
+}
+
+impl Store {
+    /// Reads the control document; a new one where there never was any.
+    ///
+    /// # Errors
+    /// A document that is unreadable, deleted, of another certificate authority or of a newer
+    /// version is a fault, never a fresh start.
+    pub async fn load(&self, arn: &CertificateAuthorityArn, now: Timestamp) -> Result<Slot, Fault> {
+        let key = self.control_key(arn);
+        let location = self.location(&key);
+        let mut broke_off = 0;
+        let (bytes, e_tag) = loop {
+            let output = match self
+                .s3
+                .get_object()
+                .bucket(&self.bucket)
+                .key(&key)
+                .send()
+                .await
+            {
+                Ok(output) => output,
+                Err(error) => {
+                    let failure = CallFailure::new("GetObject", &error);
+                    if !failure.is_not_found() || failure.is("NoSuchBucket") {
+                        return Err(failure.fault(&location));
+                    }
+                    let deleted = error
+                        .raw_response()
+                        .is_some_and(|r| r.headers().get("x-amz-delete-marker") == Some("true"));
+                    if deleted || self.any_told_list(arn).await? {
+                        return Err(Fault::new(
+                            FaultKind::StateUnreadable,
+                            format!("the state at {location} was deleted"),
+                        ));
+                    }
+                    return Ok(Slot {
+                        control: Control::new(arn.clone(), now),
+                        e_tag: None,
+                    });
+                }
+            };
+            if output
+                .content_length()
+                .is_some_and(|length| length > MAX_CONTROL_BYTES)
+            {
+                return Err(Fault::new(
+                    FaultKind::StateUnreadable,
+                    format!("the state at {location} is too large to be a control document"),
+                ));
+            }
+            let e_tag = output.e_tag().map(str::to_owned);
+            match output.body.collect().await {
+                Ok(bytes) => break (bytes, e_tag),
+                Err(error) => {
+                    broke_off += 1;
+                    self.read_again(&location, &error, broke_off).await?;
+                }
+            }
+        };
+        let control = Control::read(&bytes.into_bytes(), arn, &location)?;
+        Ok(Slot { control, e_tag })
+    }
+
+    /// Takes the lease until `lease.until`. A run that `waits` waits for another's end while its
+    /// own time allows.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and the faults of S3.
+    pub async fn take(
+        &self,
+        arn: &CertificateAuthorityArn,
+        lease: &Lease,
+        budget: &Budget,
+        waits: bool,
+    ) -> Result<Taken, Fault> {
+        loop {
+            let mut slot = self.load(arn, budget.now()).await?;
+            if let Some(holder) = slot
+                .control
+                .holder(budget.now())
+                .filter(|h| h.nonce != lease.nonce)
+            {
+                let over_in = holder.until.since(budget.now());
+                if !waits || over_in >= budget.left() || !budget.wait(over_in.min(LEASE_POLL)).await
+                {
+                    return Ok(Taken::Busy(holder.clone()));
+                }
+                continue;
+            }
+            slot.control.lease = Some(lease.clone());
+            match self.save(&mut slot, &lease.nonce).await {
+                Ok(()) => return Ok(Taken::Held(Box::new(slot))),
+                // Somebody was faster: their lease is looked at like any other.
+                Err(SaveError::Conflict(_)) => {}
+                Err(SaveError::Fault(fault)) => return Err(fault),
+            }
+        }
+    }
+
+    /// Writes the control document, if S3 still holds the version that was read.
+    ///
+    /// A write whose answer was lost is recognised as one's own by its nonce.
+    pub async fn save(&self, slot: &mut Slot, run_nonce: &str) -> Result<(), SaveError> {
+        let key = self.control_key(&slot.control.certificate_authority_arn);
+        let location = self.location(&key);
+        slot.control.sequence += 1;
+        slot.control.nonce = format!("{run_nonce}-{}", slot.control.sequence);
+        let body = Bytes::from(slot.control.to_json());
+        let mut last_failure = None;
+        for attempt in 0..WRITE_ATTEMPTS {
+            if attempt > 0 {
+                tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
+            }
+            let put = self
+                .s3
+                .put_object()
+                .bucket(&self.bucket)
+                .key(&key)
+                .body(body.clone().into());
+            let put = match &slot.e_tag {
+                Some(e_tag) => put.if_match(e_tag),
+                None => put.if_none_match("*"),
+            };
+            let failure = match put.content_type("application/json").send().await {
+                Ok(output) => {
+                    slot.e_tag = output.e_tag().map(str::to_owned);
+                    return Ok(());
+                }
+                Err(error) => CallFailure::new("PutObject", &error),
+            };
+            let conditional =
+                matches!(failure.status, Some(404 | 409 | 412)) && !failure.is("NoSuchBucket");
+            if !conditional && failure.class == FailureClass::Refused {
+                return Err(SaveError::Fault(failure.fault(&location)));
+            }
+            warn!(location, error = %failure, "not known whether the state was saved; looking");
+            let arn = &slot.control.certificate_authority_arn;
+            match self.load(arn, slot.control.watched_since).await {
+                Ok(stored) if stored.control.nonce == slot.control.nonce => {
+                    slot.e_tag = stored.e_tag;
+                    return Ok(());
+                }
+                // An earlier write of this run, which had counted as failed: this one goes on top.
+                Ok(stored) if stored.control.is_written_by(run_nonce) => slot.e_tag = stored.e_tag,
+                Ok(stored) if stored.e_tag != slot.e_tag => {
+                    return Err(SaveError::Conflict(Box::new(stored)));
+                }
+                Ok(_) => {}
+                Err(fault) if fault.kind.cure() == Cure::Retry => {
+                    warn!(
+                        location,
+                        error = fault.message,
+                        "whether the state was saved is not known yet"
+                    );
+                }
+                Err(fault) => return Err(SaveError::Fault(fault)),
+            }
+            last_failure = Some(failure);
+        }
+        let failure = last_failure.expect("the loop ran and did not return");
+        let fault = if failure.class == FailureClass::Refused {
+            failure.fault_of(FaultKind::StateConflict, &location)
+        } else {
+            failure.fault(&location)
+        };
+        Err(SaveError::Fault(fault))
+    }
+
+    /// Reads the told list that the control document points to; an empty one before the first audit.
+    ///
+    /// # Errors
+    /// A list that is gone or unreadable is a fault, never an empty list.
+    pub async fn load_told(&self, control: &Control) -> Result<ToldList, Fault> {
+        let Some(key) = &control.told_list else {
+            return Ok(ToldList::new());
+        };
+        let location = self.location(key);
+        let unreadable = |why: String| {
+            Fault::new(
+                FaultKind::StateUnreadable,
+                format!("the told list at {location} {why}"),
+            )
+        };
+        let mut broke_off = 0;
+        let told = 'reading: loop {
+            let output = match self
+                .s3
+                .get_object()
+                .bucket(&self.bucket)
+                .key(key)
+                .send()
+                .await
+            {
+                Ok(output) => output,
+                Err(error) => {
+                    let failure = CallFailure::new("GetObject", &error);
+                    return Err(if failure.is_not_found() && !failure.is("NoSuchBucket") {
+                        unreadable("is gone".to_owned())
+                    } else {
+                        failure.fault(&location)
+                    });
+                }
+            };
+            let mut reader = ToldListReader::new(control.certificate_authority_arn.as_str());
+            let mut body = output.body;
+            let mut bad = None;
+            // Read to its end even where it is no told list: only then is it known that these
+            // bytes are what S3 holds.
+            while let Some(chunk) = body.next().await {
+                match chunk {
+                    Ok(chunk) if bad.is_none() => bad = reader.feed(&chunk).err(),
+                    Ok(_) => {}
+                    Err(error) => {
+                        broke_off += 1;
+                        self.read_again(&location, &error, broke_off).await?;
+                        continue 'reading;
+                    }
+                }
+            }
+            let read = match bad {
+                Some(error) => Err(error),
+                None => reader.finish(),
+            };
+            break read.map_err(|error| match error.kind {
+                ToldListErrorKind::NewerVersion(_) => Fault::new(
+                    FaultKind::StateNewer,
+                    format!("the told list at {location} cannot be read: {error}"),
+                ),
+                _ => unreadable(format!("cannot be read: {error}")),
+            })?;
+        };
+        if told.len() as u64 != control.told {
+            return Err(unreadable(format!(
+                "holds {} revocations where the control document says {}",
+                told.len(),
+                control.told
+            )));
+        }
+        Ok(told)
+    }
+
+    /// Waits a little before an object whose body broke off is read again.
+    async fn read_again(
+        &self,
+        location: &str,
+        error: &aws_sdk_s3::primitives::ByteStreamError,
+        broke_off: u32,
+    ) -> Result<(), Fault> {
+        let error = chain(error);
+        warn!(location, error, "reading the state broke off");
+        if broke_off == READ_ATTEMPTS {
+            return Err(Fault::new(
+                FaultKind::Unavailable,
+                format!("GetObject of {location} broke off {broke_off} times: {error}"),
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(100 << broke_off)).await;
+        Ok(())
+    }
+
+    /// Writes a told list under a key of its own and returns the key.
+    pub async fn write_told(
+        &self,
+        control: &Control,
+        told: &Arc<ToldList>,
+    ) -> Result<String, Fault> {
+        let arn = &control.certificate_authority_arn;
+        let mut sequence = control.sequence + 1;
+        let mut conflicts = 0;
+        loop {
+            let key = format!("{}{sequence}.json", self.told_prefix(arn));
+            let put = self
+                .s3
+                .put_object()
+                .bucket(&self.bucket)
+                .key(&key)
+                .content_type("application/json")
+                .body(told_body(told, arn))
+                .if_none_match("*");
+            let failure = match put.send().await {
+                Ok(_) => return Ok(key),
+                Err(error) => CallFailure::new("PutObject", &error),
+            };
+            match failure.status {
+                // A key that is taken belongs to a run that never came to switch to it, or is
+                // about to; or an answer was lost on the way to us.
+                Some(412) => {
+                    warn!(
+                        certificate_authority = arn.id(),
+                        key, "there is such a told list already; taking the next key"
+                    );
+                    sequence += 1;
+                }
+                Some(409) if conflicts < WRITE_ATTEMPTS => {
+                    warn!(certificate_authority = arn.id(), key, error = %failure, "writing the told list again");
+                    conflicts += 1;
+                    tokio::time::sleep(Duration::from_millis(100 << conflicts)).await;
+                }
+                Some(409) => {
+                    return Err(failure.fault_of(FaultKind::StateConflict, &self.location(&key)));
+                }
+                _ => return Err(failure.fault(&self.location(&key))),
+            }
+        }
+    }
+
+    /// Removes told lists older than the one that the control document points to. Those that could
+    /// not be removed lie there unread until the next time.
+    pub async fn remove_older_told(&self, control: &Control) {
+        let arn = &control.certificate_authority_arn;
+        let prefix = self.told_prefix(arn);
+        let sequence = |key: &str| -> Option<u64> {
+            key.strip_prefix(&prefix)?
+                .strip_suffix(".json")?
+                .parse()
+                .ok()
+        };
+        let Some(current) = control.told_list.as_deref().and_then(sequence) else {
+            return;
+        };
+        let keys = match self.list(&prefix).await {
+            Ok(keys) => keys,
+            Err(failure) => {
+                warn!(certificate_authority = arn.id(), error = %failure, "could not list older told lists");
+                return;
+            }
+        };
+        for key in keys
+            .into_iter()
+            .filter(|key| sequence(key).is_some_and(|s| s < current))
+        {
+            match self
+                .s3
+                .delete_object()
+                .bucket(&self.bucket)
+                .key(&key)
+                .send()
+                .await
+            {
+                Ok(_) => info!(
+                    certificate_authority = arn.id(),
+                    key, "removed an older told list"
+                ),
+                Err(error) => {
+                    let error = CallFailure::new("DeleteObject", &error);
+                    warn!(certificate_authority = arn.id(), key, %error, "could not remove an older told list");
+                }
+            }
+        }
+    }
+
+    /// Whether it was told that the state of this certificate authority cannot be read.
+    pub async fn is_marked_unreadable(
+        &self,
+        arn: &CertificateAuthorityArn,
+    ) -> Result<bool, CallFailure> {
+        let key = self.marker_key(arn);
+        match self
+            .s3
+            .head_object()
+            .bucket(&self.bucket)
+            .key(&key)
+            .send()
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                let failure = CallFailure::new("HeadObject", &error);
+                if failure.is_not_found() {
+                    Ok(false)
+                } else {
+                    Err(failure)
+                }
+            }
+        }
+    }
+
+    /// Remembers that it was told: the unreadable document itself is never written.
+    pub async fn mark_unreadable(
+        &self,
+        arn: &CertificateAuthorityArn,
+        fault: &Fault,
+        now: Timestamp,
+    ) {
+        let key = self.marker_key(arn);
+        let note = serde_json::json!({ "toldAt": now, "error": fault });
+        let body = Bytes::from(format!("{note:#}\n"));
+        let put = self
+            .s3
+            .put_object()
+            .bucket(&self.bucket)
+            .key(&key)
+            .body(body.into());
+        if let Err(error) = put.content_type("application/json").send().await {
+            let error = CallFailure::new("PutObject", &error);
+            warn!(certificate_authority = arn.id(), key, %error, "this fault will be told again");
+        }
+    }
+
+    /// Forgets that it was told, once the state can be read again.
+    pub async fn unmark_unreadable(&self, arn: &CertificateAuthorityArn) {
+        let key = self.marker_key(arn);
+        if let Err(error) = self
+            .s3
+            .delete_object()
+            .bucket(&self.bucket)
+            .key(&key)
+            .send()
+            .await
+        {
+            let error = CallFailure::new("DeleteObject", &error);
+            warn!(certificate_authority = arn.id(), key, %error, "this recovery will be told again");
+        }
+    }
+
+    /// The prefix of everything but the control document of a certificate authority.
+    pub fn prefix_of(&self, arn: &CertificateAuthorityArn) -> String {
+        format!("{}{}/", self.prefix, arn.id())
+    }
+
+    fn control_key(&self, arn: &CertificateAuthorityArn) -> String {
+        format!("{}{}.json", self.prefix, arn.id())
+    }
+
+    fn marker_key(&self, arn: &CertificateAuthorityArn) -> String {
+        format!("{}unreadable.json", self.prefix_of(arn))
+    }
+
+    fn told_prefix(&self, arn: &CertificateAuthorityArn) -> String {
+        format!("{}told-", self.prefix_of(arn))
+    }
+
+    fn location(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.bucket)
+    }
+
+    async fn any_told_list(&self, arn: &CertificateAuthorityArn) -> Result<bool, Fault> {
+        let prefix = self.told_prefix(arn);
+        let keys = self
+            .list(&prefix)
+            .await
+            .map_err(|failure| failure.fault(&self.location(&prefix)))?;
+        Ok(!keys.is_empty())
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, CallFailure> {
+        let mut keys = Vec::new();
+        let mut pages = self
+            .s3
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| CallFailure::new("ListObjectsV2", &error))?;
+            keys.extend(
+                page.contents()
+                    .iter()
+                    .filter_map(|object| object.key().map(str::to_owned)),
+            );
+        }
+        Ok(keys)
+    }
+}
+
+/// A body that writes the list as it is sent, so that the document is never in memory.
+fn told_body(told: &Arc<ToldList>, arn: &CertificateAuthorityArn) -> ByteStream {
+    let told = Arc::clone(told);
+    let arn = arn.clone();
+    ByteStream::new(SdkBody::retryable(move || {
+        SdkBody::from_body_1_x(ToldBody {
+            left: told.document_len(arn.as_str()),
+            chunks: Box::new(Arc::clone(&told).into_document_chunks(arn.as_str())),
+        })
+    }))
+}
+
+struct ToldBody {
+    left: u64,
+    chunks: Box<dyn Iterator<Item = Vec<u8>> + Send + Sync>,
+}
+
+impl Body for ToldBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let chunk = self.chunks.next();
+        self.left -= chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk.into()))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}

@@ -1,0 +1,182 @@
+//! Instants, as audit reports write them and as everything else of this program does.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
+
+/// An instant in UTC with the precision of a second, between the years 0 and 9999.
+///
+/// Reads what audit reports hold (`2018-02-26T18:39:57+0000`) as well as RFC 3339
+/// (`2018-02-26T18:39:57Z`, `+00:00`, fractions of a second); writes RFC 3339 with `Z`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(OffsetDateTime);
+
+/// Strict RFC 3339 parsers refuse a report's offset, which has no colon.
+const AUDIT_REPORT: &[BorrowedFormatItem<'_>] = format_description!(
+    version = 2,
+    "[year]-[month]-[day]T[hour]:[minute]:[second][offset_hour sign:mandatory][offset_minute]"
+);
+
+const RFC_3339_UTC: &[BorrowedFormatItem<'_>] = format_description!(
+    version = 2,
+    "[year]-[month]-[day]T[hour]:[minute]:[second]Z"
+);
+
+impl Timestamp {
+    /// Reads an instant; `None` where the text is not one, or not one between the years 0 and 9999.
+    pub fn parse(text: &str) -> Option<Self> {
+        let at = OffsetDateTime::parse(text, AUDIT_REPORT)
+            .or_else(|_| OffsetDateTime::parse(text, &Rfc3339))
+            .ok()?;
+        Self::from_utc(at.checked_to_offset(UtcOffset::UTC)?)
+    }
+
+    /// Seconds since the start of 1970; `None` where that is outside the years 0 to 9999.
+    pub fn from_unix_seconds(seconds: i64) -> Option<Self> {
+        Self::from_utc(OffsetDateTime::from_unix_timestamp(seconds).ok()?)
+    }
+
+    /// Seconds since the start of 1970.
+    pub fn unix_seconds(self) -> i64 {
+        self.0.unix_timestamp()
+    }
+
+    /// The instant that much later, or the last one that can be written.
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        Self::from_unix_seconds(self.unix_seconds().saturating_add(seconds)).unwrap_or(Self::MAX)
+    }
+
+    /// The instant that much earlier, or the first one that can be written.
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        Self::from_unix_seconds(self.unix_seconds().saturating_sub(seconds)).unwrap_or(Self::MIN)
+    }
+
+    /// How long after `earlier` this is; zero where it is not after it.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_secs(
+            u64::try_from(self.unix_seconds() - earlier.unix_seconds()).unwrap_or(0),
+        )
+    }
+
+    /// The first instant of the year 0.
+    pub const MIN: Self = Self(time::macros::datetime!(0000-01-01 00:00:00 UTC));
+
+    /// The last second of the year 9999, which X.509 uses for "no end" (RFC 5280, section 4.1.2.5).
+    pub const MAX: Self = Self(time::macros::datetime!(9999-12-31 23:59:59 UTC));
+
+    fn from_utc(at: OffsetDateTime) -> Option<Self> {
+        let whole = at.replace_nanosecond(0).ok()?;
+        (0..=9999).contains(&whole.year()).then_some(Self(whole))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(at: SystemTime) -> Self {
+        let at = OffsetDateTime::from(at);
+        Self::from_utc(at).unwrap_or(if at.year() < 0 { Self::MIN } else { Self::MAX })
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(at: Timestamp) -> Self {
+        at.0.into()
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.format(&RFC_3339_UTC).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Timestamp::parse(&text)
+            .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not an RFC 3339 time")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str) -> Option<String> {
+        Timestamp::parse(text).map(|at| at.to_string())
+    }
+
+    #[test]
+    fn reads_every_notation_of_an_offset() {
+        for text in [
+            "2018-02-26T18:39:57+0000",
+            "2018-02-26T18:39:57+00:00",
+            "2018-02-26T18:39:57Z",
+            "2018-02-26T18:39:57.999Z",
+            "2018-02-26T20:09:57+0130",
+            "2018-02-26T10:39:57-08:00",
+        ] {
+            assert_eq!(
+                written(text).as_deref(),
+                Some("2018-02-26T18:39:57Z"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn reads_the_last_second_of_the_year_9999() {
+        assert_eq!(
+            Timestamp::parse("9999-12-31T23:59:59+0000"),
+            Some(Timestamp::MAX)
+        );
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(Timestamp::parse("9999-12-31T23:59:59-0100"), None);
+    }
+
+    #[test]
+    fn refuses_what_is_no_instant() {
+        for text in [
+            "",
+            " ",
+            "yesterday",
+            "2018-02-26",
+            "2018-02-26T18:39:57",
+            "2018-02-30T18:39:57Z",
+            "2018-02-26T24:39:57Z",
+            "2018-02-26T18:39:57Z ",
+            "1519670397",
+            "2018-02-26T18:39:57+00",
+        ] {
+            assert_eq!(written(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn arithmetic_stops_at_the_ends() {
+        assert_eq!(
+            Timestamp::MAX.saturating_add(Duration::from_secs(1)),
+            Timestamp::MAX
+        );
+        assert_eq!(Timestamp::MIN.saturating_sub(Duration::MAX), Timestamp::MIN);
+        assert_eq!(Timestamp::MIN.since(Timestamp::MAX), Duration::ZERO);
+    }
+}
