@@ -1,0 +1,370 @@
+//! The main job on one machine, without an AWS account.
+//!
+//! `cargo run --example demo` shows a first audit, a revocation, and what each subscriber gets.
+//! `cargo run --example demo -- --report FILE` shows the messages for an audit report of your own.
+//!
+//! AWS is the stand-ins of `local-aws` on loopback. The function is the real one, in a process of its
+//! own under the Lambda Runtime API: this program starts itself once more for it.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use local_aws::{
+    Certificate, Delivery, LocalAws, NextReport, Protocol, RuntimeApi, Server, Settings,
+    Subscription,
+};
+use pca_revocation_watch::arn::CertificateAuthorityArn;
+use pca_revocation_watch::report::scan::ReportFormat;
+use pca_revocation_watch::timestamp::Timestamp;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+const BUCKET: &str = "amzn-s3-demo-bucket";
+const GUIDES_CA: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566";
+const USAGE: &str = "usage: cargo run --example demo [-- --report FILE]
+FILE is an audit report that you downloaded from AWS Private CA, ending in .json or .csv.";
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let shown = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        _ if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() => {
+            pca_revocation_watch::runtime::run().await
+        }
+        [] => guided_tour().await,
+        ["--report", file] => own_report(PathBuf::from(file)).await,
+        _ => Err(USAGE.into()),
+    };
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The story of one certificate authority.
+async fn guided_tour() -> Result<()> {
+    println!(
+        "pca-revocation-watch on this machine: AWS Private CA, S3, SNS and Lambda are stand-ins on\n\
+         loopback, the function is the real one. Nothing leaves this machine."
+    );
+    let mut stage = Stage::set(GUIDES_CA, "Example Corp Issuing CA", &[]).await?;
+    for certificate in certificates_of_the_guide(&stage.aws) {
+        stage.aws.private_ca().add(GUIDES_CA, certificate);
+    }
+
+    chapter("1. The first audit");
+    println!(
+        "The certificate authority has issued the two certificates of AWS's own guide; one was revoked\n\
+         in 2018. Private CA takes two seconds to write its audit report.\n"
+    );
+    stage
+        .aws
+        .private_ca()
+        .next_report(GUIDES_CA, NextReport::new().delay(Duration::from_secs(2)));
+    stage.invoke(json!({})).await?;
+    stage.show_mail();
+
+    chapter("2. A private key leaks, and its certificate is revoked");
+    let serial = "2b:ae:9a:75:d7:1b:42:b4:e4:1e:36:f8:b4:b4:88:fc";
+    println!(
+        "$ aws acm-pca revoke-certificate --certificate-serial {serial} \\\n\
+         \x20     --revocation-reason KEY_COMPROMISE ...\n\n\
+         The next audit, half an hour later (not waited for here):\n"
+    );
+    stage
+        .aws
+        .private_ca()
+        .revoke(GUIDES_CA, serial, "KEY_COMPROMISE");
+    stage
+        .aws
+        .private_ca()
+        .next_report(GUIDES_CA, NextReport::new().delay(Duration::from_secs(1)));
+    let answer = stage.invoke(json!({})).await?;
+    stage.show_mail();
+    stage.show(Protocol::Sms, "Text message");
+    stage.show(
+        Protocol::Https,
+        "Chat channel: the card of Amazon Q Developer",
+    );
+    stage.show(
+        Protocol::Sqs,
+        "Queue, web hook, Lambda: the machine document",
+    );
+    heading("The answer that the Lambda console shows");
+    quote(&format!("{answer:#}"));
+
+    chapter("3. The audit after that");
+    println!("Nothing new was revoked, so nothing is sent:\n");
+    stage.invoke(json!({})).await?;
+    let sent = stage.aws.sns().messages().len();
+    println!("\nMessages sent: {sent}.");
+    println!(
+        "\nSee what other messages look like:  cargo run --example messages -- seven email.txt\n\
+         Try it with a report of your own:   cargo run --example demo -- --report FILE\n\
+         Deploy it:                          sam build && sam deploy --guided"
+    );
+    Ok(())
+}
+
+/// The messages that somebody would get for a report of their own, had it all happened today.
+async fn own_report(file: PathBuf) -> Result<()> {
+    let shown = file.display();
+    let format = ReportFormat::from_key(&shown.to_string())
+        .ok_or_else(|| format!("{shown} ends neither in .json nor in .csv.\n{USAGE}"))?;
+    let content = std::fs::read(&file).map_err(|error| format!("{shown}: {error}.\n{USAGE}"))?;
+    let ca = certificate_authority_of(&content).unwrap_or_else(|| GUIDES_CA.to_owned());
+    let format = match format {
+        ReportFormat::Json => "JSON",
+        ReportFormat::Csv => "CSV",
+    };
+    println!(
+        "pca-revocation-watch reads {shown} as the first report of {ca}.\n\
+         It tells every revocation, however old; deployed, the first audit tells those of the last 24\n\
+         hours. Nothing leaves this machine.\n"
+    );
+    let tell_all = [
+        ("INITIAL_LOOKBACK_HOURS", "175200"),
+        ("REPORT_FORMAT", format),
+    ];
+    let mut stage = Stage::set(&ca, "your certificate authority", &tell_all).await?;
+    stage
+        .aws
+        .private_ca()
+        .next_report(&ca, NextReport::new().content(content));
+    let answer = stage.invoke(json!({})).await?;
+    stage.show_mail();
+    stage.show(
+        Protocol::Https,
+        "Chat channel: the card of Amazon Q Developer",
+    );
+    stage.show(
+        Protocol::Sqs,
+        "Queue, web hook, Lambda: the machine document",
+    );
+    heading("The answer that the Lambda console shows");
+    quote(&format!("{answer:#}"));
+    Ok(())
+}
+
+/// The stand-ins, and the function under them.
+struct Stage {
+    aws: LocalAws,
+    runtime: RuntimeApi,
+    lines: Lines<BufReader<ChildStdout>>,
+    _server: Server,
+    _function: Child,
+}
+
+impl Stage {
+    async fn set(ca: &str, name: &str, variables: &[(&str, &str)]) -> Result<Self> {
+        let arn = CertificateAuthorityArn::parse(ca).ok_or_else(|| format!("{ca} is no ARN"))?;
+        let aws = LocalAws::with(Settings {
+            account: arn.account().to_owned(),
+            region: arn.region().to_owned(),
+            ..Settings::default()
+        });
+        aws.s3().create_bucket(BUCKET);
+        aws.private_ca().create_with_id(arn.id(), name);
+        aws.private_ca()
+            .set_reports(|reports| reports.interval = Duration::ZERO);
+        let topic = aws.sns().create_topic("revocations");
+        let chat_topic = aws.sns().create_topic("revocations-chat");
+        for (topic, protocol, endpoint) in [
+            (&topic, Protocol::Email, "pki@example.com"),
+            (&topic, Protocol::Sms, "+15550100"),
+            (&topic, Protocol::Sqs, "siem"),
+            (&chat_topic, Protocol::Https, "chat"),
+        ] {
+            aws.sns()
+                .subscribe(topic, Subscription::new(protocol, endpoint))?;
+        }
+        let server = aws.serve().await?;
+        let runtime = RuntimeApi::serve().await?;
+        let mut function = Command::new(std::env::current_exe()?)
+            .env_clear()
+            .env("AWS_LAMBDA_RUNTIME_API", runtime.address())
+            .env("AWS_LAMBDA_FUNCTION_NAME", "pca-revocation-watch")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_LOG_LEVEL", "DEBUG")
+            .env("AWS_REGION", arn.region())
+            .env("AWS_ACCESS_KEY_ID", Settings::default().access_key_id)
+            .env(
+                "AWS_SECRET_ACCESS_KEY",
+                Settings::default().secret_access_key,
+            )
+            .env("AWS_ENDPOINT_URL", server.endpoint_url())
+            .env("CERTIFICATE_AUTHORITY_ARNS", ca)
+            .env("REPORT_BUCKET", BUCKET)
+            .env("TOPIC_ARN", topic)
+            .env("CHAT_TOPIC_ARN", chat_topic)
+            .env("REPORT_INTERVAL_SECONDS", "0")
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = function
+            .stdout
+            .take()
+            .ok_or("the function's output is piped")?;
+        Ok(Self {
+            aws,
+            runtime,
+            lines: BufReader::new(stdout).lines(),
+            _server: server,
+            _function: function,
+        })
+    }
+
+    /// Invokes the function and shows its log while it works.
+    async fn invoke(&mut self, event: Value) -> Result<Value> {
+        self.aws.sns().forget_messages();
+        let started = std::time::Instant::now();
+        let log = async {
+            while let Some(line) = self.lines.next_line().await? {
+                let line: Value = serde_json::from_str(&line)?;
+                if let Some(message) = line["message"].as_str() {
+                    let seconds = started.elapsed().as_secs_f64();
+                    println!("  {seconds:4.1} s  {message}{}", details(&line));
+                    if message == "run ends" {
+                        break;
+                    }
+                }
+            }
+            Ok::<_, Box<dyn Error + Send + Sync>>(())
+        };
+        let (answer, logged) =
+            tokio::join!(self.runtime.invoke(event, Duration::from_secs(900)), log);
+        logged?;
+        Ok(answer?)
+    }
+
+    fn show_mail(&self) {
+        for mail in self.deliveries(Protocol::Email) {
+            heading(&format!("E-mail to {}", mail.endpoint));
+            quote(&format!(
+                "Subject: {}\n\n{}",
+                mail.subject.unwrap_or_default(),
+                mail.text
+            ));
+        }
+    }
+
+    fn show(&self, protocol: Protocol, title: &str) {
+        // The message that says what was revoked is the last.
+        if let Some(delivery) = self.deliveries(protocol).pop() {
+            heading(title);
+            match serde_json::from_str::<Value>(&delivery.text) {
+                Ok(document) => quote(&format!("{document:#}")),
+                Err(_) => quote(&delivery.text),
+            }
+        }
+    }
+
+    fn deliveries(&self, protocol: Protocol) -> Vec<Delivery> {
+        self.aws.sns().deliveries_by(protocol)
+    }
+}
+
+/// The two certificates of the AWS Private CA User Guide, "Using audit reports with your private CA".
+fn certificates_of_the_guide(aws: &LocalAws) -> [Certificate; 2] {
+    let at = |text: &str| {
+        let seconds = Timestamp::parse(text).map_or(0, Timestamp::unix_seconds);
+        std::time::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs())
+    };
+    let certificate = |serial: &str, subject: &str, from: &str, until: &str, issued: &str| {
+        let mut certificate = aws.private_ca().certificate(GUIDES_CA, "");
+        certificate.serial = serial.to_owned();
+        certificate.certificate_arn =
+            format!("{GUIDES_CA}/certificate/{}", serial.replace(':', ""));
+        certificate.subject = subject.to_owned();
+        certificate.not_before = at(from);
+        certificate.not_after = at(until);
+        certificate.issued_at = at(issued);
+        certificate
+    };
+    let mut revoked = certificate(
+        "e8:cb:d2:be:db:12:23:29:f9:77:06:bc:fe:c9:90:f8",
+        "1.2.840.113549.1.9.1=#161173616c6573406578616d706c652e636f6d,CN=www.example1.com,OU=Sales,O=Example Company,L=Seattle,ST=Washington,C=US",
+        "2018-02-26T18:39:57Z",
+        "2019-02-26T19:39:57Z",
+        "2018-02-26T19:39:58Z",
+    );
+    revoked.revoked_at = Some(at("2018-02-26T20:00:36Z"));
+    revoked.revocation_reason = Some("KEY_COMPROMISE".to_owned());
+    let mut valid = certificate(
+        "2b:ae:9a:75:d7:1b:42:b4:e4:1e:36:f8:b4:b4:88:fc",
+        "1.2.840.113549.1.9.1=#161970726f64407777772e70616c6f75736573616c65732e636f6d,CN=www.example3.com.com,OU=Sales,O=Example Company,L=Seattle,ST=Washington,C=US",
+        "2026-01-22T20:10:49Z",
+        "2028-01-17T21:10:49Z",
+        "2026-01-22T21:10:49Z",
+    );
+    valid.requested_by_service_principal = Some("acm.amazonaws.com".to_owned());
+    [revoked, valid]
+}
+
+/// The certificate authority that a report's certificates are of.
+fn certificate_authority_of(report: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(report);
+    let arn = text
+        .split(['"', ',', '\n'])
+        .find(|part| part.contains(":certificate-authority/"))?;
+    let arn = arn.split("/certificate/").next()?;
+    CertificateAuthorityArn::parse(arn)
+        .filter(|arn| arn.partition() == "aws")
+        .map(|arn| arn.as_str().to_owned())
+}
+
+/// What a log line says besides its message, as people read it.
+fn details(line: &Value) -> String {
+    const SHOWN: &[&str] = &[
+        "key",
+        "size_bytes",
+        "certificates",
+        "revoked",
+        "new",
+        "serial",
+        "reason",
+        "common_name",
+        "type",
+        "severity",
+        "told",
+        "outcome",
+        "status",
+        "error",
+        "hint",
+    ];
+    let shown = SHOWN.iter().filter_map(|name| match &line[*name] {
+        Value::Null => None,
+        Value::String(text) => Some(format!("{name}={text}")),
+        other => Some(format!("{name}={other}")),
+    });
+    let shown: Vec<String> = shown.collect();
+    if shown.is_empty() {
+        String::new()
+    } else {
+        format!("  {}", shown.join(" "))
+    }
+}
+
+fn chapter(title: &str) {
+    println!("\n{title}\n{}\n", "=".repeat(title.chars().count()));
+}
+
+fn heading(title: &str) {
+    println!("\n{title}\n{}", "-".repeat(title.chars().count()));
+}
+
+fn quote(text: &str) {
+    for line in text.lines() {
+        println!("{}", format!("    {line}").trim_end());
+    }
+}

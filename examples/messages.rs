@@ -1,0 +1,27 @@
+//! Writes `docs/messages/` anew: what every kind of subscriber gets, made by the code.
+//!
+//! `cargo run --example messages`, then look at the differences before committing them. With
+//! `-- one email.txt` it prints that file instead.
+
+#[path = "../tests/notice_support/mod.rs"]
+mod notice_support;
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/messages");
+    for (scenario, notice) in notice_support::scenarios() {
+        for (name, content) in notice_support::files(&notice) {
+            if arguments.is_empty() {
+                fs::create_dir_all(directory.join(scenario))?;
+                fs::write(directory.join(scenario).join(name), content)?;
+            } else if arguments[0] == scenario && arguments.get(1).is_none_or(|file| file == name) {
+                print!("{content}");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Simulated worlds in any number, to see that nothing is lost in any of them.
+//!
+//! ```text
+//! cargo run --release --example simulate -- random 10000 1       # worlds, first seed
+//! cargo run --release --example simulate -- single               # all of them
+//! cargo run --release --example simulate -- pairs Steady         # one scenario
+//! cargo run --release --example simulate -- single Steady 1234   # one world again
+//! cargo run --release --example simulate -- schedule 200 500     # certificate authorities, periods
+//! ```
+//! Standard output gets the function's metrics, standard error what came of it.
+
+#[path = "../tests/simulation/mod.rs"]
+mod simulation;
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use simulation::exhaustive::{Case, Kind, live_all};
+use simulation::random::{self, Life};
+use simulation::scenario::Scenario;
+use simulation::schedule;
+use simulation::world::keep_log;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let began = Instant::now();
+    let violations = match arguments[..] {
+        ["random", worlds, seed] => many(number(worlds), number(seed)),
+        ["schedule", certificate_authorities, periods] => {
+            let periods = schedule::live(
+                1,
+                number(certificate_authorities) as usize,
+                number(periods) as u32,
+            );
+            eprintln!(
+                "{} audits; the longest run took {:.0} s",
+                periods.audits,
+                periods.longest.as_secs_f64()
+            );
+            periods
+                .skipped
+                .iter()
+                .for_each(|skipped| eprintln!("{skipped}"));
+            periods.skipped
+        }
+        [kind, ref rest @ ..] if Kind::named(kind).is_some() => {
+            exhaustive(Kind::named(kind).expect("it was just found"), rest)
+        }
+        _ => {
+            eprintln!("see the head of examples/simulate.rs for the arguments");
+            return ExitCode::FAILURE;
+        }
+    };
+    eprintln!(
+        "{:.0} s, {} violations",
+        began.elapsed().as_secs_f64(),
+        violations.len()
+    );
+    if violations.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse()
+        .unwrap_or_else(|_| panic!("{text:?} is not a number"))
+}
+
+fn exhaustive(kind: Kind, rest: &[&str]) -> Vec<String> {
+    let scenarios = match rest.first() {
+        Some(name) => vec![Scenario::named(name).unwrap_or_else(|| panic!("no scenario {name}"))],
+        None => Scenario::EVERY.to_vec(),
+    };
+    let mut cases: Vec<Case> = scenarios
+        .iter()
+        .flat_map(|&scenario| kind.cases(scenario))
+        .collect();
+    if let Some(only) = rest.get(1) {
+        cases.retain(|case| case.number as u64 == number(only));
+    }
+    let tally = live_all(&cases);
+    eprintln!(
+        "{} worlds, {} invocations, {} calls",
+        tally.worlds, tally.invocations, tally.calls
+    );
+    for (blow, worlds) in &tally.by_blow {
+        eprintln!("{worlds:6} {blow}");
+    }
+    tally.violations
+}
+
+fn many(worlds: u64, first_seed: u64) -> Vec<String> {
+    let next = AtomicU64::new(first_seed);
+    let all = Mutex::new(Life::default());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let _log = keep_log();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first_seed + worlds {
+                        return;
+                    }
+                    let life = random::live(seed);
+                    if worlds == 1 {
+                        eprintln!("{}", life.story.join("\n"));
+                    }
+                    let mut all = all.lock().expect("no thread panicked");
+                    all.invocations += life.invocations;
+                    all.calls += life.calls;
+                    all.struck += life.struck;
+                    all.killed += life.killed;
+                    all.revocations += life.revocations;
+                    all.messages += life.messages;
+                    for violation in life.violations {
+                        eprintln!("[random 1 {seed}]: {violation}");
+                        all.violations.push(violation);
+                    }
+                }
+            });
+        }
+    });
+    let all = all.into_inner().expect("no thread panicked");
+    eprintln!(
+        "{worlds} worlds: {} invocations, {} of them killed; {} calls, {} of them struck; {} revocations, {} messages",
+        all.invocations, all.killed, all.calls, all.struck, all.revocations, all.messages
+    );
+    all.violations
+}

@@ -1,0 +1,16 @@
+//! Any bytes as a CSV report: what the `csv` crate makes of them, or a fault.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../tests/scan_reports/oracle.rs"]
+#[allow(dead_code)]
+mod oracle;
+#[path = "../../tests/scan_reports/scanning.rs"]
+#[allow(dead_code)]
+mod scanning;
+
+fuzz_target!(|report: &[u8]| {
+    let slices: Vec<&[u8]> = report.chunks(1 + report.len() % 67).collect();
+    oracle::compare_csv(report, &slices);
+});

@@ -1,0 +1,16 @@
+//! Any bytes as a JSON report: what `serde_json` makes of them, no more and no less.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../tests/scan_reports/oracle.rs"]
+#[allow(dead_code)]
+mod oracle;
+#[path = "../../tests/scan_reports/scanning.rs"]
+#[allow(dead_code)]
+mod scanning;
+
+fuzz_target!(|report: &[u8]| {
+    let slices: Vec<&[u8]> = report.chunks(1 + report.len() % 67).collect();
+    oracle::compare_json(report, &slices);
+});

@@ -1,0 +1,23 @@
+//! Any text as a subject: decoded, bounded, and without a character that hides or acts.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pca_revocation_watch::report::subject::{
+    CUT_MARK, MAX_COMMON_NAME_CHARS, MAX_TEXT_CHARS, decode, is_invisible,
+};
+
+fuzz_target!(|subject: &str| {
+    let decoded = decode(subject);
+    assert_shown(&decoded.text, MAX_TEXT_CHARS);
+    if let Some(common_name) = &decoded.common_name {
+        assert_shown(common_name, MAX_COMMON_NAME_CHARS);
+    }
+});
+
+fn assert_shown(text: &str, max_chars: usize) {
+    assert!(!text.contains(is_invisible), "{text:?}");
+    assert!(
+        text.chars().count() <= max_chars + CUT_MARK.len(),
+        "{text:?}"
+    );
+}

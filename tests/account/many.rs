@@ -1,0 +1,161 @@
+//! An account with as many certificate authorities as Private CA's default quota allows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use local_aws::{
+    Generated, JsonLayout, LocalAws, NextReport, Outcome, Protocol, ReportFormat, Status,
+    Subscription, render,
+};
+use serde_json::Value;
+
+pub const BUCKET: &str = "amzn-s3-demo-bucket";
+
+/// The default quota of a region (AWS General Reference, "AWS Private Certificate Authority endpoints
+/// and quotas").
+pub const CERTIFICATE_AUTHORITIES: usize = 200;
+
+/// Of which one has expired and cannot be audited.
+pub const AUDITABLE: usize = CERTIFICATE_AUTHORITIES - 1;
+
+/// How many certificates the certificate authorities have issued.
+#[derive(Clone, Copy, Debug)]
+pub struct Certificates {
+    pub ordinary: usize,
+    pub huge: usize,
+}
+
+/// The account. Private CA keeps to its real quotas.
+pub struct Account {
+    pub aws: LocalAws,
+    pub topic: String,
+    /// Its reports fail.
+    pub failing: String,
+    /// `*` leaves it out.
+    pub expired: String,
+    pub huge: String,
+    pub ordinary: Vec<String>,
+}
+
+impl Account {
+    /// One certificate in fifty is revoked, as long ago as ten days.
+    pub fn new(certificates: Certificates) -> Self {
+        let aws = LocalAws::new();
+        aws.s3().create_bucket(BUCKET);
+        let topic = aws.sns().create_topic("revocations");
+        let subscription = Subscription::new(Protocol::Sqs, "somebody");
+        aws.sns()
+            .subscribe(&topic, subscription)
+            .expect("a standard topic");
+        let pca = aws.private_ca();
+        let mut cas: Vec<String> = (0..CERTIFICATE_AUTHORITIES)
+            .map(|number| pca.create(&format!("Example Corp CA {number}")))
+            .collect();
+        let huge = cas.remove(100);
+        let failing = cas.remove(50);
+        let expired = cas.remove(10);
+        pca.set_status(&expired, Status::Expired);
+        let long_ago = aws.clock().now() - Duration::from_secs(10 * 86_400);
+        let issue = |ca: &str, count: usize| {
+            let issued = (0..count).map(|number| {
+                let mut certificate = pca.certificate(ca, &format!("host-{number}.example.com"));
+                if number % 50 == 7 {
+                    certificate.revoked_at = Some(long_ago);
+                    certificate.revocation_reason = Some("SUPERSEDED".to_owned());
+                }
+                certificate
+            });
+            pca.set_certificates(ca, issued.collect());
+        };
+        for ca in cas.iter().chain([&failing]) {
+            issue(ca, certificates.ordinary);
+        }
+        issue(&huge, certificates.huge);
+        Self {
+            aws,
+            topic,
+            failing,
+            expired,
+            huge,
+            ordinary: cas,
+        }
+    }
+
+    pub fn auditable(&self) -> impl Iterator<Item = &String> {
+        self.ordinary.iter().chain([&self.failing, &self.huge])
+    }
+
+    /// Lets the next reports take from 5 to 64 seconds, the huge one three minutes, and one fail.
+    ///
+    /// They are written here and now: writing a huge one takes seconds, in which the stand-in would
+    /// answer nobody, and then find too many requests waiting.
+    pub fn schedule_reports(&self) {
+        let pca = self.aws.private_ca();
+        for (number, ca) in self.ordinary.iter().enumerate() {
+            let delay = Duration::from_secs(5 + (number as u64 * 37) % 60);
+            pca.next_report(ca, NextReport::new().delay(delay).content(self.report(ca)));
+        }
+        let delay = Duration::from_secs(180);
+        pca.next_report(
+            &self.huge,
+            NextReport::new()
+                .delay(delay)
+                .content(self.report(&self.huge)),
+        );
+        pca.next_report(&self.failing, NextReport::new().outcome(Outcome::Failed));
+    }
+
+    fn report(&self, ca: &str) -> Generated {
+        let certificates = self.aws.private_ca().certificates(ca);
+        let report = Bytes::from(render(
+            &certificates,
+            ReportFormat::Json,
+            JsonLayout::default(),
+        ));
+        Generated::measured(move |offset| {
+            let mut rest = report.slice(usize::try_from(offset).expect("an offset in memory")..);
+            Box::new(std::iter::from_fn(move || {
+                (!rest.is_empty()).then(|| rest.split_to(rest.len().min(64 * 1024)))
+            }))
+        })
+    }
+
+    /// Revokes a certificate of each one that can be audited.
+    pub fn revoke_one_of_each(&self) {
+        let pca = self.aws.private_ca();
+        for ca in self.auditable() {
+            let serial = pca.issue(ca, "new.example.com");
+            assert!(pca.revoke(ca, &serial, "KEY_COMPROMISE"));
+        }
+    }
+
+    /// How often which operation was called, and how many calls were throttled.
+    pub fn calls(&self) -> (BTreeMap<String, usize>, usize) {
+        let mut by_operation = BTreeMap::new();
+        let mut throttled = 0;
+        for call in self.aws.calls() {
+            *by_operation.entry(call.operation).or_default() += 1;
+            if call
+                .error_code
+                .is_some_and(|code| code == "ThrottlingException")
+            {
+                throttled += 1;
+            }
+        }
+        (by_operation, throttled)
+    }
+}
+
+/// How many certificate authorities came to which outcome.
+pub fn outcomes(answer: &Value) -> BTreeMap<String, usize> {
+    let mut outcomes = BTreeMap::new();
+    for ca in answer["certificateAuthorities"]
+        .as_array()
+        .expect("the answer lists them")
+    {
+        let outcome = ca["outcome"].as_str().expect("an outcome").to_owned();
+        *outcomes.entry(outcome).or_default() += 1;
+    }
+    outcomes
+}

@@ -1,0 +1,74 @@
+//! The function in this process, its SDK connected to the stand-ins: no socket, and time may be paused.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub mod many;
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use local_aws::LocalAws;
+use pca_revocation_watch::aws::Clients;
+use pca_revocation_watch::budget::Budget;
+use pca_revocation_watch::config::Config;
+use pca_revocation_watch::handler::{Function, Invocation, InvocationError};
+use serde_json::Value;
+
+/// What template.yaml gives the function.
+pub const TIMEOUT: Duration = Duration::from_secs(900);
+
+pub struct InProcess {
+    function: Function,
+    aws: LocalAws,
+    runs: Cell<u64>,
+}
+
+impl InProcess {
+    pub fn new(aws: &LocalAws, config: Config) -> Self {
+        let sdk_config = aws_config::SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "AKIAIOSFODNN7EXAMPLE",
+                "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+                None,
+                None,
+                "stand-in",
+            )))
+            .endpoint_url(LocalAws::ENDPOINT_URL)
+            .http_client(aws.http_client())
+            .time_source(aws.clock().clone())
+            .timeout_config(Clients::timeouts())
+            .build();
+        let clients = Clients::new(&sdk_config, &config);
+        let function = Function::new(Ok((config, clients)), "pca-revocation-watch".to_owned());
+        Self {
+            function,
+            aws: aws.clone(),
+            runs: Cell::new(0),
+        }
+    }
+
+    /// Invokes with the time that the template gives a run.
+    pub async fn invoke(&self, payload: Value) -> Result<Value, InvocationError> {
+        self.invoke_for(payload, TIMEOUT).await
+    }
+
+    /// Invokes with so much time until Lambda's deadline.
+    pub async fn invoke_for(
+        &self,
+        payload: Value,
+        left: Duration,
+    ) -> Result<Value, InvocationError> {
+        let run = self.runs.replace(self.runs.get() + 1);
+        let invocation = Invocation {
+            request_id: format!("{run:08x}-0000-4000-8000-000000000000"),
+            function_arn: "arn:aws:lambda:us-east-1:123456789012:function:pca-revocation-watch"
+                .to_owned(),
+            budget: Budget::starting(self.aws.clock().now(), left),
+            nonce: format!("{run:016x}"),
+        };
+        self.function.handle(&payload, &invocation).await
+    }
+}

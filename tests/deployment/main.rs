@@ -1,0 +1,1029 @@
+//! template.yaml against itself and against the code: every parameter resolves, what it sets is what
+//! the function reads, what it watches is what the function emits, what it allows is what is needed.
+
+#[path = "../account/mod.rs"]
+mod account;
+mod permissions;
+mod recorded;
+mod template;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use pca_revocation_watch::config::{CertificateAuthorities, Config, VARIABLES};
+use pca_revocation_watch::error::{Cure, FaultKind};
+use pca_revocation_watch::event::{Mode, Request, Trigger};
+use pca_revocation_watch::metrics::{METRICS, NAMESPACE};
+use pca_revocation_watch::report::reason::RevocationReason;
+use regex_lite::Regex;
+use serde_json::Value;
+
+use permissions::{BEYOND_CALLS, Grant, Need, allowing, differences, grants, needs, statements};
+use recorded::{CALLS, What, kinds, record};
+use template::{Deployment, REGION, Refusal, STACK, Template, list, text};
+
+/// The variable that only tests set, against a stand-in.
+const NOT_DEPLOYED: &str = "REPORT_INTERVAL_SECONDS";
+
+const ARN: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566";
+const TWO_ARNS: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566,\
+    arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/99887766-1234-1122-2233-112233445566";
+const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+/// Values of each parameter that lead the template along different ways.
+const VALUES: &[(&str, &[&str])] = &[
+    ("CertificateAuthorities", &["*", ARN, TWO_ARNS]),
+    ("NotificationEmail", &["", "security@example.com"]),
+    (
+        "AuditIntervalMinutes",
+        &["30", "60", "180", "360", "720", "1440"],
+    ),
+    ("RevocationEvents", &["no", "yes"]),
+    (
+        "NotifyReasons",
+        &["", "KEY_COMPROMISE", "KEY_COMPROMISE,A_A_COMPROMISE"],
+    ),
+    ("InitialLookbackHours", &["24", "0", "87600"]),
+    (
+        "ExistingTopicArn",
+        &[
+            "",
+            "arn:aws:sns:us-east-1:123456789012:revocations",
+            "arn:aws:sns:eu-west-1:111122223333:central.fifo",
+        ],
+    ),
+    (
+        "ChatTopicArn",
+        &["", "arn:aws:sns:us-east-1:123456789012:chat"],
+    ),
+    (
+        "AlarmTopicArn",
+        &["", "arn:aws:sns:us-east-1:123456789012:alarms"],
+    ),
+    ("TopicKmsKeyArn", &["", KEY]),
+    ("ExistingReportBucket", &["", "amzn-s3-demo-bucket"]),
+    ("BucketKmsKeyArn", &["", KEY]),
+    ("ReportFormat", &["JSON", "CSV"]),
+    ("ReportRetentionDays", &["7", "2", "3650"]),
+    ("MemorySize", &["256", "128", "10240"]),
+    ("LogRetentionDays", &["90", "7", "3653"]),
+    ("Architecture", &["arm64", "x86_64"]),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
+}
+
+fn template() -> Template {
+    Template::parse(&read(root().join("template.yaml")))
+}
+
+fn deploy(parameters: &[(&str, &str)]) -> Deployment {
+    template()
+        .deploy(parameters)
+        .unwrap_or_else(|refusal| panic!("{parameters:?}: {refusal:?}"))
+}
+
+fn function(deployment: &Deployment) -> &Value {
+    &deployment.resources["WatchFunction"]["Properties"]
+}
+
+fn environment(deployment: &Deployment) -> BTreeMap<String, String> {
+    let variables = &function(deployment)["Environment"]["Variables"];
+    variables
+        .as_object()
+        .expect("a mapping")
+        .iter()
+        .map(|(name, value)| (name.clone(), text(value)))
+        .collect()
+}
+
+/// The configuration that the function reads from what the template sets.
+fn config(deployment: &Deployment) -> Config {
+    let environment = environment(deployment);
+    Config::from_lookup(|name| match name {
+        "AWS_REGION" => Some(REGION.to_owned()),
+        name => environment.get(name).cloned(),
+    })
+    .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn known_reasons() -> [String; RevocationReason::KNOWN.len()] {
+    RevocationReason::KNOWN.map(|reason| reason.name().to_owned())
+}
+
+fn alarms(deployment: &Deployment) -> impl Iterator<Item = (&String, &Value)> {
+    deployment
+        .resources
+        .iter()
+        .filter(|(_, resource)| resource["Type"] == "AWS::CloudWatch::Alarm")
+        .map(|(id, resource)| (id, &resource["Properties"]))
+}
+
+#[test]
+fn every_pair_of_parameter_values_resolves_and_configures_the_function() {
+    let template = template();
+    let named: BTreeSet<&str> = VALUES.iter().map(|(name, _)| *name).collect();
+    let parameters = template.section("Parameters");
+    assert_eq!(named, parameters.keys().map(String::as_str).collect());
+
+    let mut refused = BTreeSet::new();
+    for (index, (first, first_values)) in VALUES.iter().enumerate() {
+        for (second, second_values) in &VALUES[index + 1..] {
+            for one in *first_values {
+                for other in *second_values {
+                    match template.deploy(&[(first, one), (second, other)]) {
+                        Ok(deployment) => {
+                            config(&deployment);
+                        }
+                        Err(refusal) => {
+                            refused.insert((*first, *second, format!("{refusal:?}")));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let expected = (
+        "NotificationEmail",
+        "ExistingTopicArn",
+        r#"Rule("EmailNeedsATopicOfThisStack")"#.to_owned(),
+    );
+    assert_eq!(refused, BTreeSet::from([expected]));
+}
+
+#[test]
+fn every_parameter_is_grouped_labelled_and_says_what_it_takes() {
+    let template = template();
+    let interface = &template.section("Metadata")["AWS::CloudFormation::Interface"];
+    let groups = interface["ParameterGroups"].as_array().unwrap();
+    let mut grouped: Vec<String> = groups
+        .iter()
+        .flat_map(|group| list(&group["Parameters"]))
+        .collect();
+    grouped.sort();
+    let mut names: Vec<String> = template.section("Parameters").keys().cloned().collect();
+    // Guided deployments ask in the template's order: first what has no default that suits most.
+    assert_eq!(names[..4], list(&groups[0]["Parameters"]));
+    names.sort();
+    assert_eq!(grouped, names);
+    for (name, parameter) in template.section("Parameters") {
+        assert!(
+            interface["ParameterLabels"][name]["default"].is_string(),
+            "{name} has no label"
+        );
+        for key in ["Description", "ConstraintDescription"] {
+            assert!(parameter[key].is_string(), "{name} has no {key}");
+        }
+        assert!(parameter.get("Default").is_some(), "{name} has no default");
+        assert!(
+            ["AllowedPattern", "AllowedValues", "MinValue"]
+                .iter()
+                .any(|key| parameter.get(key).is_some()),
+            "{name} has no constraint"
+        );
+    }
+}
+
+#[test]
+fn values_that_cannot_work_are_refused_by_their_parameter() {
+    let long = [ARN; 40].join(",");
+    for (name, value) in [
+        ("CertificateAuthorities", ""),
+        (
+            "CertificateAuthorities",
+            "11223344-1234-1122-2233-112233445566",
+        ),
+        ("CertificateAuthorities", &format!("*,{ARN}")),
+        ("CertificateAuthorities", &format!("{ARN}, {ARN}")),
+        ("CertificateAuthorities", &long),
+        ("NotificationEmail", "security"),
+        ("AuditIntervalMinutes", "29"),
+        ("AuditIntervalMinutes", "90"),
+        ("RevocationEvents", "true"),
+        ("NotifyReasons", "KEYCOMPROMISE"),
+        ("InitialLookbackHours", "-1"),
+        ("ExistingTopicArn", "revocations"),
+        (
+            "ChatTopicArn",
+            "arn:aws:sns:us-east-1:123456789012:chat.fifo",
+        ),
+        ("AlarmTopicArn", "arn:aws:sqs:us-east-1:123456789012:alarms"),
+        ("TopicKmsKeyArn", "alias/aws/sns"),
+        ("ExistingReportBucket", "arn:aws:s3:::amzn-s3-demo-bucket"),
+        ("BucketKmsKeyArn", "alias/aws/s3"),
+        ("ReportFormat", "XML"),
+        ("ReportRetentionDays", "1"),
+        ("MemorySize", "64"),
+        ("LogRetentionDays", "8"),
+        ("Architecture", "riscv64"),
+    ] {
+        let refusal = template().deploy(&[(name, value)]).err();
+        assert_eq!(
+            refusal,
+            Some(Refusal::Constraint(name.to_owned())),
+            "{value:?}"
+        );
+    }
+}
+
+#[test]
+fn the_environment_sets_what_the_code_reads() {
+    let set: BTreeSet<String> = environment(&deploy(&[])).into_keys().collect();
+    let read = VARIABLES
+        .iter()
+        .filter(|name| **name != NOT_DEPLOYED)
+        .map(|name| (*name).to_owned());
+    assert_eq!(set, read.collect());
+}
+
+#[test]
+fn the_longest_list_of_certificate_authorities_fits_the_environment() {
+    let list = [ARN; 35].join(",");
+    let reasons = known_reasons().join(",");
+    let topic = format!("arn:aws:sns:us-east-1:123456789012:{}", "t".repeat(64));
+    let environment = environment(&deploy(&[
+        ("CertificateAuthorities", &list),
+        ("NotifyReasons", &reasons),
+        ("ExistingTopicArn", &topic),
+        ("ChatTopicArn", &topic),
+        ("ExistingReportBucket", &"b".repeat(63)),
+    ]));
+    let size: usize = environment
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    // AWS Lambda Developer Guide, "Lambda quotas".
+    assert!(size <= 4096, "{size} bytes");
+}
+
+#[test]
+fn defaults_are_the_codes_own() {
+    let deployed = config(&deploy(&[]));
+    let required = environment(&deploy(&[]));
+    let own = Config::from_lookup(|name| match name {
+        "AWS_REGION" => Some(REGION.to_owned()),
+        "CERTIFICATE_AUTHORITY_ARNS" | "REPORT_BUCKET" | "TOPIC_ARN" => required.get(name).cloned(),
+        _ => None,
+    })
+    .unwrap();
+    assert_eq!(
+        deployed.state_prefix,
+        format!("{}{STACK}/", own.state_prefix)
+    );
+    assert_eq!(
+        Config {
+            state_prefix: own.state_prefix.clone(),
+            ..deployed
+        },
+        own
+    );
+}
+
+#[test]
+fn parameters_reach_the_configuration() {
+    let deployment = deploy(&[
+        ("CertificateAuthorities", TWO_ARNS),
+        ("NotifyReasons", "KEY_COMPROMISE"),
+        ("InitialLookbackHours", "48"),
+        ("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat"),
+        (
+            "ExistingTopicArn",
+            "arn:aws:sns:eu-west-1:111122223333:central.fifo",
+        ),
+        ("ExistingReportBucket", "amzn-s3-demo-bucket"),
+    ]);
+    let config = config(&deployment);
+    assert!(
+        matches!(&config.certificate_authorities, CertificateAuthorities::Listed(l) if l.len() == 2)
+    );
+    assert_eq!(
+        config.notify_reasons,
+        Some(BTreeSet::from([RevocationReason::KeyCompromise]))
+    );
+    assert_eq!(config.initial_lookback.as_secs(), 48 * 3600);
+    assert_eq!(
+        config.chat_topic_arn.as_deref(),
+        Some("arn:aws:sns:us-east-1:123456789012:chat")
+    );
+    assert_eq!(
+        config.topic_arn,
+        "arn:aws:sns:eu-west-1:111122223333:central.fifo"
+    );
+    assert_eq!(config.report_bucket, "amzn-s3-demo-bucket");
+}
+
+#[test]
+fn every_reason_that_the_code_knows_may_be_chosen_and_no_other() {
+    let all = known_reasons().join(",");
+    let chosen = config(&deploy(&[("NotifyReasons", &all)]))
+        .notify_reasons
+        .unwrap();
+    assert_eq!(chosen.len(), RevocationReason::KNOWN.len());
+    let template = template();
+    let pattern = template.section("Parameters")["NotifyReasons"]["AllowedPattern"]
+        .as_str()
+        .unwrap();
+    let named: BTreeSet<String> = pattern
+        .split(|c: char| !c.is_ascii_uppercase() && c != '_')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(named, known_reasons().into());
+}
+
+#[test]
+fn the_function_starts_the_binary_that_is_built() {
+    let deployment = deploy(&[]);
+    let binary = Path::new(env!("CARGO_BIN_EXE_bootstrap"))
+        .file_stem()
+        .unwrap();
+    let metadata = &deployment.resources["WatchFunction"]["Metadata"];
+    assert_eq!(
+        metadata["BuildProperties"]["Binary"].as_str(),
+        binary.to_str()
+    );
+    assert_eq!(function(&deployment)["Handler"].as_str(), binary.to_str());
+    assert_eq!(function(&deployment)["Runtime"], "provided.al2023");
+    let samconfig = read(root().join("samconfig.toml"));
+    for architecture in ["arm64", "x86_64"] {
+        assert!(samconfig.contains(&format!(
+            "parameter_overrides = \"Architecture={architecture}\""
+        )));
+    }
+}
+
+#[test]
+fn the_policies_cover_the_state_prefix_and_nothing_beside_it() {
+    for bucket in ["", "amzn-s3-demo-bucket"] {
+        let deployment = deploy(&[("ExistingReportBucket", bucket)]);
+        let config = config(&deployment);
+        let role = statements(&deployment, "WatchRole");
+        let object = |key: &str| format!("arn:aws:s3:::{}/{key}", config.report_bucket);
+        let state = |name: &str| object(&format!("{}{name}", config.state_prefix));
+        let control = state("11223344.json");
+        let told = state("11223344/told-7.json");
+        let full = state("11223344/full-list/1.jsonl");
+
+        for key in [&control, &told, &full] {
+            for action in ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"] {
+                assert_eq!(
+                    allowing(&role, action, key),
+                    ["ReadAndWriteState"],
+                    "{action} {key}"
+                );
+            }
+        }
+        for key in [&told, &state("11223344/unreadable.json")] {
+            assert_eq!(
+                allowing(&role, "s3:DeleteObject", key),
+                ["RemoveSupersededState"],
+                "{key}"
+            );
+        }
+        for key in [&control, &full, &object("audit-report/1/2.json")] {
+            assert!(
+                allowing(&role, "s3:DeleteObject", key).is_empty(),
+                "{key} may be deleted"
+            );
+        }
+        let report = object("audit-report/11223344/1.json");
+        assert_eq!(allowing(&role, "s3:GetObject", &report), ["ReadReports"]);
+        assert_eq!(allowing(&role, "s3:PutObject", &report), ["AskForReports"]);
+        for other in [
+            "crl/1.crl",
+            "revocation-watch/another-stack/1.json",
+            "revocation-watch/another-stack/1/told-1.json",
+            "1.json",
+        ] {
+            for action in ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"] {
+                assert!(
+                    allowing(&role, action, &object(other)).is_empty(),
+                    "{action} {other}"
+                );
+            }
+        }
+        let bucket = format!("arn:aws:s3:::{}", config.report_bucket);
+        assert_eq!(
+            allowing(&role, "s3:ListBucket", &bucket),
+            ["FindReportsAndState"]
+        );
+    }
+}
+
+#[test]
+fn every_call_in_the_source_has_its_place_in_the_list_of_calls() {
+    let call = Regex::new(r"\b(?:s3|sns|acmpca)\.([a-z0-9_]+)\(\)").unwrap();
+    let mut found = BTreeSet::new();
+    let mut sources = vec![root().join("src")];
+    while let Some(path) = sources.pop() {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).unwrap();
+            sources.extend(entries.map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let file = path.strip_prefix(root().join("src")).unwrap();
+        let file = file.to_str().unwrap().to_owned();
+        let source: String = read(&path).split_whitespace().collect();
+        let methods: Vec<&str> = call
+            .captures_iter(&source)
+            .map(|captures| captures.get(1).unwrap().as_str())
+            .filter(|method| *method != "clone")
+            .collect();
+        // Every request of the SDK ends so: one that begins in another way does not escape.
+        let sent = source.matches(".send()").count();
+        assert_eq!(
+            sent,
+            methods.len(),
+            "{file} sends requests that begin in a way not known here"
+        );
+        found.extend(
+            methods
+                .iter()
+                .map(|method| (file.clone(), operation(method))),
+        );
+    }
+    let listed = CALLS
+        .iter()
+        .map(|(file, operation, _)| ((*file).to_owned(), (*operation).to_owned()));
+    assert_eq!(found, listed.collect());
+}
+
+/// The API's name of an operation whose method the SDK calls so.
+fn operation(method: &str) -> String {
+    method
+        .split('_')
+        .flat_map(|word| {
+            word[..1]
+                .to_uppercase()
+                .chars()
+                .chain(word[1..].chars())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// A deployment that leaves out no optional permission.
+fn deploy_all(certificate_authorities: &str) -> Deployment {
+    deploy(&[
+        ("CertificateAuthorities", certificate_authorities),
+        ("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat"),
+        ("RevocationEvents", "yes"),
+        ("BucketKmsKeyArn", KEY),
+        ("TopicKmsKeyArn", KEY),
+    ])
+}
+
+/// Every kind of call in the list but those of one operation: what is in the list is made.
+fn all_calls_but(left_out: &str) -> BTreeSet<(String, What)> {
+    CALLS
+        .iter()
+        .filter(|(_, operation, _)| *operation != left_out)
+        .map(|(_, operation, what)| ((*operation).to_owned(), *what))
+        .collect()
+}
+
+/// The configuration of a deployment, with a stand-in for S3.
+fn local_config(deployment: &Deployment) -> Config {
+    Config {
+        custom_s3_endpoint: true,
+        ..config(deployment)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_permissions_are_those_that_the_calls_need_and_the_stated_ones() {
+    let deployment = deploy_all("*");
+    let config = local_config(&deployment);
+    let calls = record(config.clone()).await;
+
+    // The list of all brings the names along.
+    assert_eq!(
+        kinds(&calls, &config),
+        all_calls_but("DescribeCertificateAuthority")
+    );
+    let needed: Vec<Need> = calls
+        .iter()
+        .flat_map(needs)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let granted = grants(&statements(&deployment, "WatchRole"));
+    assert_eq!(differences(&granted, &needed), [""; 0]);
+
+    // Without any one of them, something is missing.
+    let mut taken_out = 0;
+    for grant in &granted {
+        if BEYOND_CALLS
+            .iter()
+            .any(|(sid, action, _)| *sid == grant.sid && *action == grant.action)
+        {
+            continue;
+        }
+        let without: Vec<_> = granted
+            .iter()
+            .filter(|other| *other != grant)
+            .cloned()
+            .collect();
+        let differences = differences(&without, &needed);
+        assert!(!differences.is_empty(), "{grant:?} is not needed");
+        assert!(
+            differences.iter().all(|d| d.starts_with("missing: ")),
+            "{differences:?}"
+        );
+        taken_out += 1;
+    }
+    assert_eq!(taken_out + BEYOND_CALLS.len(), granted.len());
+    // One more of any kind is unused.
+    for (action, resource) in [
+        (
+            "s3:GetObjectVersion",
+            "arn:aws:s3:::pca-revocation-watch-reportbucket/*",
+        ),
+        (
+            "s3:GetObject",
+            "arn:aws:s3:::pca-revocation-watch-reportbucket/crl/*",
+        ),
+        ("acm-pca:RevokeCertificate", "*"),
+        ("sns:Publish", "arn:aws:sns:us-east-1:123456789012:another"),
+    ] {
+        let mut more = granted.clone();
+        more.push(Grant {
+            sid: "Another".to_owned(),
+            action: action.to_owned(),
+            resource: resource.to_owned(),
+            prefixes: None,
+        });
+        let differences = differences(&more, &needed);
+        assert_eq!(differences.len(), 1, "{action} {resource}");
+        assert!(differences[0].starts_with("unused: "), "{differences:?}");
+    }
+
+    // What the owner of a topic in another account is told to allow.
+    let existing = deploy(&[("ExistingTopicArn", &config.topic_arn)]);
+    let statement = text(&existing.outputs["TopicPolicyStatement"]["Value"]);
+    let statement: Value = serde_json::from_str(&statement).unwrap();
+    let on_topic = needed
+        .iter()
+        .filter(|need| need.resource == config.topic_arn);
+    assert_eq!(
+        list(&statement[0]["Action"])
+            .into_iter()
+            .collect::<BTreeSet<_>>(),
+        on_topic.map(|need| need.action.clone()).collect()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_certificate_authorities_needs_no_other_permissions() {
+    let deployment = deploy_all(TWO_ARNS);
+    let config = local_config(&deployment);
+    let calls = record(config.clone()).await;
+    assert_eq!(
+        kinds(&calls, &config),
+        all_calls_but("ListCertificateAuthorities")
+    );
+    let needed: Vec<Need> = calls
+        .iter()
+        .flat_map(needs)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let granted = grants(&statements(&deployment, "WatchRole"));
+    assert_eq!(differences(&granted, &needed), [""; 0]);
+}
+
+#[test]
+fn listed_certificate_authorities_are_the_only_ones_that_may_be_audited() {
+    const CREATE: &str = "acm-pca:CreateCertificateAuthorityAuditReport";
+    const LIST: &str = "acm-pca:ListCertificateAuthorities";
+    let other = ARN.replace("11223344", "55667788");
+
+    let listed = deploy(&[("CertificateAuthorities", TWO_ARNS)]);
+    let role = statements(&listed, "WatchRole");
+    for arn in TWO_ARNS.split(',') {
+        assert_eq!(
+            allowing(&role, CREATE, arn),
+            ["AuditTheCertificateAuthorities"]
+        );
+    }
+    assert!(allowing(&role, CREATE, &other).is_empty());
+    assert!(allowing(&role, LIST, "*").is_empty());
+
+    let all = deploy(&[("CertificateAuthorities", "*")]);
+    let role = statements(&all, "WatchRole");
+    assert_eq!(
+        allowing(&role, CREATE, &other),
+        ["AuditTheCertificateAuthorities"]
+    );
+    assert!(
+        allowing(
+            &role,
+            CREATE,
+            &other.replace("123456789012", "111122223333")
+        )
+        .is_empty()
+    );
+    assert_eq!(
+        allowing(&role, LIST, "*"),
+        ["FindTheCertificateAuthorities"]
+    );
+}
+
+#[test]
+fn optional_permissions_come_with_what_they_are_for() {
+    let sids = |parameters: &[(&str, &str)]| -> BTreeSet<String> {
+        let deployment = deploy(parameters);
+        statements(&deployment, "WatchRole")
+            .iter()
+            .map(|s| text(&s["Sid"]))
+            .collect()
+    };
+    let plain = sids(&[]);
+    for (parameter, value, sid) in [
+        (
+            "ChatTopicArn",
+            "arn:aws:sns:us-east-1:123456789012:chat",
+            "TellTheChat",
+        ),
+        ("BucketKmsKeyArn", KEY, "UseTheBucketKeyThroughS3"),
+        ("TopicKmsKeyArn", KEY, "UseTheTopicKeyThroughSns"),
+        ("RevocationEvents", "yes", "TakeRevocationEvents"),
+    ] {
+        let with: BTreeSet<String> = sids(&[(parameter, value)]);
+        let added: Vec<&String> = with.difference(&plain).collect();
+        assert_eq!(added, [sid], "{parameter}");
+    }
+}
+
+#[test]
+fn private_ca_may_write_reports_and_only_the_function_writes_state() {
+    let deployment = deploy(&[("CertificateAuthorities", TWO_ARNS)]);
+    let policy = &deployment.resources["ReportBucketPolicy"]["Properties"]["PolicyDocument"];
+    let by_sid = |sid: &str| {
+        let statements = policy["Statement"].as_array().unwrap();
+        statements
+            .iter()
+            .find(|s| s["Sid"] == sid)
+            .unwrap_or_else(|| panic!("no {sid}"))
+    };
+    let write = by_sid("LetPrivateCAWriteReports");
+    assert_eq!(write["Principal"]["Service"], "acm-pca.amazonaws.com");
+    assert_eq!(
+        write["Condition"]["StringEquals"]["aws:SourceAccount"],
+        template::ACCOUNT
+    );
+    let sources = list(&write["Condition"]["ArnLike"]["aws:SourceArn"]);
+    assert_eq!(sources, TWO_ARNS.split(',').collect::<Vec<_>>());
+
+    let only = by_sid("LetOnlyTheFunctionWriteState");
+    let state = format!(
+        "{}/{}*",
+        "arn:aws:s3:::pca-revocation-watch-reportbucket",
+        config(&deployment).state_prefix
+    );
+    assert_eq!(
+        (only["Effect"].as_str(), only["Resource"].as_str()),
+        (Some("Deny"), Some(state.as_str()))
+    );
+    assert_eq!(
+        only["Condition"]["ArnNotEquals"]["aws:PrincipalArn"].as_str(),
+        Some("arn:aws:iam::123456789012:role/pca-revocation-watch-WatchRole")
+    );
+}
+
+#[test]
+fn statements_for_an_existing_bucket_and_topic_are_the_templates_own() {
+    let parameters = [
+        ("CertificateAuthorities", TWO_ARNS),
+        ("ExistingReportBucket", "amzn-s3-demo-bucket"),
+    ];
+    let existing = deploy(&parameters);
+    assert!(!existing.resources.contains_key("ReportBucketPolicy"));
+    let told: Vec<Value> =
+        serde_json::from_str(&text(&existing.outputs["BucketPolicyStatements"]["Value"])).unwrap();
+
+    let created = deploy(&parameters[..1]);
+    let policy =
+        created.resources["ReportBucketPolicy"]["Properties"]["PolicyDocument"].to_string();
+    let policy: Value = serde_json::from_str(
+        &policy.replace("pca-revocation-watch-reportbucket", "amzn-s3-demo-bucket"),
+    )
+    .unwrap();
+    let own = policy["Statement"].as_array().unwrap();
+    assert_eq!(
+        told,
+        own.iter()
+            .filter(|s| s["Sid"] != "RefuseUnencryptedTransport")
+            .cloned()
+            .collect::<Vec<_>>()
+    );
+
+    for list in ["*", ARN] {
+        let deployment = deploy(&[
+            ("CertificateAuthorities", list),
+            ("ExistingReportBucket", "amzn-s3-demo-bucket"),
+            (
+                "ExistingTopicArn",
+                "arn:aws:sns:eu-west-1:111122223333:central",
+            ),
+        ]);
+        assert!(!deployment.resources.contains_key("TopicPolicy"));
+        for output in ["BucketPolicyStatements", "TopicPolicyStatement"] {
+            let statements: Value =
+                serde_json::from_str(&text(&deployment.outputs[output]["Value"])).unwrap();
+            assert!(statements[0]["Sid"].is_string(), "{output}");
+        }
+    }
+}
+
+#[test]
+fn nothing_expires_the_current_state() {
+    let deployment = deploy(&[]);
+    let bucket = &deployment.resources["ReportBucket"];
+    assert_eq!(bucket["DeletionPolicy"], "Retain");
+    assert_eq!(
+        bucket["Properties"]["VersioningConfiguration"]["Status"],
+        "Enabled"
+    );
+    let state = config(&deployment).state_prefix;
+    let rules = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+        .as_array()
+        .unwrap();
+    let ends = [
+        "ExpirationInDays",
+        "ExpirationDate",
+        "ExpiredObjectDeleteMarker",
+        "Transitions",
+    ];
+    let mut reports_expire = false;
+    for rule in rules {
+        let prefix = rule["Prefix"].as_str().unwrap();
+        let touches_state = state.starts_with(prefix) || prefix.starts_with(&state);
+        let ends = ends.iter().any(|key| rule.get(key).is_some());
+        assert!(!(touches_state && ends), "{rule}");
+        reports_expire |= prefix == "audit-report/" && rule.get("ExpirationInDays").is_some();
+    }
+    assert!(reports_expire);
+}
+
+#[test]
+fn the_intervals_are_three_times_and_sixty_times_themselves() {
+    let template = template();
+    let intervals = template.section("Mappings")["Intervals"]
+        .as_object()
+        .unwrap();
+    let offered = template.section("Parameters")["AuditIntervalMinutes"]["AllowedValues"]
+        .as_array()
+        .unwrap();
+    assert_eq!(intervals.len(), offered.len());
+    for interval in offered {
+        let minutes = interval.as_u64().unwrap();
+        let mapped = &intervals[&minutes.to_string()];
+        assert_eq!(mapped["Seconds"], minutes * 60);
+        assert_eq!(mapped["ThreeIntervalsMinutes"], minutes * 3);
+
+        let deployment = deploy(&[("AuditIntervalMinutes", &minutes.to_string())]);
+        for (id, alarm) in alarms(&deployment) {
+            let period = alarm["Period"].as_u64().unwrap();
+            let whole = period * alarm["EvaluationPeriods"].as_u64().unwrap();
+            // CloudWatch API Reference, PutMetricAlarm: 7 days in all, a day for periods below an hour.
+            assert!(
+                whole <= if period < 3600 { 86_400 } else { 604_800 },
+                "{id}: {whole} s"
+            );
+        }
+        let schedule = &function(&deployment)["Events"]["Schedule"]["Properties"];
+        assert_eq!(
+            schedule["ScheduleExpression"],
+            format!("rate({minutes} minutes)")
+        );
+        assert_eq!(schedule["FlexibleTimeWindow"]["Mode"], "OFF");
+    }
+}
+
+#[test]
+fn alarms_and_dashboard_show_metrics_that_the_function_emits() {
+    let deployment = deploy(&[("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat")]);
+    let name = "pca-revocation-watch-WatchFunction";
+    let emitted: BTreeSet<&str> = METRICS.iter().map(|(metric, _)| *metric).collect();
+    let mut alarmed = BTreeSet::new();
+    for (id, alarm) in alarms(&deployment) {
+        assert!(
+            !list(&alarm["AlarmActions"]).is_empty(),
+            "{id} tells nobody"
+        );
+        if alarm["Namespace"] == NAMESPACE {
+            let metric = alarm["MetricName"].as_str().unwrap();
+            assert!(
+                emitted.contains(metric),
+                "{id} watches {metric}, which nobody emits"
+            );
+            assert_eq!(
+                alarm["Dimensions"],
+                serde_json::json!([{ "Name": "FunctionName", "Value": name }]),
+                "{id}"
+            );
+            alarmed.insert(metric);
+        }
+    }
+    assert_eq!(
+        alarmed,
+        BTreeSet::from(["AuditsFailed", "OldestAuditAgeMinutes"])
+    );
+
+    let body = text(&deployment.resources["Dashboard"]["Properties"]["DashboardBody"]);
+    let body: Value = serde_json::from_str(&body).expect("the dashboard's body is JSON");
+    let mut shown = BTreeSet::new();
+    for widget in body["widgets"].as_array().unwrap() {
+        for metric in widget["properties"]["metrics"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            if metric[0] == NAMESPACE {
+                assert_eq!(
+                    (metric[2].as_str(), metric[3].as_str()),
+                    (Some("FunctionName"), Some(name))
+                );
+                shown.insert(metric[1].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    assert_eq!(
+        shown.iter().map(String::as_str).collect::<BTreeSet<_>>(),
+        emitted
+    );
+}
+
+/// Age and new revocations by certificate authority are no metrics, which would cost as much as one
+/// each, but properties of the line: a query of the log shows them.
+#[test]
+fn the_dashboard_shows_by_certificate_authority_what_the_line_of_metrics_holds() {
+    let deployment = deploy(&[]);
+    let body = text(&deployment.resources["Dashboard"]["Properties"]["DashboardBody"]);
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let queries: Vec<&str> = body["widgets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|widget| widget["type"] == "log")
+        .map(|widget| widget["properties"]["query"].as_str().unwrap())
+        .collect();
+    let log = "SOURCE 'pca-revocation-watch-WatchLogs' | ";
+    assert!(
+        queries.iter().all(|query| query.starts_with(log)),
+        "{queries:?}"
+    );
+    let list = "| unnest line.certificateAuthorities into ca |";
+    let query = queries
+        .iter()
+        .find(|query| query.contains(list))
+        .expect("a query by CA");
+
+    let line: Value =
+        serde_json::from_str(&read(root().join("tests/data/metrics/run.json"))).unwrap();
+    let property = Regex::new(r"\bca\.([A-Za-z]+)").unwrap();
+    let shown: BTreeSet<&str> = property
+        .captures_iter(query)
+        .map(|found| found.get(1).unwrap().as_str())
+        .collect();
+    let held = line["certificateAuthorities"][0].as_object().unwrap();
+    assert_eq!(shown, held.keys().map(String::as_str).collect());
+    // What a widget says of a missing list is not known: only lines that hold one are asked.
+    assert!(
+        query.contains("| filter ispresent(_aws.Timestamp) |"),
+        "{query}"
+    );
+    assert!(line["_aws"]["Timestamp"].is_number());
+}
+
+#[test]
+fn a_silent_watch_is_loud() {
+    let deployment = deploy(&[]);
+    let alarm = &deployment.resources["WatchSilentAlarm"]["Properties"];
+    assert_eq!(alarm["TreatMissingData"], "breaching");
+    assert_eq!(alarm["Threshold"], 90);
+}
+
+#[test]
+fn revocation_events_come_back_when_a_run_is_surely_over() {
+    let deployment = deploy(&[
+        ("RevocationEvents", "yes"),
+        ("CertificateAuthorities", TWO_ARNS),
+    ]);
+    let queue = &deployment.resources["RevocationEventQueue"]["Properties"];
+    let source = &deployment.resources["RevocationEventSource"]["Properties"];
+    let longest = function(&deployment)["Timeout"].as_u64().unwrap()
+        + source["MaximumBatchingWindowInSeconds"].as_u64().unwrap();
+    assert!(queue["VisibilityTimeout"].as_u64().unwrap() >= longest);
+    assert_eq!(
+        list(&source["FunctionResponseTypes"]),
+        ["ReportBatchItemFailures"]
+    );
+
+    // The rule lets Private CA's own event through.
+    let event: Value = serde_json::from_str(&read(root().join("events/revocation.json"))).unwrap();
+    let pattern = &deployment.resources["RevocationEventRule"]["Properties"]["EventPattern"];
+    for key in ["source", "detail-type"] {
+        assert!(list(&pattern[key]).contains(&text(&event[key])), "{key}");
+    }
+    assert!(list(&pattern["detail"]["result"]).contains(&text(&event["detail"]["result"])));
+    let watched = list(&pattern["resources"]);
+    assert!(
+        list(&event["resources"])
+            .iter()
+            .any(|resource| watched.contains(resource))
+    );
+
+    let all = deploy(&[("RevocationEvents", "yes")]);
+    assert!(
+        all.resources["RevocationEventRule"]["Properties"]["EventPattern"]
+            .get("resources")
+            .is_none()
+    );
+    let none = deploy(&[]);
+    assert!(
+        !none
+            .resources
+            .keys()
+            .any(|id| id.starts_with("RevocationEvent"))
+    );
+}
+
+#[test]
+fn every_event_is_one_that_the_function_takes() {
+    let mut seen = BTreeMap::new();
+    for entry in std::fs::read_dir(root().join("events")).expect("events/") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let payload: Value =
+            serde_json::from_str(&read(&path)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let request = Request::from_payload(&payload).unwrap_or_else(|e| panic!("{name}: {e}"));
+        seen.insert(name, request);
+    }
+    let request = |name: &str| seen.get(name).unwrap_or_else(|| panic!("no events/{name}"));
+    for name in ["scheduled.json", "scheduled-rule.json"] {
+        assert_eq!(
+            (&request(name).trigger, request(name).mode),
+            (&Trigger::Schedule, Mode::Audit)
+        );
+    }
+    assert!(
+        matches!(&request("revocation.json").trigger, Trigger::Revocations(events) if events.len() == 1)
+    );
+    assert!(
+        matches!(&request("revocation-queue.json").trigger, Trigger::Queue(events)
+        if events.len() == 2 && events.iter().all(|message| message.event.is_some()))
+    );
+    assert_eq!(request("audit-all.json").certificate_authorities, None);
+    assert_eq!(
+        request("audit-one.json").certificate_authorities,
+        Some(vec![ARN.to_owned()])
+    );
+    assert_eq!(request("dry-run.json").mode, Mode::DryRun);
+    assert!(matches!(
+        request("since.json").mode,
+        Mode::Replay { dry_run: false, .. }
+    ));
+    assert!(matches!(
+        request("since-dry-run.json").mode,
+        Mode::Replay { dry_run: true, .. }
+    ));
+    assert_eq!(request("test-message.json").mode, Mode::TestMessage);
+    assert_eq!(seen.len(), 10);
+}
+
+#[test]
+fn the_operators_guide_knows_every_error_type_parameter_and_alarm() {
+    let guide = read(root().join("docs/operations.md"));
+    for kind in FaultKind::ALL {
+        let cured = match kind.cure() {
+            Cure::Retry => "retry",
+            Cure::Person => "you",
+        };
+        let row = format!("\n| `{}` | {cured} |", kind.name());
+        assert!(guide.contains(&row), "{row}");
+    }
+    let template = template();
+    for name in template.section("Parameters").keys() {
+        assert!(guide.contains(&format!("`{name}`")), "{name}");
+    }
+    for (metric, _) in METRICS {
+        assert!(guide.contains(&format!("`{metric}`")), "{metric}");
+    }
+    assert!(guide.contains(&format!("\n| {} metrics,", METRICS.len())));
+    for (sid, ..) in BEYOND_CALLS {
+        assert!(guide.contains(&format!("`{sid}`")), "{sid}");
+    }
+    for (id, _) in alarms(&deploy(&[(
+        "ChatTopicArn",
+        "arn:aws:sns:us-east-1:123456789012:chat",
+    )])) {
+        assert!(guide.contains(&format!("`{id}`")), "{id}");
+    }
+}

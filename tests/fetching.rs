@@ -1,0 +1,143 @@
+//! A report that does not arrive in one piece, over HTTP: what is read on from where it broke, what
+//! is told, and what is not.
+
+mod common;
+
+use common::{World, only, sample, text};
+use local_aws::{ChecksumAlgorithm, Fault, NextReport, On, ReportChecksum};
+use serde_json::{Value, json};
+
+const TELL_ALL: (&str, &str) = ("INITIAL_LOOKBACK_HOURS", "876000");
+const SAMPLE: &str = "guide-2018-b.json";
+
+async fn world(checksum: ReportChecksum) -> World {
+    let world = World::new().await;
+    world
+        .aws
+        .private_ca()
+        .set_reports(|reports| reports.checksum = checksum);
+    let next = NextReport::new().content(sample(SAMPLE));
+    world.aws.private_ca().next_report(&world.ca, next);
+    world
+}
+
+fn get_of_the_report() -> On {
+    On::operation("GetObject").key_contains("audit-report/")
+}
+
+/// The `Range` of every GET of the report.
+fn ranges(world: &World) -> Vec<Option<String>> {
+    let gets = world.aws.calls_of("GetObject").into_iter();
+    gets.filter(|get| {
+        get.key
+            .as_ref()
+            .is_some_and(|key| key.starts_with("audit-report/"))
+    })
+    .inspect(|get| assert!(get.if_match.is_some(), "{get:?}"))
+    .map(|get| get.range)
+    .collect()
+}
+
+#[tokio::test]
+async fn a_report_is_read_with_one_get() {
+    let world = world(ReportChecksum::FullObject(ChecksumAlgorithm::Crc64Nvme)).await;
+    let function = world.function(&[TELL_ALL]).await;
+
+    let answer = function.invoke(json!({})).await.unwrap();
+
+    assert_eq!(only(&answer)["published"], 1);
+    assert_eq!(ranges(&world), [None]);
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_taken_up_where_it_broke_whatever_checksum_s3_states() {
+    for checksum in [
+        ReportChecksum::FullObject(ChecksumAlgorithm::Crc64Nvme),
+        ReportChecksum::FullObject(ChecksumAlgorithm::Crc32c),
+        ReportChecksum::FullObject(ChecksumAlgorithm::Sha256),
+        ReportChecksum::Composite(ChecksumAlgorithm::Crc32, 512),
+        ReportChecksum::None,
+    ] {
+        let world = world(checksum).await;
+        world
+            .aws
+            .misbehave(get_of_the_report(), Fault::CutBody { after: 700 });
+        let function = world.function(&[TELL_ALL]).await;
+
+        let answer = function.invoke(json!({})).await.unwrap();
+
+        assert_eq!(
+            only(&answer)["outcome"],
+            "audited",
+            "{checksum:?}: {answer:#}"
+        );
+        assert_eq!(only(&answer)["published"], 1);
+        assert_eq!(ranges(&world), [None, Some("bytes=700-".to_owned())]);
+        let without = "S3 states no checksum of the whole object: length and ETag must do";
+        let lines = function.output().await;
+        let said = lines.iter().any(|line| line["message"] == without);
+        let is_full = matches!(checksum, ReportChecksum::FullObject(_));
+        assert_eq!(said, !is_full, "{checksum:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_told_from_bytes_that_are_not_what_s3_holds() {
+    for broken_before in [false, true] {
+        let world = world(ReportChecksum::FullObject(ChecksumAlgorithm::Crc64Nvme)).await;
+        if broken_before {
+            // The SDK checks whole bodies only: what follows a break is the function's to check.
+            world
+                .aws
+                .misbehave(get_of_the_report(), Fault::CutBody { after: 100 });
+        }
+        // Within a string: the report stays valid.
+        world
+            .aws
+            .misbehave(get_of_the_report(), Fault::FlipByte { at: 130 });
+        let function = world.function(&[TELL_ALL]).await;
+
+        let corrupted = function.invoke(json!({})).await.unwrap();
+        let types = world.types();
+        let again = function.invoke(json!({})).await.unwrap();
+
+        assert_eq!(
+            only(&corrupted)["error"]["type"],
+            "ReportCorrupted",
+            "{corrupted:#}"
+        );
+        assert!(text(&only(&corrupted)["error"]["message"]).contains("crc64nvme"));
+        assert_eq!(types, Vec::<String>::new());
+        assert_eq!(only(&again)["published"], 1, "{again:#}");
+        assert_eq!(world.types(), ["watch-started", "revocations"]);
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_is_another_one_by_now_is_not_read_on() {
+    let world = world(ReportChecksum::None).await;
+    world
+        .aws
+        .misbehave(get_of_the_report(), Fault::CutBody { after: 700 });
+    let aws = world.aws.clone();
+    let replaced = sample(SAMPLE).to_ascii_uppercase();
+    // Replaced between the two GETs.
+    world.aws.on_call(move |call, phase| {
+        if phase == local_aws::Phase::Before && call.range.is_some() {
+            let key = call.key.clone().expect("a GET has a key");
+            aws.s3().put(common::BUCKET, &key, replaced.clone());
+        }
+        local_aws::Action::Proceed
+    });
+    let function = world.function(&[TELL_ALL]).await;
+
+    let answer = function.invoke(json!({})).await.unwrap();
+
+    assert_eq!(
+        only(&answer)["error"]["type"],
+        "ReportVanished",
+        "{answer:#}"
+    );
+    assert_eq!(world.control()["reportInHand"], Value::Null);
+    assert_eq!(world.types(), ["watch-failed"]);
+}

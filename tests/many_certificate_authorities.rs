@@ -1,0 +1,149 @@
+//! One invocation over 200 certificate authorities, Private CA's default quota of a region, under its
+//! real request quotas. docs/scale.md holds the figures of the real binary.
+
+mod account;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use account::many::{AUDITABLE, Account, BUCKET, CERTIFICATE_AUTHORITIES, Certificates, outcomes};
+use account::{InProcess, TIMEOUT};
+use pca_revocation_watch::config::Config;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+const PERIOD: Duration = Duration::from_secs(1800);
+
+fn account() -> (Account, InProcess) {
+    let account = Account::new(Certificates {
+        ordinary: 20,
+        huge: 2_000,
+    });
+    let config = Config::from_lookup(|name| {
+        let value = match name {
+            "AWS_REGION" => "us-east-1",
+            "AWS_ENDPOINT_URL" => "http://localhost",
+            "CERTIFICATE_AUTHORITY_ARNS" => "*",
+            "REPORT_BUCKET" => BUCKET,
+            "TOPIC_ARN" => &account.topic,
+            _ => return None,
+        };
+        Some(value.to_owned())
+    });
+    let function = InProcess::new(&account.aws, config.expect("a configuration"));
+    (account, function)
+}
+
+fn scheduled() -> Value {
+    json!({ "source": "aws.scheduler", "detail-type": "Scheduled Event", "detail": "{}" })
+}
+
+fn expect(outcomes: &[(&str, usize)]) -> BTreeMap<String, usize> {
+    outcomes
+        .iter()
+        .map(|(outcome, count)| ((*outcome).to_owned(), *count))
+        .collect()
+}
+
+/// How often messages of which type were published.
+fn types(account: &Account) -> BTreeMap<String, usize> {
+    let mut types = BTreeMap::new();
+    for delivery in account.aws.sns().deliveries() {
+        let document: Value = serde_json::from_str(&delivery.text).unwrap();
+        *types
+            .entry(document["type"].as_str().unwrap().to_owned())
+            .or_default() += 1;
+    }
+    account.aws.sns().forget_messages();
+    types
+}
+
+fn assert_quotas_kept(account: &Account) {
+    let (by_operation, throttled) = account.calls();
+    assert_eq!(throttled, 0, "{by_operation:?}");
+    assert_eq!(
+        by_operation["CreateCertificateAuthorityAuditReport"],
+        AUDITABLE
+    );
+    account.aws.forget_calls();
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_are_audited_by_one_invocation_within_the_quotas() {
+    let (account, function) = account();
+    assert_eq!(account.auditable().count() + 1, CERTIFICATE_AUTHORITIES);
+    account.schedule_reports();
+    let began = Instant::now();
+
+    let first = function.invoke(scheduled()).await.unwrap();
+    let took = began.elapsed();
+
+    assert!(
+        took > Duration::from_secs(AUDITABLE as u64 - 1),
+        "one request per second: {took:?}"
+    );
+    assert!(took < TIMEOUT / 2, "{took:?}");
+    assert_eq!(
+        outcomes(&first),
+        expect(&[("audited", AUDITABLE - 1), ("failed", 1)])
+    );
+    let all = first["certificateAuthorities"].as_array().unwrap();
+    let failed = all.iter().find(|ca| ca["outcome"] == "failed").unwrap();
+    assert_eq!(failed["certificateAuthorityArn"], json!(account.failing));
+    assert_eq!(failed["error"]["type"], "ReportFailed");
+    assert!(
+        all.iter()
+            .all(|ca| ca["certificateAuthorityArn"] != json!(account.expired))
+    );
+    let huge = all
+        .iter()
+        .find(|ca| ca["certificateAuthorityArn"] == json!(account.huge))
+        .unwrap();
+    assert_eq!(
+        (&huge["certificates"], &huge["revoked"]),
+        (&json!(2_000), &json!(40))
+    );
+    assert_eq!(
+        types(&account),
+        expect(&[("watch-failed", 1), ("watch-started", AUDITABLE - 1)])
+    );
+    assert_quotas_kept(&account);
+
+    // The next one: something is revoked everywhere, and what failed works again.
+    account.revoke_one_of_each();
+    tokio::time::sleep_until(began + PERIOD).await;
+    let second = function.invoke(scheduled()).await.unwrap();
+
+    assert_eq!(outcomes(&second), expect(&[("audited", AUDITABLE)]));
+    assert_eq!(
+        types(&account),
+        expect(&[
+            ("revocations", AUDITABLE),
+            ("watch-recovered", 1),
+            ("watch-started", 1)
+        ])
+    );
+    assert_quotas_kept(&account);
+}
+
+/// All reports are late: the next run finds all of them ready at once.
+#[tokio::test(start_paused = true)]
+async fn two_hundred_late_reports_are_taken_up_together_within_the_quotas() {
+    let (account, function) = account();
+    account
+        .aws
+        .private_ca()
+        .set_reports(|reports| reports.delay = Duration::from_secs(1200));
+    let began = Instant::now();
+
+    // Time to ask for all of them, and hardly more.
+    let short = Duration::from_secs(AUDITABLE as u64 + 40);
+    let first = function.invoke_for(scheduled(), short).await.unwrap();
+    tokio::time::sleep_until(began + PERIOD).await;
+    let second = function.invoke(scheduled()).await.unwrap();
+
+    assert_eq!(outcomes(&first), expect(&[("waiting", AUDITABLE)]));
+    assert_eq!(outcomes(&second), expect(&[("audited", AUDITABLE)]));
+    assert_eq!(types(&account), expect(&[("watch-started", AUDITABLE)]));
+    assert_quotas_kept(&account);
+}

@@ -1,0 +1,218 @@
+//! Subjects are written by whoever requests certificates. Whatever they hold, a message says what
+//! it would say otherwise, and only where it shows the subject is there anything of it.
+
+mod notice_support;
+
+use notice_support::{
+    accepted, collect, document, email, hostile_subjects, notice, report, revocation, serial, sms,
+};
+use pca_revocation_watch::notice::{Event, Notice, Told, Totals};
+use pca_revocation_watch::report::subject::is_invisible;
+use serde_json::Value;
+
+const HARMLESS: &str = "CN=www.example.com,O=Example Company";
+
+fn told_of(subject: &str) -> Notice {
+    let revoked_at = "2018-02-26T20:00:36+0000";
+    let (collected, _) = collect([revocation(
+        &serial(1),
+        subject,
+        "KEY_COMPROMISE",
+        revoked_at,
+    )]);
+    let totals = Totals {
+        certificates: 1,
+        revoked: 1,
+    };
+    // Without a full list, so that messages differ in nothing but the subject.
+    notice(Event::Revocations(Told::new(
+        collected,
+        report(),
+        totals,
+        None,
+    )))
+}
+
+/// The lines of an e-mail but for those that show the subject.
+fn frame(email: &str) -> Vec<&str> {
+    let shows_subject = |line: &&str| {
+        ["CRITICAL: ", "1. ", "   Subject:", "   | "]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    // The id of the message is of the revocation, not of its subject.
+    email.lines().filter(|line| !shows_subject(line)).collect()
+}
+
+#[test]
+fn emails_keep_their_lines() {
+    let harmless = email(&told_of(HARMLESS).message());
+    for subject in hostile_subjects() {
+        let text = email(&told_of(&subject).message());
+        assert_eq!(frame(&text), frame(&harmless), "{subject:.200?}");
+        let shown = text.chars().filter(|&c| c != '\n');
+        assert!(!shown.clone().any(is_invisible), "{text}");
+        let first_line = text.lines().next().expect("a line");
+        assert!(
+            first_line.ends_with(" was revoked: key compromise"),
+            "{first_line}"
+        );
+        for start in ["CRITICAL: ", "1. ", "   Reason: ", "   Revoked: "] {
+            let lines = text.lines().filter(|line| line.starts_with(start));
+            assert_eq!(lines.count(), 1, "{start:?} in\n{text}");
+        }
+        for line in text
+            .lines()
+            .filter(|line| !line.contains("arn:") && !line.contains("://"))
+        {
+            let columns: usize = line
+                .chars()
+                .map(|c| if c < '\u{1100}' { 1 } else { 2 })
+                .sum();
+            let one_line_name = line.starts_with("CRITICAL: ") || line.starts_with("1. ");
+            assert!(columns <= if one_line_name { 150 } else { 80 }, "{line}");
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        let links = text.matches("://").count();
+        assert_eq!(links, harmless.matches("://").count(), "{text}");
+    }
+}
+
+#[test]
+fn cards_hold_no_mention_link_or_format_of_others() {
+    let strings = |card: &Value| {
+        let mut found = Vec::new();
+        strings_of(card, &mut found);
+        found
+    };
+    let harmless = document(&told_of(HARMLESS).chat());
+    for subject in hostile_subjects() {
+        let card = document(&told_of(&subject).chat());
+        assert_eq!(strings(&card).len(), strings(&harmless).len());
+        for (text, expected) in strings(&card).iter().zip(strings(&harmless)) {
+            assert!(!text.contains(['<', '>', '@', '&']), "{text}");
+            for sign in ["`", "*", "\n", "://", "!", "["] {
+                let outside = outside_of_code(text);
+                let (found, allowed) = match sign {
+                    "`" | "\n" | "://" => (text.matches(sign), expected.matches(sign)),
+                    _ => (outside.matches(sign), expected.matches(sign)),
+                };
+                assert_eq!(found.count(), allowed.count(), "{sign:?} in {text}");
+            }
+            assert!(
+                !text.chars().any(|c| c != '\n' && is_invisible(c)),
+                "{text:?}"
+            );
+        }
+        let title = card["content"]["title"].as_str().expect("a title");
+        assert!(title.chars().count() <= 250);
+        let description = card["content"]["description"].as_str().expect("a text");
+        assert!(description.chars().count() <= 2500, "{description}");
+    }
+}
+
+/// The text without its code spans.
+fn outside_of_code(text: &str) -> String {
+    text.split('`').step_by(2).collect()
+}
+
+fn strings_of(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => found.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| strings_of(item, found)),
+        Value::Object(members) => members
+            .values()
+            .for_each(|member| strings_of(member, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn machine_documents_hold_the_subject_exactly() {
+    for subject in hostile_subjects() {
+        let message = told_of(&subject).message();
+        let variants = accepted(&message);
+        let json = variants["default"].as_str().expect("a string");
+        assert!(!json.chars().any(is_invisible), "{json}");
+        let document: Value = serde_json::from_str(json).expect("JSON");
+        let entry = &document["revocations"][0];
+        if subject.len() <= 4096 {
+            assert_eq!(entry["subject"], subject.as_str());
+            assert_eq!(document["complete"], true);
+        } else {
+            assert_eq!(document["complete"], false);
+            assert_eq!(entry["truncated"][0], "subject");
+        }
+        assert_eq!(document["severity"], "critical");
+        assert_eq!(document["revocations"].as_array().map(Vec::len), Some(1));
+
+        let hostile = revocation(
+            &serial(1),
+            &subject,
+            "KEY_COMPROMISE",
+            "2018-02-26T20:00:36Z",
+        );
+        let (collected, lines) = collect([hostile]);
+        assert_eq!(collected.needs_full_list(), subject.len() > 4096);
+        if collected.needs_full_list() {
+            assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), 1);
+            let line: Value = serde_json::from_slice(&lines).expect("JSON");
+            assert_eq!(line["subject"], subject.as_str());
+        }
+    }
+}
+
+#[test]
+fn subjects_and_text_messages_stay_one_plain_line() {
+    for subject in hostile_subjects() {
+        let message = told_of(&subject).message();
+        accepted(&message);
+        assert!(message.subject.starts_with("[CRITICAL] KEY_COMPROMISE: "));
+        assert!(
+            message.subject.contains(" revoked (Example Corp"),
+            "{}",
+            message.subject
+        );
+        assert_eq!(
+            message.subject.matches(['[', ']', '(', ')', ':']).count(),
+            5
+        );
+        let text = sms(&message);
+        assert!(
+            text.len() <= 140 && text.starts_with("CRITICAL: "),
+            "{text}"
+        );
+        assert!(
+            text.ends_with(" revoked: key compromise. CA Example Corp Issuing CA"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn reduced_messages_hold_nothing_of_the_subject() {
+    let harmless = told_of(HARMLESS).reduced();
+    for subject in hostile_subjects() {
+        assert_eq!(told_of(&subject).reduced().body, harmless.body);
+        assert_eq!(told_of(&subject).reduced().subject, harmless.subject);
+    }
+}
+
+#[test]
+fn names_of_certificate_authorities_are_inert_too() {
+    for name in hostile_subjects() {
+        let mut notice = told_of(HARMLESS);
+        notice.certificate_authority.name = Some(name);
+        let text = email(&notice.message());
+        assert!(!text.chars().any(|c| c != '\n' && is_invisible(c)));
+        assert_eq!(
+            text.lines()
+                .filter(|line| line.starts_with("   Reason: "))
+                .count(),
+            1
+        );
+        accepted(&notice.chat());
+        let card = document(&notice.chat()).to_string();
+        assert!(!card.contains(['<', '>', '@', '&']), "{card}");
+    }
+}

