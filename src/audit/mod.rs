@@ -23,7 +23,7 @@ use crate::report::wait::{self, ReportObject};
 use crate::state::difference::Wanted;
 use crate::state::store::{SaveError, Slot, Store, Taken};
 use crate::state::told::ToldList;
-use crate::state::{CLOCK_TOLERANCE, CompleteAudit, Control, Lease, ReportInHand};
+use crate::state::{CLOCK_TOLERANCE, CompleteAudit, Control, Lease, RecordedFault, ReportInHand};
 use crate::timestamp::Timestamp;
 
 mod find;
@@ -36,7 +36,7 @@ pub use watch::Unrecorded;
 
 use find::Found;
 use scan::{Scanned, drop_if_tried_enough};
-use watch::Telling;
+use watch::Note;
 
 /// How often it is tried again to save what was told.
 const REMEMBER_AGAIN: Duration = Duration::from_secs(2);
@@ -122,13 +122,13 @@ impl Audit<'_> {
             Ok(Taken::Held(slot)) => *slot,
             Ok(Taken::Busy(holder)) => return Ok(self.busy(&holder)),
             Err(fault) => {
-                self.tell_unreadable_state(&fault).await;
+                self.tell_without_state(&fault).await;
                 return Err(fault);
             }
         };
-        self.tell_readable_state(&slot.control).await;
+        let note = self.take_note_over(&mut slot.control).await;
         let result = self.under_lease(&mut slot, place).await;
-        self.settle(slot, result).await
+        self.settle(slot, result, note).await
     }
 
     async fn under_lease(
@@ -445,8 +445,10 @@ impl Audit<'_> {
         &self,
         mut slot: Slot,
         result: Result<Answered, Fault>,
+        note: Note,
     ) -> Result<Answered, Fault> {
         let now = self.run.budget.now();
+        let known = slot.control.fault.clone();
         let control = &mut slot.control;
         let (mut answer, unseen) = result.unwrap_or_else(|fault| {
             (
@@ -488,19 +490,17 @@ impl Audit<'_> {
             .last_complete_audit_at
             .or(Some(control.watched_since));
         control.release(&self.run.nonce);
-        if let Err(fault) = self.save(&mut slot).await {
-            // The state does not know that the fault was told.
-            if let (Some(told), Some(recorded)) = (answer.error, slot.control.fault)
-                && (recorded.told || recorded.maybe_told)
+        if let Err(failure) = self.save(&mut slot).await {
+            // The state does not know what people were told of just now.
+            let recorded = slot.control.fault.filter(RecordedFault::may_be_known);
+            if recorded != known
+                && let Some(fault) = recorded
             {
-                let telling = Telling {
-                    kind: told.kind,
-                    is_sure: recorded.told,
-                };
-                self.run.unrecorded.lock().insert(self.arn.clone(), telling);
+                self.write_note(&fault).await;
             }
-            return Err(fault);
+            return Err(failure);
         }
+        self.forget_note(&note).await;
         Ok((answer, unseen))
     }
 

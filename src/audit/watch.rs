@@ -7,27 +7,27 @@ use tracing::warn;
 
 use super::Audit;
 use crate::arn::CertificateAuthorityArn;
-use crate::error::{Cure, Fault, FaultKind};
+use crate::error::{Cure, Fault};
 use crate::notice::{Event, WatchError};
 use crate::publish::Unpublished;
 use crate::state::{Control, RecordedFault};
 use crate::timestamp::Timestamp;
 
-/// The faults that were told although no state could record it: known to this process only.
+/// The faults that were told and that S3 took no record of: known to this process only.
 #[derive(Debug, Default)]
-pub struct Unrecorded(Mutex<HashMap<CertificateAuthorityArn, Telling>>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Telling {
-    pub kind: FaultKind,
-    /// SNS said so; otherwise its answer was lost.
-    pub is_sure: bool,
-}
+pub struct Unrecorded(Mutex<HashMap<CertificateAuthorityArn, RecordedFault>>);
 
 impl Unrecorded {
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<CertificateAuthorityArn, Telling>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<CertificateAuthorityArn, RecordedFault>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is known of a fault besides the control document.
+pub(super) struct Note {
+    fault: Option<RecordedFault>,
+    /// Whether S3 holds it.
+    is_written: bool,
 }
 
 impl Audit<'_> {
@@ -38,12 +38,7 @@ impl Audit<'_> {
             Some(known) if known.kind == kind => (Some(known), None),
             other => (None, other),
         };
-        let mut recorded = same.unwrap_or_else(|| RecordedFault {
-            kind: kind.to_owned(),
-            since: now,
-            told: false,
-            maybe_told: false,
-        });
+        let mut recorded = same.unwrap_or_else(|| RecordedFault::new(kind, now));
         if !recorded.told {
             let last = control
                 .last_complete_audit
@@ -56,9 +51,8 @@ impl Audit<'_> {
         }
         // A fault that people were told of is remembered until they are told of another one, or of
         // its end.
-        let is_told = |fault: &RecordedFault| fault.told || fault.maybe_told;
         control.fault = match other {
-            Some(other) if is_told(&other) && !recorded.told => Some(other),
+            Some(other) if other.may_be_known() && !recorded.told => Some(other),
             _ => Some(recorded),
         };
     }
@@ -73,7 +67,7 @@ impl Audit<'_> {
             since: fault.since,
             report: None,
         };
-        if (fault.told || fault.maybe_told)
+        if fault.may_be_known()
             && let Err(unpublished) = self.publish(event, audit.last_modified).await
         {
             warn!(
@@ -86,78 +80,70 @@ impl Audit<'_> {
         control.fault = None;
     }
 
-    /// A state that cannot be read cannot remember that this was told: an object beside it does, and
-    /// where that cannot be reached either, this process.
-    pub(super) async fn tell_unreadable_state(&self, fault: &Fault) {
-        let told = self.run.unrecorded.lock().get(self.arn).copied();
-        let is_told = told
-            == Some(Telling {
-                kind: fault.kind,
-                is_sure: true,
-            });
-        if fault.kind.cure() != Cure::Person || is_told || self.is_marked_unreadable().await {
+    /// Tells of a state that cannot be had. It cannot remember that this was told: a note beside it
+    /// does, and where S3 takes none, this process.
+    pub(super) async fn tell_without_state(&self, fault: &Fault) {
+        if fault.kind.cure() != Cure::Person {
             return;
         }
-        let now = self.run.budget.now();
-        let is_sure = match self.publish_failure(fault, now, None).await {
-            Ok(()) => true,
-            Err(unpublished) if unpublished.is_in_doubt => false,
-            Err(_) => return,
-        };
-        self.run.unrecorded.lock().insert(
-            self.arn.clone(),
-            Telling {
-                kind: fault.kind,
-                is_sure,
-            },
-        );
-        if is_sure {
-            self.run.store.mark_unreadable(self.arn, fault, now).await;
+        let kind = fault.kind.name();
+        let known = self.note().await.fault.filter(|known| known.kind == kind);
+        if known.as_ref().is_some_and(|known| known.told) {
+            return;
+        }
+        let mut recorded = known.unwrap_or_else(|| RecordedFault::new(kind, self.run.budget.now()));
+        match self.publish_failure(fault, recorded.since, None).await {
+            Ok(()) => recorded.told = true,
+            Err(unpublished) => recorded.maybe_told |= unpublished.is_in_doubt,
+        }
+        if recorded.may_be_known() {
+            self.write_note(&recorded).await;
         }
     }
 
-    pub(super) async fn tell_readable_state(&self, control: &Control) {
-        let marked = self.is_marked_unreadable().await;
-        let unrecorded = self.run.unrecorded.lock().remove(self.arn);
-        if !marked && unrecorded.is_none() {
-            return;
+    /// Puts what was told while no state could record it into the state that can: its end is told,
+    /// or another fault, as of any other.
+    pub(super) async fn take_note_over(&self, control: &mut Control) -> Note {
+        let note = self.note().await;
+        if let Some(fault) = &note.fault {
+            let known = control.fault.take();
+            let same = known.filter(|known| known.kind == fault.kind);
+            control.fault = Some(same.map_or_else(
+                || fault.clone(),
+                |known| RecordedFault {
+                    told: known.told || fault.told,
+                    maybe_told: known.maybe_told || fault.maybe_told,
+                    ..known
+                },
+            ));
         }
-        let kind = unrecorded.map_or(FaultKind::StateUnreadable, |telling| telling.kind);
-        let event = Event::WatchRecovered {
-            error_type: kind.name().to_owned(),
-            since: control
-                .last_complete_audit
-                .as_ref()
-                .map_or(control.watched_since, |last| last.completed_at),
-            report: None,
-        };
-        match self.publish(event, self.run.budget.now()).await {
-            Ok(_) if marked => self.run.store.unmark_unreadable(self.arn).await,
-            Ok(_) => {}
-            Err(unpublished) => {
-                warn!(
-                    certificate_authority = self.arn.id(),
-                    error = unpublished.fault.message,
-                    "could not tell that the watch recovered"
-                );
-                self.run.unrecorded.lock().insert(
-                    self.arn.clone(),
-                    Telling {
-                        kind,
-                        is_sure: true,
-                    },
-                );
-            }
+        note
+    }
+
+    /// Forgets what the control document holds by now.
+    pub(super) async fn forget_note(&self, note: &Note) {
+        self.run.unrecorded.lock().remove(self.arn);
+        if note.is_written {
+            self.run.store.remove_note(self.arn).await;
         }
     }
 
-    async fn is_marked_unreadable(&self) -> bool {
-        match self.run.store.is_marked_unreadable(self.arn).await {
-            Ok(marked) => marked,
-            Err(failure) => {
-                warn!(certificate_authority = self.arn.id(), error = %failure, "not known whether an unreadable state was told");
-                false
-            }
+    /// Keeps a fault that was told in mind where the control document does not.
+    pub(super) async fn write_note(&self, fault: &RecordedFault) {
+        let unrecorded = &self.run.unrecorded;
+        // First of all, as the time of this run may end while S3 does not answer.
+        unrecorded.lock().insert(self.arn.clone(), fault.clone());
+        if self.run.store.write_note(self.arn, fault).await {
+            unrecorded.lock().remove(self.arn);
+        }
+    }
+
+    async fn note(&self) -> Note {
+        let written = self.run.store.read_note(self.arn).await;
+        let remembered = self.run.unrecorded.lock().get(self.arn).cloned();
+        Note {
+            is_written: written.is_some(),
+            fault: remembered.or(written),
         }
     }
 

@@ -143,6 +143,23 @@ pub struct RecordedFault {
     pub maybe_told: bool,
 }
 
+impl RecordedFault {
+    /// A fault that nobody was told of yet.
+    pub fn new(kind: &str, since: Timestamp) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            since,
+            told: false,
+            maybe_told: false,
+        }
+    }
+
+    /// Whether people know of it, or may: then they are told of its end.
+    pub fn may_be_known(&self) -> bool {
+        self.told || self.maybe_told
+    }
+}
+
 /// What to do next about a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextStep {

@@ -1,5 +1,6 @@
 //! The state's objects in S3: read whole, written under conditions only.
 
+use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +16,7 @@ use crate::aws::{CallFailure, FailureClass, chain};
 use crate::budget::Budget;
 use crate::error::{Cure, Fault, FaultKind};
 use crate::state::told::{ToldList, ToldListErrorKind, ToldListReader};
-use crate::state::{Control, Lease};
+use crate::state::{Control, Lease, RecordedFault};
 use crate::timestamp::Timestamp;
 
 /// How often a run that waits for a lease looks whether it was released.
@@ -430,67 +431,57 @@ impl Store {
         }
     }
 
-    /// Whether it was told that the state of this certificate authority cannot be read.
-    pub async fn is_marked_unreadable(
-        &self,
-        arn: &CertificateAuthorityArn,
-    ) -> Result<bool, CallFailure> {
-        let key = self.marker_key(arn);
-        match self
-            .s3
-            .head_object()
-            .bucket(&self.bucket)
-            .key(&key)
-            .send()
-            .await
-        {
-            Ok(_) => Ok(true),
+    /// The fault that was told while the control document could not record it; none, with a line
+    /// in the log, where that cannot be known.
+    pub async fn read_note(&self, arn: &CertificateAuthorityArn) -> Option<RecordedFault> {
+        let key = self.note_key(arn);
+        let unknown = |error: &dyn Display| {
+            warn!(certificate_authority = arn.id(), key, %error, "not known whether a fault was told");
+        };
+        let get = self.s3.get_object().bucket(&self.bucket).key(&key);
+        let body = match get.send().await {
+            Ok(output) => output.body.collect().await,
             Err(error) => {
-                let failure = CallFailure::new("HeadObject", &error);
-                if failure.is_not_found() {
-                    Ok(false)
-                } else {
-                    Err(failure)
+                let failure = CallFailure::new("GetObject", &error);
+                if !failure.is_not_found() {
+                    unknown(&failure);
                 }
+                return None;
             }
-        }
+        };
+        let bytes = body.inspect_err(|error| unknown(error)).ok()?.into_bytes();
+        serde_json::from_slice(&bytes)
+            .inspect_err(|error| unknown(error))
+            .ok()
     }
 
-    /// Remembers that it was told: the unreadable document itself is never written.
-    pub async fn mark_unreadable(
-        &self,
-        arn: &CertificateAuthorityArn,
-        fault: &Fault,
-        now: Timestamp,
-    ) {
-        let key = self.marker_key(arn);
-        let note = serde_json::json!({ "toldAt": now, "error": fault });
-        let body = Bytes::from(format!("{note:#}\n"));
+    /// Notes a fault that was told and that the control document cannot record, for the run that can
+    /// read it again. Whether S3 took the note.
+    pub async fn write_note(&self, arn: &CertificateAuthorityArn, fault: &RecordedFault) -> bool {
+        let key = self.note_key(arn);
+        let body = serde_json::to_vec_pretty(fault).expect("a recorded fault has string keys only");
         let put = self
             .s3
             .put_object()
             .bucket(&self.bucket)
             .key(&key)
+            .content_type("application/json")
             .body(body.into());
-        if let Err(error) = put.content_type("application/json").send().await {
-            let error = CallFailure::new("PutObject", &error);
-            warn!(certificate_authority = arn.id(), key, %error, "this fault will be told again");
+        let put = put.send().await;
+        if let Err(error) = &put {
+            let error = CallFailure::new("PutObject", error);
+            warn!(certificate_authority = arn.id(), key, %error, "only this process knows that its fault was told");
         }
+        put.is_ok()
     }
 
-    /// Forgets that it was told, once the state can be read again.
-    pub async fn unmark_unreadable(&self, arn: &CertificateAuthorityArn) {
-        let key = self.marker_key(arn);
-        if let Err(error) = self
-            .s3
-            .delete_object()
-            .bucket(&self.bucket)
-            .key(&key)
-            .send()
-            .await
-        {
+    /// Removes the note, once the control document holds what it says.
+    pub async fn remove_note(&self, arn: &CertificateAuthorityArn) {
+        let key = self.note_key(arn);
+        let delete = self.s3.delete_object().bucket(&self.bucket).key(&key);
+        if let Err(error) = delete.send().await {
             let error = CallFailure::new("DeleteObject", &error);
-            warn!(certificate_authority = arn.id(), key, %error, "this recovery will be told again");
+            warn!(certificate_authority = arn.id(), key, %error, "the end of its fault will be told again");
         }
     }
 
@@ -503,8 +494,8 @@ impl Store {
         format!("{}{}.json", self.prefix, arn.id())
     }
 
-    fn marker_key(&self, arn: &CertificateAuthorityArn) -> String {
-        format!("{}unreadable.json", self.prefix_of(arn))
+    fn note_key(&self, arn: &CertificateAuthorityArn) -> String {
+        format!("{}fault.json", self.prefix_of(arn))
     }
 
     fn told_prefix(&self, arn: &CertificateAuthorityArn) -> String {

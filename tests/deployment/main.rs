@@ -378,7 +378,7 @@ fn the_policies_cover_the_state_prefix_and_nothing_beside_it() {
                 );
             }
         }
-        for key in [&told, &state("11223344/unreadable.json")] {
+        for key in [&told, &state("11223344/fault.json")] {
             assert_eq!(
                 allowing(&role, "s3:DeleteObject", key),
                 ["RemoveSupersededState"],

@@ -56,14 +56,14 @@ pub const CALLS: &[(&str, &str, What)] = &[
         What::CertificateAuthority,
     ),
     ("report/wait.rs", "HeadObject", What::Report),
-    ("state/store.rs", "DeleteObject", What::Marker),
+    ("state/store.rs", "DeleteObject", What::Note),
     ("state/store.rs", "DeleteObject", What::ToldList),
     ("state/store.rs", "GetObject", What::Control),
+    ("state/store.rs", "GetObject", What::Note),
     ("state/store.rs", "GetObject", What::ToldList),
-    ("state/store.rs", "HeadObject", What::Marker),
     ("state/store.rs", "ListObjectsV2", What::ToldLists),
     ("state/store.rs", "PutObject", What::Control),
-    ("state/store.rs", "PutObject", What::Marker),
+    ("state/store.rs", "PutObject", What::Note),
     ("state/store.rs", "PutObject", What::ToldList),
 ];
 
@@ -79,8 +79,8 @@ pub enum What {
     Control,
     ToldList,
     ToldLists,
-    /// Remembers that an unreadable state was told.
-    Marker,
+    /// Remembers that a fault was told that the control document could not record.
+    Note,
     FullList,
     Topic,
     ChatTopic,
@@ -123,7 +123,7 @@ impl What {
             .unwrap_or(("", ""));
         Some(match name {
             "" => What::Control,
-            "unreadable.json" => What::Marker,
+            "fault.json" => What::Note,
             name if name.starts_with("told-") => What::ToldList,
             name if name.starts_with("full-list/") => What::FullList,
             _ => return None,

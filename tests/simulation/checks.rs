@@ -291,6 +291,10 @@ fn states_are_consistent(world: &World, violations: &mut Vec<String>) {
         if control.lease.is_some() || control.report_in_hand.is_some() || control.fault.is_some() {
             violations.push(format!("{key} is not at rest: {control:?}"));
         }
+        let note = key.replace(".json", "/fault.json");
+        if world.aws.s3().get(BUCKET, &note).is_some() {
+            violations.push(format!("{note} is still there"));
+        }
         let mut told = BTreeSet::new();
         let list = control
             .told_list
