@@ -84,13 +84,7 @@ fn exhaustive(kind: Kind, rest: &[&str]) -> Vec<String> {
         cases.retain(|case| case.number as u64 == number(only));
     }
     let tally = live_all(&cases);
-    eprintln!(
-        "{} worlds, {} invocations, {} calls",
-        tally.worlds, tally.invocations, tally.calls
-    );
-    for (blow, worlds) in &tally.by_blow {
-        eprintln!("{worlds:6} {blow}");
-    }
+    eprintln!("{tally}");
     tally.violations
 }
 

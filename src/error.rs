@@ -114,7 +114,7 @@ fault_kinds! {
         "The bucket needs the policy that lets acm-pca.amazonaws.com write and read its ACL and location, no Object Lock as default, and SSE-S3 or a customer-managed KMS key (aws/s3 does not work) whose policy lets acm-pca.amazonaws.com use it.";
     ReportFailed, Person,
         "AWS Private CA failed to generate the audit report.",
-        "A new report is requested as soon as AWS allows it. If it fails again, check the bucket's policy and encryption, then ask AWS Support with the report's id.";
+        "A new report is requested as soon as AWS allows it. If it fails again, check the bucket's policy, encryption and Object Lock, then ask AWS Support with the report's id.";
     ReportVanished, Person,
         "An audit report that was there, or should be, is gone.",
         "A new report is requested as soon as AWS allows it. If it happens again, see who deletes objects under audit-report/ (lifecycle rules shorter than a day, other tools).";

@@ -21,7 +21,7 @@ use crate::publish::{Publisher, Unpublished};
 use crate::report::scan::ScanTotals;
 use crate::report::wait::{self, ReportObject};
 use crate::state::difference::Wanted;
-use crate::state::store::{SaveError, Slot, Store, Taken};
+use crate::state::store::{Note, SaveError, Slot, Store, Taken};
 use crate::state::told::ToldList;
 use crate::state::{CLOCK_TOLERANCE, CompleteAudit, Control, Lease, RecordedFault, ReportInHand};
 use crate::timestamp::Timestamp;
@@ -36,7 +36,6 @@ pub use watch::Unrecorded;
 
 use find::Found;
 use scan::{Scanned, drop_if_tried_enough};
-use watch::Note;
 
 /// How often it is tried again to save what was told.
 const REMEMBER_AGAIN: Duration = Duration::from_secs(2);

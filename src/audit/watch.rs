@@ -10,6 +10,7 @@ use crate::arn::CertificateAuthorityArn;
 use crate::error::{Cure, Fault};
 use crate::notice::{Event, WatchError};
 use crate::publish::Unpublished;
+use crate::state::store::Note;
 use crate::state::{Control, RecordedFault};
 use crate::timestamp::Timestamp;
 
@@ -21,13 +22,6 @@ impl Unrecorded {
     fn lock(&self) -> MutexGuard<'_, HashMap<CertificateAuthorityArn, RecordedFault>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What is known of a fault besides the control document.
-pub(super) struct Note {
-    fault: Option<RecordedFault>,
-    /// Whether S3 holds it.
-    is_written: bool,
 }
 
 impl Audit<'_> {
@@ -87,8 +81,10 @@ impl Audit<'_> {
             return;
         }
         let kind = fault.kind.name();
-        let known = self.note().await.fault.filter(|known| known.kind == kind);
-        if known.as_ref().is_some_and(|known| known.told) {
+        let note = self.note().await;
+        let may_not_be_read = note.is_there && note.fault.is_none();
+        let known = note.fault.filter(|known| known.kind == kind);
+        if may_not_be_read || known.as_ref().is_some_and(|known| known.told) {
             return;
         }
         let mut recorded = known.unwrap_or_else(|| RecordedFault::new(kind, self.run.budget.now()));
@@ -123,7 +119,7 @@ impl Audit<'_> {
     /// Forgets what the control document holds by now.
     pub(super) async fn forget_note(&self, note: &Note) {
         self.run.unrecorded.lock().remove(self.arn);
-        if note.is_written {
+        if note.is_there && note.fault.is_some() {
             self.run.store.remove_note(self.arn).await;
         }
     }
@@ -139,11 +135,11 @@ impl Audit<'_> {
     }
 
     async fn note(&self) -> Note {
-        let written = self.run.store.read_note(self.arn).await;
+        let note = self.run.store.read_note(self.arn).await;
         let remembered = self.run.unrecorded.lock().get(self.arn).cloned();
         Note {
-            is_written: written.is_some(),
-            fault: remembered.or(written),
+            fault: remembered.or(note.fault),
+            ..note
         }
     }
 

@@ -22,6 +22,9 @@ use crate::timestamp::Timestamp;
 /// How often a run that waits for a lease looks whether it was released.
 const LEASE_POLL: Duration = Duration::from_secs(5);
 
+/// The wait after somebody else was faster to take the lease.
+const LEASE_RETRY: Duration = Duration::from_millis(200);
+
 /// So often a conditional write is tried again before the run gives up.
 const WRITE_ATTEMPTS: u32 = 6;
 
@@ -79,6 +82,15 @@ impl SaveError {
             ),
         }
     }
+}
+
+/// The note of a fault that was told.
+#[derive(Debug, Default)]
+pub struct Note {
+    /// Whether S3 holds it.
+    pub is_there: bool,
+    /// None where it may not be read.
+    pub fault: Option<RecordedFault>,
 }
 
 impl Store {
@@ -173,8 +185,8 @@ impl Store {
             match self.save(&mut slot, &lease.nonce).await {
                 Ok(()) => return Ok(Taken::Held(Box::new(slot))),
                 // Somebody was faster: their lease is looked at like any other.
-                Err(SaveError::Conflict(_)) => {}
-                Err(SaveError::Fault(fault)) => return Err(fault),
+                Err(SaveError::Conflict(_)) if budget.wait(LEASE_RETRY).await => {}
+                Err(error) => return Err(error.into_fault()),
             }
         }
     }
@@ -431,28 +443,40 @@ impl Store {
         }
     }
 
-    /// The fault that was told while the control document could not record it; none, with a line
-    /// in the log, where that cannot be known.
-    pub async fn read_note(&self, arn: &CertificateAuthorityArn) -> Option<RecordedFault> {
+    /// Looks for the note of a fault that was told while the control document could not record it.
+    /// Where that cannot be known, there is none, and a line in the log.
+    pub async fn read_note(&self, arn: &CertificateAuthorityArn) -> Note {
         let key = self.note_key(arn);
         let unknown = |error: &dyn Display| {
             warn!(certificate_authority = arn.id(), key, %error, "not known whether a fault was told");
+            Note::default()
         };
         let get = self.s3.get_object().bucket(&self.bucket).key(&key);
         let body = match get.send().await {
             Ok(output) => output.body.collect().await,
             Err(error) => {
                 let failure = CallFailure::new("GetObject", &error);
-                if !failure.is_not_found() {
-                    unknown(&failure);
+                if failure.is_not_found() {
+                    return Note::default();
                 }
-                return None;
+                let note = unknown(&failure);
+                // Who may not read objects may still see which there are.
+                let is_there = failure.is_denied()
+                    && self.list(&key).await.is_ok_and(|keys| keys.contains(&key));
+                return Note { is_there, ..note };
             }
         };
-        let bytes = body.inspect_err(|error| unknown(error)).ok()?.into_bytes();
-        serde_json::from_slice(&bytes)
-            .inspect_err(|error| unknown(error))
-            .ok()
+        let bytes = match body {
+            Ok(bytes) => bytes.into_bytes(),
+            Err(error) => return unknown(&error),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(fault) => Note {
+                is_there: true,
+                fault: Some(fault),
+            },
+            Err(error) => unknown(&error),
+        }
     }
 
     /// Notes a fault that was told and that the control document cannot record, for the run that can

@@ -13,8 +13,8 @@
 //! ```
 //!
 //! It is written and read piece by piece. Reading takes any JSON of that content, so that people
-//! may edit it with `jq`, which lays it out differently. `count` has to be changed along: it is
-//! there so that entries cannot get lost unnoticed.
+//! may edit it with `jq`, which lays it out differently. `count` has to be changed along, and `told`
+//! of the control document: they are there so that entries cannot get lost unnoticed.
 
 use std::fmt;
 use std::ops::Deref;

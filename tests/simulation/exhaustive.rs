@@ -20,6 +20,8 @@ pub struct Case {
     /// Its place among those of its kind and scenario.
     pub number: usize,
     pub strikes: Vec<Strike>,
+    /// The operations that are struck at.
+    pub operations: Vec<String>,
 }
 
 impl Case {
@@ -66,16 +68,19 @@ impl Kind {
 
     /// All worlds of this kind and scenario.
     pub fn cases(self, scenario: Scenario) -> Vec<Case> {
+        let calls = calls(scenario);
         let strikes = match self {
-            Kind::Single => single(scenario),
-            Kind::Pairs => pairs(scenario),
+            Kind::Single => single(&calls),
+            Kind::Pairs => pairs(&calls),
         };
+        let operation = |strike: &Strike| calls[strike.call].operation.clone();
         let numbered = strikes.into_iter().enumerate();
         numbered
             .map(|(number, strikes)| Case {
                 kind: self,
                 scenario,
                 number,
+                operations: strikes.iter().map(operation).collect(),
                 strikes,
             })
             .collect()
@@ -102,11 +107,31 @@ impl std::fmt::Display for Case {
 pub struct Tally {
     pub worlds: usize,
     pub calls: usize,
-    /// Worlds by what went wrong in them.
+    /// Worlds by what went wrong in them, and by the operation that it went wrong with.
     pub by_blow: BTreeMap<String, usize>,
+    pub by_operation: BTreeMap<String, usize>,
     /// Retries of Lambda included.
     pub invocations: usize,
     pub violations: Vec<String>,
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            worlds,
+            invocations,
+            calls,
+            ..
+        } = self;
+        write!(
+            f,
+            "{worlds} worlds, {invocations} invocations, {calls} calls"
+        )?;
+        self.by_operation
+            .iter()
+            .chain(&self.by_blow)
+            .try_for_each(|(what, worlds)| write!(f, "\n{worlds:7} {what}"))
+    }
 }
 
 /// What became of one world.
@@ -137,9 +162,9 @@ pub fn calls(scenario: Scenario) -> Vec<Call> {
 const SEED: u64 = 1;
 
 /// Every call of the scenario's run times every blow.
-fn single(scenario: Scenario) -> Vec<Vec<Strike>> {
+fn single(calls: &[Call]) -> Vec<Vec<Strike>> {
     let mut cases = Vec::new();
-    for (call, seen) in calls(scenario).iter().enumerate() {
+    for (call, seen) in calls.iter().enumerate() {
         for (blow, extent) in blows(seen) {
             cases.push(vec![Strike {
                 run: 0,
@@ -153,9 +178,9 @@ fn single(scenario: Scenario) -> Vec<Vec<Strike>> {
 }
 
 /// Blows in two runs that follow each other, at the calls around state and publishing.
-fn pairs(scenario: Scenario) -> Vec<Vec<Strike>> {
-    let around: Vec<(usize, Call)> = calls(scenario)
-        .into_iter()
+fn pairs(calls: &[Call]) -> Vec<Vec<Strike>> {
+    let around: Vec<(usize, &Call)> = calls
+        .iter()
         .enumerate()
         .filter(|(_, call)| {
             call.operation == "Publish"
@@ -255,10 +280,10 @@ pub fn live_all(cases: &[Case]) -> Tally {
                         Blow::KillBefore => "killed before",
                         Blow::KillAfter => "killed after",
                     });
-                    *tally
-                        .by_blow
-                        .entry(blow.collect::<Vec<_>>().join(" + "))
-                        .or_default() += 1;
+                    let blow = blow.collect::<Vec<_>>().join(" + ");
+                    *tally.by_blow.entry(blow).or_default() += 1;
+                    let operation = case.operations.join(" + ");
+                    *tally.by_operation.entry(operation).or_default() += 1;
                     for violation in violations {
                         eprintln!("{case}: {violation}");
                         tally.violations.push(format!("{case}: {violation}"))
