@@ -6,61 +6,74 @@
 #[path = "simulation/mod.rs"]
 mod simulation;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use simulation::exhaustive::{Case, Kind, Tally, live_all};
 use simulation::scenario::Scenario;
 use simulation::world::keep_log;
 use simulation::{random, schedule};
 
-/// One in so many worlds of a kind.
-fn every(nth: usize, kind: Kind, scenarios: &[Scenario]) -> Tally {
-    let all: Vec<Case> = scenarios
-        .iter()
-        .flat_map(|&scenario| kind.cases(scenario))
-        .collect();
-    let some: Vec<Case> = all.iter().step_by(nth).cloned().collect();
-    let tally = live_all(&some);
-    println!("of {} worlds: {tally}", all.len());
-    assert!(
-        tally.violations.is_empty(),
-        "{}",
-        tally.violations.join("\n")
-    );
+fn all(kind: Kind, scenarios: &[Scenario]) -> Vec<Case> {
+    let cases = scenarios.iter().flat_map(|&scenario| kind.cases(scenario));
+    cases.collect()
+}
+
+fn live(some: &[Case], of: usize) -> Tally {
+    let tally = live_all(some);
+    println!("of {of} worlds: {tally}");
+    let violations = tally.violations.join("\n");
+    assert!(violations.is_empty(), "{violations}");
     tally
 }
 
+/// Each operation is struck at with all that can go wrong with it, in one scenario or another.
 #[test]
 fn one_thing_goes_wrong_at_any_call() {
-    let tally = every(61, Kind::Single, Scenario::EVERY);
-    // Nothing that can go wrong is left out of the part.
-    for operation in [
-        "CreateCertificateAuthorityAuditReport",
-        "DescribeCertificateAuthority",
-        "DescribeCertificateAuthorityAuditReport",
-        "GetObject",
-        "GetTopicAttributes",
-        "HeadObject",
-        "ListCertificateAuthorities",
-        "ListObjectsV2",
-        "Publish",
-        "PutObject",
-    ] {
-        assert!(tally.by_operation.contains_key(operation), "{operation}");
+    let cases = all(Kind::Single, Scenario::EVERY);
+    let mut groups: BTreeMap<_, Vec<&Case>> = BTreeMap::new();
+    for case in &cases {
+        let group = (case.operation(), case.blow());
+        groups.entry(group).or_default().push(case);
     }
-    assert_eq!(tally.by_blow.len(), 21, "{:?}", tally.by_blow);
+    let some: Vec<Case> = groups
+        .values()
+        .enumerate()
+        .map(|(number, group)| group[number * 7919 % group.len()].clone())
+        .collect();
+    let tally = live(&some, cases.len());
+    let operations: Vec<&str> = tally.by_operation.keys().map(String::as_str).collect();
+    assert_eq!(
+        operations,
+        [
+            "CreateCertificateAuthorityAuditReport",
+            "DeleteObject",
+            "DescribeCertificateAuthority",
+            "DescribeCertificateAuthorityAuditReport",
+            "GetObject",
+            "GetTopicAttributes",
+            "HeadObject",
+            "ListCertificateAuthorities",
+            "ListObjectsV2",
+            "Publish",
+            "PutObject",
+        ]
+    );
 }
 
 #[test]
 fn two_things_go_wrong_in_two_runs_around_state_and_publishing() {
-    let scenarios = [Scenario::Steady, Scenario::First, Scenario::Recovery];
-    every(331, Kind::Pairs, &scenarios);
+    let cases = all(
+        Kind::Pairs,
+        &[Scenario::Steady, Scenario::First, Scenario::Recovery],
+    );
+    let some: Vec<Case> = cases.iter().step_by(401).cloned().collect();
+    live(&some, cases.len());
 }
 
 #[test]
 fn anything_goes_wrong_at_random() {
     let _log = keep_log();
-    let lives: Vec<_> = (1..=40).map(|seed| (seed, random::live(seed))).collect();
+    let lives: Vec<_> = (1..=30).map(|seed| (seed, random::live(seed))).collect();
     for (seed, life) in &lives {
         let violations = life.violations.join("\n");
         assert!(violations.is_empty(), "random 1 {seed}: {violations}");
@@ -69,7 +82,7 @@ fn anything_goes_wrong_at_random() {
         lives.iter().map(|(_, life)| count(life)).sum()
     };
     // Worlds in which nothing goes wrong would prove nothing.
-    assert!(sum(|life| life.struck) > 500 && sum(|life| life.killed) > 20);
+    assert!(sum(|life| life.struck) > 400 && sum(|life| life.killed) > 20);
 }
 
 #[test]

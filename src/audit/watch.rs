@@ -102,16 +102,15 @@ impl Audit<'_> {
     pub(super) async fn take_note_over(&self, control: &mut Control) -> Note {
         let note = self.note().await;
         if let Some(fault) = &note.fault {
-            let known = control.fault.take();
-            let same = known.filter(|known| known.kind == fault.kind);
-            control.fault = Some(same.map_or_else(
-                || fault.clone(),
-                |known| RecordedFault {
-                    told: known.told || fault.told,
-                    maybe_told: known.maybe_told || fault.maybe_told,
-                    ..known
-                },
-            ));
+            match &mut control.fault {
+                Some(known) if known.kind == fault.kind => {
+                    known.told |= fault.told;
+                    known.maybe_told |= fault.maybe_told;
+                }
+                // People know that something is wrong, and will be told of its end.
+                Some(known) if known.may_be_known() => {}
+                unknown => *unknown = Some(fault.clone()),
+            }
         }
         note
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use local_aws::Call;
+use local_aws::{Call, Fault};
 use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::state::Control;
 use pca_revocation_watch::state::told::ToldListReader;
@@ -174,7 +174,7 @@ fn was_not_remembered(world: &World, message: usize) -> bool {
         let given_up = given_up(puts);
         !given_up.is_empty()
     };
-    in_doubt(&run.calls[publish]) || state_was_refused()
+    in_doubt(run, &run.calls[publish]) || state_was_refused()
 }
 
 /// Whether the run that published a message could not read or write all of its state.
@@ -199,11 +199,16 @@ fn was_in_doubt(world: &World, message: usize) -> bool {
     observed
         .runs
         .get(run)
-        .is_none_or(|run| in_doubt(&run.calls[publish]))
+        .is_none_or(|run| in_doubt(run, &run.calls[publish]))
 }
 
-fn in_doubt(seen: &Seen) -> bool {
+fn in_doubt(run: &Run, seen: &Seen) -> bool {
     match seen.struck.as_ref().map(|strike| &strike.blow) {
+        Some(Blow::Fault(_, Fault::Late(by) | Fault::Delayed(by)))
+            if run.ended_at.is_none_or(|end| end <= seen.call.at + *by) =>
+        {
+            true
+        }
         Some(Blow::Fault(_, fault)) => leaves_in_doubt(fault),
         Some(_) => true,
         None => false,
@@ -230,15 +235,11 @@ fn given_up<'a>(calls: impl Iterator<Item = &'a Seen>) -> Vec<&'a Seen> {
 fn delivered(seen: &Seen) -> bool {
     match seen.struck.as_ref().map(|strike| &strike.blow) {
         None => true,
-        Some(Blow::Fault(_, local_aws::Fault::Late(by) | local_aws::Fault::Delayed(by))) => {
-            by.as_secs() < 30
-        }
+        Some(Blow::Fault(_, Fault::Late(by) | Fault::Delayed(by))) => by.as_secs() < 30,
         // A body shorter than the cut is not harmed, and not everybody reads bodies.
         Some(Blow::Fault(
             _,
-            local_aws::Fault::CutBody { .. }
-            | local_aws::Fault::StallBody { .. }
-            | local_aws::Fault::FlipByte { .. },
+            Fault::CutBody { .. } | Fault::StallBody { .. } | Fault::FlipByte { .. },
         )) => true,
         Some(_) => false,
     }

@@ -25,6 +25,17 @@ pub struct Case {
 }
 
 impl Case {
+    /// What is struck at, for people.
+    pub fn operation(&self) -> String {
+        self.operations.join(" + ")
+    }
+
+    /// What goes wrong, for people.
+    pub fn blow(&self) -> String {
+        let names = self.strikes.iter().map(|strike| strike.blow.name());
+        names.collect::<Vec<_>>().join(" + ")
+    }
+
     /// How many quiet runs bring this world in order: two, unless AWS itself gave a wrong key for
     /// a report. `SUCCESS` without an object is believed for an hour.
     fn quiet_runs(&self) -> u32 {
@@ -275,15 +286,8 @@ pub fn live_all(cases: &[Case]) -> Tally {
                     tally.worlds += 1;
                     tally.invocations += invocations;
                     tally.calls += calls;
-                    let blow = case.strikes.iter().map(|strike| match &strike.blow {
-                        Blow::Fault(name, _) => *name,
-                        Blow::KillBefore => "killed before",
-                        Blow::KillAfter => "killed after",
-                    });
-                    let blow = blow.collect::<Vec<_>>().join(" + ");
-                    *tally.by_blow.entry(blow).or_default() += 1;
-                    let operation = case.operations.join(" + ");
-                    *tally.by_operation.entry(operation).or_default() += 1;
+                    *tally.by_operation.entry(case.operation()).or_default() += 1;
+                    *tally.by_blow.entry(case.blow()).or_default() += 1;
                     for violation in violations {
                         eprintln!("{case}: {violation}");
                         tally.violations.push(format!("{case}: {violation}"))

@@ -15,6 +15,16 @@ pub enum Blow {
     KillAfter,
 }
 
+impl Blow {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Blow::Fault(name, _) => name,
+            Blow::KillBefore => "killed before",
+            Blow::KillAfter => "killed after",
+        }
+    }
+}
+
 /// How far it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Extent {
@@ -39,15 +49,13 @@ pub struct Strike {
 
 impl fmt::Display for Strike {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let blow = match &self.blow {
-            Blow::Fault(name, _) => name,
-            Blow::KillBefore => "killed before",
-            Blow::KillAfter => "killed after",
-        };
+        let Self {
+            run, call, extent, ..
+        } = self;
         write!(
             f,
-            "run {} call {}: {blow} ({:?})",
-            self.run, self.call, self.extent
+            "run {run} call {call}: {} ({extent:?})",
+            self.blow.name()
         )
     }
 }

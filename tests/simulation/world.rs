@@ -94,6 +94,7 @@ pub struct Run {
     pub warnings: Vec<String>,
     pub ended: Option<Ended>,
     pub took: Duration,
+    pub ended_at: Option<SystemTime>,
     kill: Arc<Notify>,
 }
 
@@ -325,6 +326,7 @@ impl World {
                 warnings: Vec::new(),
                 ended: None,
                 took: Duration::ZERO,
+                ended_at: None,
                 kill: Arc::clone(&kill),
             });
             observed.runs.len() - 1
@@ -368,6 +370,7 @@ impl World {
         let mut observed = self.observed();
         let run = &mut observed.runs[number];
         run.took = began.elapsed();
+        run.ended_at = Some(self.aws.clock().now());
         run.warnings = take_log(number);
         run.ended = Some(ended.clone());
         ended
