@@ -169,6 +169,11 @@ impl Function {
         self.runtime.invoke(payload, deadline_in).await
     }
 
+    /// Ends the process with SIGKILL, whatever it is about.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("the process is there");
+    }
+
     /// Ends the process and gives what it wrote: log lines and metrics.
     pub async fn output(mut self) -> Vec<Value> {
         self.child.start_kill().expect("the process is there");
