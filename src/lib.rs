@@ -32,6 +32,8 @@
 //!   there before it starts.
 //! - State is written under conditions only (`If-None-Match: *`, `If-Match`), and state that cannot be
 //!   read is never overwritten.
+//! - What people were told about the watch itself is in the state, else in a note beside it, else in
+//!   this process: told once, and its end told once.
 //! - Nothing is told from bytes that are not known to be what S3 holds.
 //! - Nothing runs on after the answer: Lambda freezes the process.
 #![forbid(unsafe_code)]
