@@ -47,6 +47,7 @@ pub fn all(world: &World) -> Vec<String> {
     each_revocation_is_told(world, &messages, &mut violations);
     nothing_else_is_told(world, &messages, &mut violations);
     states_are_consistent(world, &mut violations);
+    the_state_comes_first(world, &mut violations);
     the_watch_speaks_once(world, &messages, &mut violations);
     answers_come_in_time(world, &mut violations);
     faults_are_visible(world, &mut violations);
@@ -324,6 +325,46 @@ fn states_are_consistent(world: &World, violations: &mut Vec<String>) {
             violations.push(format!(
                 "the told list of {ca} holds {told:?}, not {expected:?}"
             ));
+        }
+    }
+}
+
+/// A report is in the state before it is waited for, and its scan is counted there before it starts.
+fn the_state_comes_first(world: &World, violations: &mut Vec<String>) {
+    for (number, run) in world.observed().runs.iter().enumerate() {
+        let counts = run.payload["dryRun"].is_null() && run.payload["since"].is_null();
+        for (ca, arn) in world.cas.iter().enumerate() {
+            let control = control_key(world, ca);
+            let reports = format!(
+                "audit-report/{}/",
+                arn.rsplit('/').next().unwrap_or_default()
+            );
+            let (mut unsaved, mut uncounted) = (false, false);
+            for Seen { call, .. } in &run.calls {
+                let is_report = call
+                    .key
+                    .as_ref()
+                    .is_some_and(|key| key.starts_with(&reports));
+                match call.operation.as_str() {
+                    "CreateCertificateAuthorityAuditReport" => {
+                        unsaved |= call.certificate_authority_arn.as_ref() == Some(arn);
+                    }
+                    "PutObject" if call.key.as_ref() == Some(&control) => {
+                        (unsaved, uncounted) = (false, false);
+                    }
+                    "HeadObject" if is_report && unsaved => {
+                        violations.push(format!(
+                            "UNRECORDED: run {number} waited for {:?}",
+                            call.key
+                        ));
+                    }
+                    "HeadObject" if is_report => uncounted = counts,
+                    "GetObject" if is_report && uncounted => {
+                        violations.push(format!("UNCOUNTED: run {number} read {:?}", call.key));
+                    }
+                    _ => {}
+                }
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use super::checks;
 use super::on_paused_clock;
 use super::plan::{Blow, Extent, Strike, blows};
 use super::scenario::Scenario;
-use super::world::keep_log;
+use super::world::{Ended, keep_log};
 
 /// One world to be lived through.
 #[derive(Clone, Debug)]
@@ -159,14 +159,20 @@ pub fn calls(scenario: Scenario) -> Vec<Call> {
     on_paused_clock(SEED, async {
         let world = scenario.play(SEED, &[]).await;
         let observed = world.observed();
-        observed
-            .runs
-            .last()
-            .expect("a run")
-            .calls
-            .iter()
-            .map(|seen| seen.call.clone())
-            .collect()
+        let run = observed.runs.last().expect("a run");
+        // Otherwise a report that is never adopted is just one more period without an audit.
+        let answer = run.ended.as_ref().and_then(Ended::answer);
+        let is_audited = answer.is_some_and(|answer| {
+            let all = answer["certificateAuthorities"].as_array();
+            all.is_some_and(|all| all.iter().all(|audit| audit["outcome"] == "audited"))
+        });
+        use Scenario::{Expired, Invalid, Slow, UnreadableState};
+        assert_eq!(
+            is_audited,
+            !matches!(scenario, Expired | Invalid | Slow | UnreadableState),
+            "nothing went wrong in {scenario:?}: {answer:?}"
+        );
+        run.calls.iter().map(|seen| seen.call.clone()).collect()
     })
 }
 
