@@ -1,0 +1,263 @@
+//! Answers that are no errors of a call: permissions, buckets, topics and certificate authorities that
+//! are not as they should be.
+
+use local_aws::{Fault, On, PrivateCaAccess, Protocol, Service, Status, Subscription};
+
+use crate::simulation::on_paused_clock;
+use crate::simulation::world::{BUCKET, World};
+use crate::{
+    Left, REPORTS, STATE, comes_in_order, documents, lasts, named, run_well, told, watched,
+};
+
+#[test]
+fn a_certificate_authority_in_a_state_without_reports_is_told_once_and_made_up_for() {
+    for status in [
+        Status::Expired,
+        Status::PendingCertificate,
+        Status::Creating,
+        Status::Deleted,
+        Status::Failed,
+    ] {
+        let state = named(
+            "CertificateAuthorityState",
+            &[":certificate-authority/", status.name()],
+            &["ACTIVE or DISABLED", "CERTIFICATE_AUTHORITY_ARNS"],
+        );
+        let set = |world: &World, status| {
+            world.aws.private_ca().set_status(&world.cas[0], status);
+        };
+        on_paused_clock(
+            1,
+            lasts(state, Left::All, |world| {
+                set(world, status);
+                move |world: &World| set(world, Status::Active)
+            }),
+        );
+    }
+}
+
+#[test]
+fn a_disabled_certificate_authority_is_audited_like_any_other() {
+    on_paused_clock(1, async {
+        let world = watched(&[]).await;
+        let pca = world.aws.private_ca();
+        pca.set_status(&world.cas[0], Status::Disabled);
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+
+        run_well(&world).await;
+
+        assert_eq!(told(&world), [serial]);
+        comes_in_order(&world).await;
+        assert_eq!(documents(&world, "watch-failed").len(), 0);
+    });
+}
+
+#[test]
+fn a_certificate_authority_that_is_not_there_is_told_once() {
+    let not_found = named(
+        "CertificateAuthorityNotFound",
+        &[":certificate-authority/"],
+        &["CERTIFICATE_AUTHORITY_ARNS", "CertificateAuthorities"],
+    );
+    on_paused_clock(
+        1,
+        lasts(not_found, Left::All, |world| {
+            let ca = world.cas[0].clone();
+            let certificates = world.aws.private_ca().certificates(&ca);
+            world.aws.private_ca().remove(&ca);
+            move |world: &World| {
+                let id = ca.rsplit('/').next().expect("an ARN has an id");
+                let pca = world.aws.private_ca();
+                pca.create_with_id(id, "Example Corp Issuing CA 0");
+                pca.set_certificates(&ca, certificates);
+            }
+        }),
+    );
+}
+
+#[test]
+fn a_denied_request_for_reports_is_told_once_and_made_up_for() {
+    let denied = named(
+        "AccessDenied",
+        &[
+            "CreateCertificateAuthorityAuditReport",
+            ":certificate-authority/",
+        ],
+        &["role", "template.yaml", "policy"],
+    );
+    on_paused_clock(
+        1,
+        lasts(denied, Left::All, |world| {
+            let requests = On::operation("CreateCertificateAuthorityAuditReport").always();
+            world
+                .aws
+                .misbehave(requests, Fault::access_denied(Service::PrivateCa));
+            |world: &World| world.aws.behave()
+        }),
+    );
+}
+
+#[test]
+fn whatever_s3_denies_is_told_once_and_made_up_for() {
+    for (action, prefix, operation, left) in [
+        ("s3:GetObject", REPORTS, "HeadObject", Left::All),
+        ("s3:GetObject", STATE, "GetObject", Left::Marker),
+        ("s3:PutObject", STATE, "PutObject", Left::Process),
+    ] {
+        let denied = named(
+            "AccessDenied",
+            &[operation, BUCKET, prefix],
+            &["role", "template.yaml", "bucket"],
+        );
+        on_paused_clock(
+            1,
+            lasts(denied, left, |world| {
+                world.aws.s3().deny(action, BUCKET, prefix);
+                |world: &World| world.aws.s3().allow_all()
+            }),
+        );
+    }
+}
+
+#[test]
+fn a_bucket_that_refuses_reports_is_told_once_and_made_up_for() {
+    let refused = named(
+        "ReportBucketRefused",
+        &[BUCKET, "policy"],
+        &["acm-pca.amazonaws.com", "Object Lock", "KMS key", "aws/s3"],
+    );
+    let missing = PrivateCaAccess::missing_policy(BUCKET);
+    on_paused_clock(
+        1,
+        lasts(refused, Left::All, |world| lets_write(world, missing)),
+    );
+}
+
+/// With a default Object Lock, or a key that Private CA may not use, requests go well and the
+/// reports do not.
+#[test]
+fn a_bucket_whose_reports_fail_later_is_told_once_and_made_up_for() {
+    let failed = named(
+        "ReportFailed",
+        &["audit report", ":certificate-authority/"],
+        &["policy", "encryption", "Object Lock"],
+    );
+    let later = PrivateCaAccess::FailsLater;
+    on_paused_clock(
+        1,
+        lasts(failed, Left::All, |world| lets_write(world, later)),
+    );
+}
+
+fn lets_write(world: &World, access: PrivateCaAccess) -> impl FnOnce(&World) + use<> {
+    world.aws.s3().set_private_ca_access(BUCKET, access);
+    |world| {
+        let granted = PrivateCaAccess::Granted;
+        world.aws.s3().set_private_ca_access(BUCKET, granted);
+    }
+}
+
+#[test]
+fn a_missing_bucket_is_told_once_and_made_up_for_when_its_state_is_restored() {
+    let not_found = named(
+        "ReportBucketNotFound",
+        &[BUCKET],
+        &["REPORT_BUCKET", "restore the state"],
+    );
+    on_paused_clock(
+        1,
+        lasts(not_found, Left::Process, |world| {
+            let s3 = world.aws.s3();
+            let keep = |key: String| (s3.get(BUCKET, &key).expect("it is listed"), key);
+            let kept: Vec<_> = s3.keys(BUCKET, "").into_iter().map(keep).collect();
+            s3.delete_bucket(BUCKET);
+            move |world: &World| {
+                world.aws.s3().create_bucket(BUCKET);
+                for (bytes, key) in kept {
+                    world.aws.s3().put(BUCKET, &key, bytes);
+                }
+            }
+        }),
+    );
+}
+
+#[test]
+fn a_denied_publish_shows_in_the_answer_and_nothing_counts_as_told() {
+    let denied = named(
+        "AccessDenied",
+        &["Publish", ":revocations"],
+        &["role", "topic", "key policy"],
+    );
+    on_paused_clock(
+        1,
+        lasts(denied, Left::Answer, |world| {
+            let publish = On::operation("Publish").always();
+            world
+                .aws
+                .misbehave(publish, Fault::access_denied(Service::Sns));
+            |world: &World| world.aws.behave()
+        }),
+    );
+}
+
+#[test]
+fn a_missing_topic_shows_in_the_answer_and_nothing_counts_as_told() {
+    let not_found = named(
+        "TopicNotFound",
+        &[":revocations"],
+        &["TOPIC_ARN", "subscribe"],
+    );
+    on_paused_clock(
+        1,
+        lasts(not_found, Left::Answer, |world| {
+            world.aws.sns().delete_topic(&world.topic);
+            |world: &World| {
+                world.aws.sns().create_topic("revocations");
+                subscribe(world, Subscription::new(Protocol::Sqs, "queue"));
+            }
+        }),
+    );
+}
+
+#[test]
+fn a_topic_that_nobody_confirmed_shows_in_the_answer_and_nothing_counts_as_told() {
+    let unconfirmed = named(
+        "TopicWithoutSubscription",
+        &[":revocations", "1 wait for confirmation"],
+        &["Confirm the subscription", "e-mail"],
+    );
+    on_paused_clock(
+        1,
+        lasts(unconfirmed, Left::Answer, |world| {
+            world.aws.sns().delete_topic(&world.topic);
+            world.aws.sns().create_topic("revocations");
+            let mail = Subscription::new(Protocol::Email, "security@example.com");
+            let subscription = subscribe(world, mail.pending());
+            move |world: &World| assert!(world.aws.sns().confirm(&subscription))
+        }),
+    );
+}
+
+#[test]
+fn a_message_that_sns_refuses_in_both_forms_shows_in_the_answer_and_does_not_count_as_told() {
+    let refused = named(
+        "MessageRefused",
+        &["Publish", ":revocations", "InvalidParameter"],
+        &["encryption", "data protection policy"],
+    );
+    on_paused_clock(
+        1,
+        lasts(refused, Left::Answer, |world| {
+            let invalid = Fault::error(400, "InvalidParameter", "Invalid parameter: Message");
+            world
+                .aws
+                .misbehave(On::operation("Publish").always(), invalid);
+            |world: &World| world.aws.behave()
+        }),
+    );
+}
+
+fn subscribe(world: &World, subscription: Subscription) -> String {
+    let subscribed = world.aws.sns().subscribe(&world.topic, subscription);
+    subscribed.expect("a standard topic takes it")
+}

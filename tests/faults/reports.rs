@@ -1,0 +1,438 @@
+//! Reports that are not right.
+
+use local_aws::{Certificate, Fault, JsonLayout, NextReport, On, Outcome, ReportFormat, render};
+use serde_json::{Value, json};
+
+use crate::simulation::on_paused_clock;
+use crate::simulation::world::{Ended, Revoked, World};
+use crate::{
+    FORMATS, Left, REPORTS, assert_failed, assert_failed_and_recovered_once, assert_failure_told,
+    assert_same_fault, comes_in_order, control, documents, entries, lasts, named, only, run,
+    run_well, sorted, told, watched,
+};
+
+/// The report that Private CA would write now.
+fn report(world: &World, format: ReportFormat) -> String {
+    let certificates = world.aws.private_ca().certificates(&world.cas[0]);
+    render(&certificates, format, JsonLayout::TwoSpaces)
+}
+
+fn next_report(world: &World, next: NextReport) {
+    world.aws.private_ca().next_report(&world.cas[0], next);
+}
+
+/// The next report is not valid: two runs try it, tell `whole` once and call no audit complete; the
+/// third reads another one and tells the rest.
+async fn is_invalid(world: &World, next: NextReport, whole: &[String], message: &[&str]) {
+    let invalid = named(
+        "ReportInvalid",
+        message,
+        &["before the fault was told", "new report"],
+    );
+    let complete = control(world)["lastCompleteAudit"].clone();
+    next_report(world, next);
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let audit = run(world).await;
+        assert_failed(&audit, &invalid);
+        assert_failure_told(world, &audit, 1);
+        assert_eq!(told(world), whole);
+        assert_eq!(control(world)["lastCompleteAudit"], complete);
+        keys.push(audit["report"]["key"].clone());
+    }
+    assert_eq!(keys[0], keys[1]);
+    let audit = run_well(world).await;
+    assert_ne!(audit["report"]["key"], keys[0]);
+    comes_in_order(world).await;
+    assert_same_fault(assert_failed_and_recovered_once(world, "ReportInvalid"));
+}
+
+#[test]
+fn a_cut_report_tells_its_whole_records_and_is_replaced_after_two_attempts() {
+    for (format, variable) in FORMATS {
+        on_paused_clock(1, async {
+            let world = watched(&[("REPORT_FORMAT", variable)]).await;
+            let whole = world.revoke(0, "KEY_COMPROMISE");
+            let cut = world.revoke(0, "SUPERSEDED");
+            let mut report = report(&world, format);
+            report.truncate(report.find(&cut).expect("it is listed"));
+
+            let next = NextReport::new().content(report);
+            let at = ["byte ", "record 4", "ends too early"];
+            let at = if variable == "JSON" {
+                &at[..]
+            } else {
+                &at[..2]
+            };
+            is_invalid(&world, next, std::slice::from_ref(&whole), at).await;
+
+            assert_eq!(told(&world), sorted([&whole, &cut]));
+        });
+    }
+}
+
+#[test]
+fn a_fault_after_a_thousand_good_records_keeps_back_only_what_comes_after_it() {
+    for (format, variable) in FORMATS {
+        on_paused_clock(1, async {
+            let world = watched(&[("REPORT_FORMAT", variable)]).await;
+            let first = world.revoke(0, "KEY_COMPROMISE");
+            for _ in 0..998 {
+                world.issue(0);
+            }
+            let last = world.revoke(0, "UNSPECIFIED");
+            let bad = world.issue(0);
+            let after = world.revoke(0, "SUPERSEDED");
+            // A quote within a text is a fault in both formats.
+            let report = report(&world, format).replace(&bad, &bad.replacen(':', "\"", 1));
+
+            let next = NextReport::new().content(report);
+            let before = sorted([&first, &last]);
+            is_invalid(&world, next, &before, &["byte ", "record 1003"]).await;
+
+            assert_eq!(told(&world), sorted([&first, &last, &after]));
+        });
+    }
+}
+
+#[test]
+fn a_report_of_the_other_format_or_of_no_bytes_tells_nothing_and_is_replaced() {
+    for (format, variable) in FORMATS {
+        for is_empty in [false, true] {
+            on_paused_clock(1, async {
+                let world = watched(&[("REPORT_FORMAT", variable)]).await;
+                let serial = world.revoke(0, "KEY_COMPROMISE");
+                let other = FORMATS
+                    .map(|(format, _)| format)
+                    .into_iter()
+                    .find(|other| *other != format);
+                let content = match other {
+                    Some(other) if !is_empty => report(&world, other),
+                    _ => String::new(),
+                };
+
+                let next = NextReport::new().content(content);
+                let message = if is_empty { "is empty" } else { "byte " };
+                is_invalid(&world, next, &[], &[message]).await;
+
+                assert_eq!(told(&world), [serial]);
+            });
+        }
+    }
+}
+
+#[test]
+fn a_report_of_another_certificate_authority_is_told_and_is_no_complete_audit() {
+    for (format, variable) in FORMATS {
+        on_paused_clock(1, async {
+            let world = watched(&[("REPORT_FORMAT", variable)]).await;
+            let pca = world.aws.private_ca();
+            let other = pca.create("Example Corp Other CA");
+            let mut strange = pca.certificate(&other, "www.example.net");
+            let at = world.aws.clock().now();
+            strange.revoked_at = Some(at);
+            strange.revocation_reason = Some("KEY_COMPROMISE".to_owned());
+            let serial = strange.serial.clone();
+            let mut all = pca.certificates(&world.cas[0]);
+            all.push(strange);
+            let report = render(&all, format, JsonLayout::TwoSpaces);
+            world.revoked.borrow_mut().push(Revoked {
+                ca: world.cas[0].clone(),
+                serial: serial.clone(),
+                reason: "KEY_COMPROMISE",
+                at,
+                is_earlier: false,
+            });
+
+            let next = NextReport::new().content(report);
+            let message = "1 revoked records are of another certificate authority";
+            is_invalid(&world, next, std::slice::from_ref(&serial), &[message]).await;
+
+            assert_eq!(told(&world), [serial]);
+            assert!(
+                entries(&world)[0]["certificateArn"]
+                    .as_str()
+                    .is_some_and(|arn| arn.starts_with(&other))
+            );
+        });
+    }
+}
+
+/// One bit, wherever it is: in a bracket, in a text, where the JSON stays valid and says another
+/// thing.
+#[test]
+fn nothing_is_told_from_damaged_bytes_and_all_of_it_from_the_next_reading() {
+    for (_, variable) in FORMATS {
+        for at in [0, 150, 700, 1_000_003] {
+            on_paused_clock(1, async {
+                let world = watched(&[("REPORT_FORMAT", variable)]).await;
+                let serial = world.revoke(0, "KEY_COMPROMISE");
+                let reading = On::operation("GetObject").key_contains(REPORTS);
+                world.aws.misbehave(reading, Fault::FlipByte { at });
+
+                let audit = run_well(&world).await;
+
+                assert_eq!(audit["published"], 1, "{audit:#}");
+                let damaged = world.observed().runs[1].ended.clone();
+                let Some(Ended::Failed(error)) = damaged else {
+                    panic!("byte {at}: {damaged:?}");
+                };
+                assert!(error.message.contains("ReportCorrupted"), "{error}");
+                assert_eq!(world.observed().runs.len(), 3);
+                assert_eq!(told(&world), [serial]);
+                comes_in_order(&world).await;
+                assert_eq!(documents(&world, "watch-failed").len(), 0);
+            });
+        }
+    }
+}
+
+#[test]
+fn bytes_that_always_arrive_damaged_are_told_once_and_made_up_for() {
+    let unfinished = named(
+        "ReportUnfinished",
+        &["2 attempts", REPORTS, "did not arrive as S3 holds it"],
+        &["new report"],
+    );
+    on_paused_clock(
+        1,
+        lasts(unfinished, Left::All, |world| {
+            let reading = On::operation("GetObject").key_contains(REPORTS).always();
+            world.aws.misbehave(reading, Fault::FlipByte { at: 700 });
+            |world: &World| world.aws.behave()
+        }),
+    );
+}
+
+/// What is odd about a revoked record, in which formats it can be so, and what is told of it.
+type Odd = (
+    fn(Certificate) -> Certificate,
+    &'static [(ReportFormat, &'static str)],
+    Value,
+);
+
+#[test]
+fn an_odd_record_is_told_as_it_stands_and_once() {
+    let json = &FORMATS[..1];
+    let odd: [Odd; 9] = [
+        (
+            |c| c.with("serial", "not hex"),
+            &FORMATS,
+            json!({ "serial": "not hex" }),
+        ),
+        (
+            |c| c.with("serial", Value::Null),
+            &FORMATS,
+            json!({ "serial": null }),
+        ),
+        (
+            |c| {
+                c.with("serial", Value::Null)
+                    .with("certificateArn", Value::Null)
+            },
+            &FORMATS,
+            json!({ "serial": null, "certificateArn": null }),
+        ),
+        (
+            |c| c.with("revokedAt", "the day before yesterday"),
+            &FORMATS,
+            json!({ "revokedAt": "the day before yesterday" }),
+        ),
+        (
+            |c| c.with("revokedAt", "2026-02-30T00:00:00+0000"),
+            &FORMATS,
+            json!({ "revokedAt": "2026-02-30T00:00:00+0000" }),
+        ),
+        (
+            |c| c.with("revokedAt", 1_795_233_600),
+            json,
+            json!({ "revokedAt": "1795233600" }),
+        ),
+        (|c| c.with("revokedAt", true), json, json!({})),
+        (|c| c.with("revocationReason", 1), json, json!({})),
+        // Names of fields are known in any case: this is the second one.
+        (|c| c.with("Subject", "CN=somebody else"), json, json!({})),
+    ];
+    for (change, formats, expected) in odd {
+        for (_, variable) in formats {
+            on_paused_clock(1, async {
+                let world = watched(&[("REPORT_FORMAT", variable)]).await;
+                add_revoked(&world, "KEY_COMPROMISE", change);
+
+                let audit = run_well(&world).await;
+                let again = run_well(&world).await;
+
+                assert_eq!(audit["warnings"], json!(["1 records are valid but odd"]));
+                let entries = entries(&world);
+                assert_eq!(entries.len(), 1, "{entries:#?}");
+                assert_eq!(entries[0]["odd"], true);
+                for (field, value) in expected.as_object().expect("an object") {
+                    assert_eq!(&entries[0][field], value, "{variable}: {:#}", entries[0]);
+                }
+                assert_eq!((&again["odd"], &again["published"]), (&json!(1), &json!(0)));
+                assert_eq!(documents(&world, "watch-failed").len(), 0);
+            });
+        }
+    }
+}
+
+/// Adds a certificate that is revoked now, changed; its serial.
+fn add_revoked(world: &World, reason: &str, change: fn(Certificate) -> Certificate) -> String {
+    let pca = world.aws.private_ca();
+    let mut certificate = pca.certificate(&world.cas[0], "www.example.org");
+    certificate.revoked_at = Some(world.aws.clock().now());
+    certificate.revocation_reason = Some(reason.to_owned());
+    let serial = certificate.serial.clone();
+    pca.add(&world.cas[0], change(certificate));
+    serial
+}
+
+#[test]
+fn a_reason_that_nobody_knows_is_told_as_it_stands_and_as_high() {
+    for (_, variable) in FORMATS {
+        // What is no plain word stays out of the names that filter policies compare.
+        for (reason, name) in [
+            ("QUANTUM_BREAK", "QUANTUM_BREAK"),
+            ("<b>gone</b>, \"so\"", "OTHER"),
+        ] {
+            on_paused_clock(1, async {
+                let world = watched(&[("REPORT_FORMAT", variable)]).await;
+                let serial = add_revoked(&world, reason, |certificate| certificate);
+
+                run_well(&world).await;
+                run_well(&world).await;
+
+                let document = only(&world, "revocations");
+                assert_eq!(document["severity"], "high");
+                assert_eq!(document["reasons"], json!([name]));
+                let entry = &document["revocations"][0];
+                assert_eq!(
+                    (&entry["serial"], &entry["reason"]),
+                    (&json!(serial), &json!(reason))
+                );
+                assert_eq!(
+                    (&entry["severity"], &entry["odd"]),
+                    (&json!("high"), &Value::Null)
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn a_serial_that_is_listed_twice_is_told_once() {
+    for (format, variable) in FORMATS {
+        on_paused_clock(1, async {
+            let world = watched(&[("REPORT_FORMAT", variable)]).await;
+            let serial = world.revoke(0, "KEY_COMPROMISE");
+            let mut all = world.aws.private_ca().certificates(&world.cas[0]);
+            let same = all.last().expect("there are some").clone();
+            let other_spelling = serial.replace(':', "").to_uppercase();
+            all.extend([same.clone(), same.with("serial", other_spelling)]);
+            let report = render(&all, format, JsonLayout::TwoSpaces);
+            next_report(&world, NextReport::new().content(report));
+
+            let audit = run_well(&world).await;
+
+            assert_eq!(
+                (&audit["revoked"], &audit["published"]),
+                (&json!(4), &json!(1))
+            );
+            assert_eq!(told(&world), [serial]);
+            comes_in_order(&world).await;
+        });
+    }
+}
+
+#[test]
+fn a_revocation_that_disappears_and_comes_back_is_warned_of_and_not_told_again() {
+    for (_, variable) in FORMATS {
+        on_paused_clock(1, async {
+            let world = watched(&[("REPORT_FORMAT", variable)]).await;
+            let pca = world.aws.private_ca();
+            let gone = world.revoke(0, "KEY_COMPROMISE");
+            run_well(&world).await;
+            let all = pca.certificates(&world.cas[0]);
+
+            pca.set_certificates(&world.cas[0], all[..1].to_vec());
+            let new = world.revoke(0, "SUPERSEDED");
+            let audit = run_well(&world).await;
+
+            assert_eq!(
+                audit["warnings"],
+                json!([
+                    "the report holds 2 certificates, the one before held 3",
+                    "the report holds 1 revocations, the one before held 2",
+                ])
+            );
+            assert_eq!(control(&world)["told"], 3);
+            let mut back = all;
+            back.extend(pca.certificates(&world.cas[0]).split_off(1));
+            pca.set_certificates(&world.cas[0], back);
+            let audit = run_well(&world).await;
+            assert_eq!(
+                (&audit["revoked"], &audit["newRevocations"]),
+                (&json!(3), &json!(0))
+            );
+            comes_in_order(&world).await;
+            assert_eq!(told(&world), sorted([&gone, &new]));
+            assert_eq!(documents(&world, "watch-failed").len(), 0);
+        });
+    }
+}
+
+/// `SUCCESS` without an object is believed for an hour.
+#[test]
+fn a_report_that_never_shows_is_waited_for_and_replaced() {
+    on_paused_clock(1, async {
+        let world = watched(&[]).await;
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        next_report(&world, NextReport::new().outcome(Outcome::NotWritten));
+        for _ in 0..2 {
+            assert_eq!(run(&world).await["outcome"], "waiting");
+        }
+
+        let audit = run(&world).await;
+
+        let vanished = named(
+            "ReportVanished",
+            &[REPORTS],
+            &["new report", "lifecycle rules"],
+        );
+        assert_failed(&audit, &vanished);
+        assert_failure_told(&world, &audit, 1);
+        comes_in_order(&world).await;
+        assert_same_fault(assert_failed_and_recovered_once(&world, vanished.kind));
+        assert_eq!(told(&world), [serial]);
+    });
+}
+
+/// `CREATING` is believed for a day; long before, people hear that there was no audit.
+#[test]
+fn a_report_that_is_never_ready_is_told_as_overdue_and_as_failed_each_once() {
+    on_paused_clock(1, async {
+        let world = watched(&[]).await;
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        next_report(&world, NextReport::new().outcome(Outcome::Never));
+        let mut outcomes = Vec::new();
+        while outcomes.last() != Some(&json!("ReportFailed")) {
+            assert!(outcomes.len() < 50, "{outcomes:?}");
+            let audit = run(&world).await;
+            outcomes.push(match &audit["error"]["type"] {
+                Value::Null => audit["outcome"].clone(),
+                kind => kind.clone(),
+            });
+        }
+        outcomes.dedup();
+        assert_eq!(outcomes, ["waiting", "ReportOverdue", "ReportFailed"]);
+
+        comes_in_order(&world).await;
+
+        let kind = |document: &Value| document["error"]["type"].clone();
+        let failed = documents(&world, "watch-failed");
+        let kinds: Vec<Value> = failed.iter().map(kind).collect();
+        assert_eq!(kinds, ["ReportOverdue", "ReportFailed"]);
+        assert_eq!(kind(&only(&world, "watch-recovered")), "ReportFailed");
+        assert_eq!(told(&world), [serial]);
+    });
+}
