@@ -120,12 +120,12 @@ fault_kinds! {
         "A new report is requested as soon as AWS allows it. If it happens again, see who deletes objects under audit-report/ (lifecycle rules shorter than a day, other tools).";
     ReportInvalid, Person,
         "The audit report is not a whole, valid report.",
-        "Every whole revoked record before the fault was told. A new report is requested as soon as AWS allows it; if it is invalid again, open an issue with the record's bytes.";
+        "Every whole revoked record before the fault was told. The next run reads the report once more; then a new report is requested as soon as AWS allows it. If that is invalid too, open an issue with the byte and the form of the record, its names and serial made up.";
     ReportUnfinished, Person,
         "The audit report could not be read to its end in two attempts.",
         "Raise the function's memory (which brings CPU and time along) and its timeout up to 15 minutes; a new report is requested as soon as AWS allows it.";
     ReportOverdue, Person,
-        "There has been no complete audit for three intervals.",
+        "More than three scheduled runs and an hour and a half went by without a complete audit.",
         "Look at the earlier answers and log lines of this certificate authority: reports that never become ready, or requests that are always refused because somebody else requests reports of it.";
     StateUnreadable, Person,
         "The state of this certificate authority cannot be read.",

@@ -14,7 +14,8 @@
 //! # Promises
 //!
 //! 1. No revocation is lost: it is recorded as told only after SNS accepted the message.
-//! 2. No noise: it is told twice only where the process died, or a reply was lost, between the two.
+//! 2. No noise: it is told twice only where, between the two, the process died, SNS's reply was lost
+//!    or S3 did not take the state.
 //! 3. Unknown never reads as good: what cannot be read, fetched or understood is a [`Fault`](error::Fault)
 //!    in the answer, the log and the metrics.
 //! 4. Memory is bounded by one record, the new revocations that fit a message and the told list, never

@@ -70,3 +70,60 @@ impl Drop for Place<'_> {
         self.0.ordinary.send_modify(|count| *count -= 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    fn budget() -> Budget {
+        Budget::starting(SystemTime::UNIX_EPOCH, Duration::from_secs(900))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_take_the_process_down_scans_last_and_alone() {
+        let (gate, budget) = (Gate::new(), budget());
+        let (mut first, mut second) = (Some(gate.place()), Some(gate.place()));
+        let mut suspicious = Some(gate.place());
+        let began = Instant::now();
+        let ordinary = async |place: &mut Option<Place<'_>>, seconds| {
+            let turn = gate.turn(false, place, &budget).await;
+            let at = began.elapsed();
+            sleep(Duration::from_secs(seconds)).await;
+            drop(turn.expect("there is time"));
+            *place = None;
+            at
+        };
+        let last = async {
+            let turn = gate.turn(true, &mut suspicious, &budget).await;
+            let at = began.elapsed();
+            let _alone = turn.expect("there is time");
+            assert_eq!(gate.scans.available_permits(), 0);
+            at
+        };
+
+        let times = tokio::join!(last, ordinary(&mut first, 10), ordinary(&mut second, 20));
+
+        assert_eq!(
+            times,
+            (Duration::from_secs(20), Duration::ZERO, Duration::ZERO)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_waits_no_longer_than_half_of_the_time_for_audits_that_wait_themselves() {
+        let (gate, budget) = (Gate::new(), budget());
+        let _waits_for_its_report = gate.place();
+        let mut suspicious = Some(gate.place());
+        let half = budget.left() / 2;
+        let began = Instant::now();
+
+        let turn = gate.turn(true, &mut suspicious, &budget).await;
+
+        assert!(turn.is_some());
+        assert_eq!(began.elapsed().as_secs(), half.as_secs());
+    }
+}

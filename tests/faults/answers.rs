@@ -239,6 +239,24 @@ fn a_topic_that_nobody_confirmed_shows_in_the_answer_and_nothing_counts_as_told(
 }
 
 #[test]
+fn a_message_that_sns_refuses_is_sent_once_more_in_reduced_form() {
+    on_paused_clock(1, async {
+        let world = watched(&[]).await;
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        let before = world.aws.calls_of("Publish").len();
+        let invalid = Fault::error(400, "InvalidParameter", "Invalid parameter: Message");
+        world.aws.misbehave(On::operation("Publish"), invalid);
+
+        run_well(&world).await;
+
+        assert_eq!(world.aws.calls_of("Publish").len(), before + 2);
+        assert_eq!(told(&world), [serial]);
+        comes_in_order(&world).await;
+        assert_eq!(documents(&world, "watch-failed").len(), 0);
+    });
+}
+
+#[test]
 fn a_message_that_sns_refuses_in_both_forms_shows_in_the_answer_and_does_not_count_as_told() {
     let refused = named(
         "MessageRefused",

@@ -4,7 +4,7 @@ use local_aws::{Certificate, Fault, JsonLayout, NextReport, On, Outcome, ReportF
 use serde_json::{Value, json};
 
 use crate::simulation::on_paused_clock;
-use crate::simulation::world::{Ended, Revoked, World};
+use crate::simulation::world::{Ended, How, PERIOD, Revoked, World};
 use crate::{
     FORMATS, Left, REPORTS, assert_failed, assert_failed_and_recovered_once, assert_failure_told,
     assert_same_fault, comes_in_order, control, documents, entries, lasts, named, only, run,
@@ -202,6 +202,70 @@ fn bytes_that_always_arrive_damaged_are_told_once_and_made_up_for() {
             |world: &World| world.aws.behave()
         }),
     );
+}
+
+/// What takes the process down while it reads, memory or time, has been counted before.
+#[test]
+fn a_report_over_which_the_process_died_twice_is_dropped_and_told_once() {
+    on_paused_clock(1, async {
+        let world = watched(&[]).await;
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        for period in 1..=2 {
+            world.until(PERIOD * period).await;
+            world.kill_at_key(REPORTS.to_owned());
+            let ended = world.invoke(json!({}), How::default()).await;
+            assert!(matches!(ended, Ended::Killed), "{ended:?}");
+            assert_eq!(control(&world)["reportInHand"]["attempts"], period);
+        }
+
+        let audit = run(&world).await;
+
+        let words = [REPORTS, &world.cas[0], "begun 2 times"];
+        assert_failed(
+            &audit,
+            &named("ReportUnfinished", &words, &["memory", "new report"]),
+        );
+        assert_failure_told(&world, &audit, 1);
+        assert_eq!(told(&world), [""; 0]);
+        comes_in_order(&world).await;
+        assert_eq!(told(&world), [serial]);
+        assert_same_fault(assert_failed_and_recovered_once(&world, "ReportUnfinished"));
+    });
+}
+
+/// Five times it is read on where it broke, and once more from the start by Lambda's retry.
+#[test]
+fn a_connection_that_breaks_again_and_again_wedges_nothing() {
+    on_paused_clock(1, async {
+        let world = watched(&[]).await;
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        let reading = On::operation("GetObject").key_contains(REPORTS).always();
+        world.aws.misbehave(reading, Fault::CutBody { after: 100 });
+        let before = reads_of_reports(&world);
+
+        let audit = run(&world).await;
+
+        assert_eq!(audit["outcome"], "tooSoon", "{audit:#}");
+        assert_eq!(reads_of_reports(&world) - before, 2 * (1 + 5));
+        let broken = world.observed().runs[1].ended.clone();
+        let Some(Ended::Failed(error)) = broken else {
+            panic!("{broken:?}");
+        };
+        assert!(error.message.contains("Unavailable"), "{error}");
+        assert_eq!(control(&world)["reportInHand"], Value::Null);
+        world.aws.behave();
+        comes_in_order(&world).await;
+        assert_eq!(told(&world), [serial]);
+        assert_eq!(documents(&world, "watch-failed").len(), 0);
+    });
+}
+
+fn reads_of_reports(world: &World) -> usize {
+    let reads = world.aws.calls_of("GetObject").into_iter();
+    let of_report = |key: &String| key.starts_with(REPORTS);
+    reads
+        .filter(|call| call.key.as_ref().is_some_and(of_report))
+        .count()
 }
 
 /// What is odd about a revoked record, in which formats it can be so, and what is told of it.
