@@ -102,6 +102,8 @@ impl CallFailure {
             (SdkError::ServiceError(_), _, Some(400..=499)) => FailureClass::Refused,
             // An error with an empty body, as HEAD gets, has no code but a status.
             (_, _, Some(400..=499)) => FailureClass::Refused,
+            // S3's answer where the bucket is in another region.
+            (_, _, Some(300..=399)) => FailureClass::Refused,
             (SdkError::ConstructionFailure(_), _, _) => FailureClass::Refused,
             _ => FailureClass::Unavailable,
         };
@@ -142,13 +144,21 @@ impl CallFailure {
                 .any(|code| self.is(code)))
     }
 
+    /// Whether the bucket is in another region
+    /// (Amazon S3 API Reference, "List of error codes").
+    fn is_elsewhere(&self) -> bool {
+        matches!(self.status, Some(301 | 307)) || self.is("AuthorizationHeaderMalformed")
+    }
+
     /// The fault where nothing more particular is known of this failure. `target` says what was
     /// asked for, for people.
     pub fn fault(&self, target: &str) -> Fault {
         let kind = match self.class {
             FailureClass::Throttled => FaultKind::Throttled,
             FailureClass::Unavailable => FaultKind::Unavailable,
-            FailureClass::Refused if self.is("NoSuchBucket") => FaultKind::ReportBucketNotFound,
+            FailureClass::Refused if self.is("NoSuchBucket") || self.is_elsewhere() => {
+                FaultKind::ReportBucketNotFound
+            }
             FailureClass::Refused => FaultKind::AccessDenied,
         };
         self.fault_of(kind, target)

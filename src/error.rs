@@ -107,23 +107,23 @@ fault_kinds! {
         "There is no such certificate authority in this account and region.",
         "Correct CERTIFICATE_AUTHORITY_ARNS (parameter CertificateAuthorities of the template), or take the certificate authority off it.";
     ReportBucketNotFound, Person,
-        "The bucket for reports and state does not exist.",
-        "Create the bucket again and restore the state in it (without it, every certificate authority starts anew), or correct REPORT_BUCKET.";
+        "The bucket for reports and state does not exist, or is in another region than the function.",
+        "Create the bucket again and restore the state in it (without it, every certificate authority starts anew), or correct REPORT_BUCKET: it names a bucket of the function's region.";
     ReportBucketRefused, Person,
         "AWS Private CA refused to write the audit report to the bucket.",
         "The bucket needs the policy that lets acm-pca.amazonaws.com write and read its ACL and location, no Object Lock as default, and SSE-S3 or a customer-managed KMS key (aws/s3 does not work) whose policy lets acm-pca.amazonaws.com use it.";
     ReportFailed, Person,
         "AWS Private CA failed to generate the audit report.",
-        "A new report is requested as soon as AWS allows it. If it fails again, check the bucket's policy, encryption and Object Lock, then ask AWS Support with the report's id.";
+        "A later run requests a new report. If it fails again, check the bucket's policy, encryption and Object Lock, then ask AWS Support with the report's id.";
     ReportVanished, Person,
         "An audit report that was there, or should be, is gone.",
-        "A new report is requested as soon as AWS allows it. If it happens again, see who deletes objects under audit-report/ (lifecycle rules shorter than a day, other tools).";
+        "A later run requests a new report. If it happens again, see who deletes objects under audit-report/ (lifecycle rules shorter than a day, other tools).";
     ReportInvalid, Person,
         "The audit report is not a whole, valid report.",
-        "Every whole revoked record before the fault was told. The next run reads the report once more; then a new report is requested as soon as AWS allows it. If that is invalid too, open an issue with the byte and the form of the record, its names and serial made up.";
+        "Every whole revoked record before the fault was told. The next run reads the report once more, the one after that requests a new report. If that is invalid too, open an issue with the byte and the form of the record, its names and serial made up.";
     ReportUnfinished, Person,
         "The audit report could not be read to its end in two attempts.",
-        "Raise the function's memory (which brings CPU and time along) and its timeout up to 15 minutes; a new report is requested as soon as AWS allows it.";
+        "Raise the function's memory (which brings CPU and time along) and its timeout up to 15 minutes. A later run requests a new report.";
     ReportOverdue, Person,
         "More than three scheduled runs and an hour and a half went by without a complete audit.",
         "Look at the earlier answers and log lines of this certificate authority: reports that never become ready, or requests that are always refused because somebody else requests reports of it.";

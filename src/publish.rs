@@ -3,6 +3,7 @@
 pub mod full_list;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_sns::types::MessageAttributeValue;
 use tokio::sync::OnceCell;
@@ -11,6 +12,9 @@ use tracing::{info, warn};
 use crate::aws::{CallFailure, Clients, FailureClass};
 use crate::error::{Fault, FaultKind};
 use crate::notice::{Message, Notice};
+
+/// A card is worth no longer wait.
+const CARD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The topics of an invocation.
 #[derive(Debug)]
@@ -50,8 +54,8 @@ impl<'a> Publisher<'a> {
 
     /// Publishes a notice on the topic, then its card on the chat topic.
     ///
-    /// A message that SNS refuses as invalid is sent once more in its reduced form. The chat topic
-    /// never holds the first one back.
+    /// A message that SNS refuses as invalid is sent once more in its reduced form. What becomes of
+    /// the card never counts.
     ///
     /// # Errors
     /// If the topic has no reader or did not take the message: it is not told.
@@ -85,17 +89,29 @@ impl<'a> Publisher<'a> {
             "published"
         );
         if let Some(chat_topic_arn) = self.chat_topic_arn
-            && let Err(failure) = self.send(chat_topic_arn, &notice.chat()).await
+            && let Err(error) = self.send_card(chat_topic_arn, notice).await
         {
-            warn!(topic = chat_topic_arn, error = %failure, "the chat topic did not take the message");
+            warn!(
+                topic = chat_topic_arn,
+                error, "the chat topic did not take the message"
+            );
             warnings.push(format!(
-                "the chat topic {chat_topic_arn} did not take the message: {failure}"
+                "the chat topic {chat_topic_arn} did not take the message: {error}"
             ));
         }
         Ok(Published {
             message_id,
             warnings,
         })
+    }
+
+    /// What the first topic took is not saved yet: the card must not take the time for that.
+    async fn send_card(&self, chat_topic_arn: &str, notice: &Notice) -> Result<(), String> {
+        let card = notice.chat();
+        match tokio::time::timeout(CARD_TIMEOUT, self.send(chat_topic_arn, &card)).await {
+            Ok(sent) => sent.map(drop).map_err(|failure| failure.to_string()),
+            Err(_) => Err(format!("no answer in {} s", CARD_TIMEOUT.as_secs())),
+        }
     }
 
     /// A topic with no confirmed subscription accepts every message, and nobody gets it.

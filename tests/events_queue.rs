@@ -4,7 +4,7 @@
 mod account;
 mod common;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use account::{InProcess, TIMEOUT};
 use common::{Function, World, text};
@@ -162,9 +162,8 @@ async fn an_event_that_comes_too_soon_for_a_report_comes_back() {
     assert_eq!(world.types(), ["watch-started", "revocations"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_event_whose_report_is_not_there_in_time_comes_back() {
-    let aws = LocalAws::new();
+/// The function in this process, for a paused clock, and its certificate authority.
+fn in_process(aws: &LocalAws) -> (InProcess, String) {
     aws.s3().create_bucket(common::BUCKET);
     let topic = aws.sns().create_topic("revocations");
     aws.sns()
@@ -172,9 +171,6 @@ async fn an_event_whose_report_is_not_there_in_time_comes_back() {
         .unwrap();
     let pca = aws.private_ca();
     let ca = pca.create_with_id(common::CA_ID, "Example Corp Issuing CA");
-    let serial = pca.issue(&ca, "www.example1.com");
-    pca.revoke(&ca, &serial, "KEY_COMPROMISE");
-    pca.next_report(&ca, NextReport::new().delay(TIMEOUT));
     let config = Config::from_lookup(|name| {
         let value = match name {
             "AWS_REGION" => "us-east-1",
@@ -186,7 +182,17 @@ async fn an_event_whose_report_is_not_there_in_time_comes_back() {
         };
         Some(value.to_owned())
     });
-    let function = InProcess::new(&aws, config.unwrap());
+    (InProcess::new(aws, config.unwrap()), ca)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_whose_report_is_not_there_in_time_comes_back() {
+    let aws = LocalAws::new();
+    let (function, ca) = in_process(&aws);
+    let pca = aws.private_ca();
+    let serial = pca.issue(&ca, "www.example1.com");
+    pca.revoke(&ca, &serial, "KEY_COMPROMISE");
+    pca.next_report(&ca, NextReport::new().delay(TIMEOUT));
     let message = || batch([record("one", 1, revocation(&ca, &serial))]);
 
     let waiting = function.invoke(message()).await.unwrap();
@@ -199,23 +205,24 @@ async fn an_event_whose_report_is_not_there_in_time_comes_back() {
     assert_eq!(aws.sns().messages().len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_event_of_a_certificate_authority_that_another_run_holds_comes_back() {
-    let (world, function) = audited(&[]).await;
-    let mut control = world.control();
-    // Beyond what is left of this run.
-    let until = Timestamp::from(SystemTime::now() + common::AMPLE + Duration::from_secs(200));
-    control["lease"] = json!({ "requestId": "another", "nonce": "another", "until": until });
+    let aws = LocalAws::new();
+    let (function, ca) = in_process(&aws);
+    function.invoke(json!({})).await.unwrap();
+    aws.forget_calls();
     let key = format!("revocation-watch/{}.json", common::CA_ID);
-    world
-        .aws
-        .s3()
-        .put(common::BUCKET, &key, control.to_string());
+    let control = aws.s3().get(common::BUCKET, &key).unwrap();
+    let mut control: Value = serde_json::from_slice(&control).unwrap();
+    let until = Timestamp::from(aws.clock().now() + TIMEOUT);
+    control["lease"] = json!({ "requestId": "another", "nonce": "another", "until": until });
+    aws.s3().put(common::BUCKET, &key, control.to_string());
 
-    let back = deliver(&function, [record("one", 1, revocation(&world.ca, "01"))]).await;
+    let message = batch([record("one", 1, revocation(&ca, "01"))]);
+    let held = function.invoke(message).await.unwrap();
 
-    assert_eq!(back, ["one"]);
-    assert_eq!(audits(&world.aws), [""; 0]);
+    assert_eq!(come_back(&held), ["one"]);
+    assert_eq!(audits(&aws), [""; 0]);
 }
 
 #[tokio::test]

@@ -33,8 +33,8 @@ impl Gate {
     }
 
     /// Waits for the turn to scan: alone where an earlier scan did not come to its end, and after
-    /// all others, but never so long that half of the time left would be gone. `None` where no time
-    /// is left.
+    /// all others. Where they take longer than half of the time left, it has to be beside them.
+    /// `None` where no time is left.
     pub async fn turn(
         &self,
         is_suspicious: bool,
@@ -45,9 +45,14 @@ impl Gate {
             if is_suspicious {
                 *place = None;
                 let mut ordinary = self.ordinary.subscribe();
-                let others = ordinary.wait_for(|&count| count == 0);
-                let _ = tokio::time::timeout(budget.left() / 2, others).await;
-                self.scans.acquire_many(SCANS_AT_ONCE).await
+                let alone = async {
+                    let _ = ordinary.wait_for(|&count| count == 0).await;
+                    self.scans.acquire_many(SCANS_AT_ONCE).await
+                };
+                match tokio::time::timeout(budget.left() / 2, alone).await {
+                    Ok(alone) => alone,
+                    Err(_) => self.scans.acquire().await,
+                }
             } else {
                 self.scans.acquire().await
             }
@@ -111,6 +116,18 @@ mod tests {
             times,
             (Duration::from_secs(20), Duration::ZERO, Duration::ZERO)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beside_a_scan_without_end_it_scans_too_and_holds_nobody_up() {
+        let (gate, budget) = (Gate::new(), budget());
+        let (mut endless, mut third) = (Some(gate.place()), Some(gate.place()));
+        let _endless = gate.turn(false, &mut endless, &budget).await;
+        let mut suspicious = Some(gate.place());
+
+        drop(gate.turn(true, &mut suspicious, &budget).await.unwrap());
+
+        assert!(gate.turn(false, &mut third, &budget).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]

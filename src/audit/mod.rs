@@ -462,6 +462,10 @@ impl Audit<'_> {
                 .error
                 .as_ref()
                 .is_none_or(|fault| fault.kind.cure() == Cure::Retry)
+            // People who know of another fault know that there is no audit.
+            && control.fault.as_ref().is_none_or(|known| {
+                !known.may_be_known() || known.kind == FaultKind::ReportOverdue.name()
+            })
         {
             let cause = match &answer.error {
                 Some(fault) => format!("the last run failed with {fault}"),

@@ -18,7 +18,7 @@ use crate::report::wait::ReportObject;
 use crate::state::difference::{Difference, Wanted};
 use crate::state::store::Slot;
 use crate::state::told::ToldList;
-use crate::state::{Control, MAX_ATTEMPTS, ReportInHand};
+use crate::state::{Control, MAX_ATTEMPTS, ReportInHand, UNAVAILABLE_IS_BELIEVED};
 
 /// Why a scan did not come to its end.
 enum ScanFailure {
@@ -75,7 +75,12 @@ impl Audit<'_> {
         let is_at_fault = match &scanned {
             Ok(scanned) => scanned.invalid.is_some(),
             Err(ScanFailure::State(_)) => false,
-            Err(ScanFailure::Report(_)) => true,
+            Err(ScanFailure::Report(FetchError::Fault(fault))) => {
+                let is_of_aws = matches!(fault.kind, FaultKind::Throttled | FaultKind::Unavailable);
+                let age = self.run.budget.now().since(report.requested_at);
+                !is_of_aws || age > UNAVAILABLE_IS_BELIEVED
+            }
+            Err(ScanFailure::Report(FetchError::Vanished(_))) => true,
         };
         if let Some(in_hand) = &mut slot.control.report_in_hand
             && !is_at_fault
@@ -96,12 +101,15 @@ impl Audit<'_> {
         object: &ReportObject,
         place: &mut Option<Place<'_>>,
     ) -> Result<Scanned, Fault> {
+        let _turn = self.turn(control, place).await?;
+        // Another run may have told more meanwhile, and removed the told list of before.
+        let store = &self.run.store;
+        let control = store.load(self.arn, self.run.budget.now()).await?.control;
         let wanted = match self.mode {
             Mode::Replay { since, .. } => Wanted::ToldSince(since),
-            _ => self.wanted(control),
+            _ => self.wanted(&control),
         };
-        let _turn = self.turn(control, place).await?;
-        self.scan(control, report, object, wanted)
+        self.scan(&control, report, object, wanted)
             .await
             .map_err(ScanFailure::into_fault)
     }
@@ -112,8 +120,15 @@ impl Audit<'_> {
         place: &mut Option<Place<'_>>,
     ) -> Result<SemaphorePermit<'g>, Fault> {
         let run = self.run;
+        let is_suspicious = control.has_unfinished_scan();
+        // With the rest of a run that waited for something else, nothing would be learnt of it.
+        if is_suspicious && run.budget.left() < run.budget.elapsed() {
+            return Err(self.out_of_time(
+                "its report was not read to its end before, and is given at least half of a run",
+            ));
+        }
         run.gate
-            .turn(control.has_unfinished_scan(), place, run.budget)
+            .turn(is_suspicious, place, run.budget)
             .await
             .ok_or_else(|| self.out_of_time("no time was left to scan its report"))
     }
@@ -302,13 +317,17 @@ pub(super) fn drop_if_tried_enough(control: &mut Control, fault: Fault) -> Fault
         attempts = report.attempts,
         "report dropped"
     );
+    let unfinished = Fault::new(
+        FaultKind::ReportUnfinished,
+        format!(
+            "after {} attempts the audit report {} is dropped: {}",
+            report.attempts, report.key, fault.message
+        ),
+    );
     match fault.kind {
-        FaultKind::OutOfTime | FaultKind::ReportCorrupted => Fault::new(
-            FaultKind::ReportUnfinished,
-            format!(
-                "after {} attempts the audit report {} is dropped: {}",
-                report.attempts, report.key, fault.message
-            ),
+        FaultKind::OutOfTime => unfinished,
+        FaultKind::ReportCorrupted => unfinished.with_hint(
+            "Nothing was told from these bytes, and a later run requests a new report. If its bytes are not right either, look for what changes them between S3 and the function (a proxy, an endpoint of a VPC), then ask AWS Support with the object's key.",
         ),
         _ => fault,
     }

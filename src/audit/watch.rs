@@ -8,7 +8,7 @@ use tracing::warn;
 use super::Audit;
 use crate::arn::CertificateAuthorityArn;
 use crate::error::{Cure, Fault};
-use crate::notice::{Event, WatchError};
+use crate::notice::{Event, ObjectLocation, ReportSource, WatchError};
 use crate::publish::Unpublished;
 use crate::state::store::Note;
 use crate::state::{Control, RecordedFault};
@@ -59,7 +59,14 @@ impl Audit<'_> {
         let event = Event::WatchRecovered {
             error_type: fault.kind.clone(),
             since: fault.since,
-            report: None,
+            report: ReportSource {
+                location: ObjectLocation {
+                    bucket: self.run.config.report_bucket.clone(),
+                    key: audit.key.clone(),
+                },
+                requested_at: audit.requested_at,
+                previous_requested_at: None,
+            },
         };
         if fault.may_be_known()
             && let Err(unpublished) = self.publish(event, audit.last_modified).await
@@ -118,8 +125,10 @@ impl Audit<'_> {
     /// Forgets what the control document holds by now.
     pub(super) async fn forget_note(&self, note: &Note) {
         self.run.unrecorded.lock().remove(self.arn);
-        if note.is_there && note.fault.is_some() {
-            self.run.store.remove_note(self.arn).await;
+        if note.is_there
+            && let Some(fault) = &note.fault
+        {
+            self.run.store.remove_note(self.arn, fault).await;
         }
     }
 

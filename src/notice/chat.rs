@@ -202,13 +202,14 @@ fn content(notice: &Notice) -> Content {
             report,
         } => Content {
             title: format!("\u{2705} RECOVERED: revocations of {authority} are being told again"),
-            lines: std::iter::once(format!(
-                "*{}* began at {} and is over.",
-                plain(error_type, 64),
-                instant(*since)
-            ))
-            .chain(report.as_ref().map(|report| from_report(report, None)))
-            .collect(),
+            lines: vec![
+                format!(
+                    "*{}* began at {} and is over.",
+                    plain(error_type, 64),
+                    instant(*since)
+                ),
+                from_report(report, None),
+            ],
             next_steps: vec!["Nothing.".to_owned()],
             ..Content::default()
         },

@@ -85,7 +85,7 @@ pub(super) fn render(notice: &Notice, reduced: bool) -> String {
             report,
         } => {
             document.since = Some(*since);
-            document.report = report.as_ref().map(ReportPart::of);
+            document.report = Some(ReportPart::of(report));
             document.error = Some(ErrorPart {
                 kind: error_type,
                 message: None,

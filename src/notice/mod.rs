@@ -75,7 +75,7 @@ pub enum Event {
         error_type: String,
         since: Timestamp,
         /// The first report that was audited completely after it.
-        report: Option<ReportSource>,
+        report: ReportSource,
     },
     /// A made-up revocation, to try where messages go.
     Test {

@@ -112,7 +112,7 @@ pub(super) fn render(notice: &Notice, reduced: bool) -> String {
             page.line("Revocations of the meantime are told in a message of their own.");
             page.line("There is nothing to do.");
             page.blank();
-            mail.source(&mut page, report.as_ref(), None);
+            mail.source(&mut page, Some(report), None);
             return page.text;
         }
     }

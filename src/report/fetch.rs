@@ -124,11 +124,6 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// Bytes received so far.
-    pub fn received_bytes(&self) -> u64 {
-        self.received_bytes
-    }
-
     async fn resume(&mut self, why: String) -> Result<(), FetchError> {
         self.resumptions += 1;
         warn!(

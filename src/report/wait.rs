@@ -35,7 +35,7 @@ pub struct ReportObject {
 const FIRST_POLL: Duration = Duration::from_secs(1);
 const SLOWEST_POLL: Duration = Duration::from_secs(15);
 
-/// Polls the object, and more rarely the report's status, until the budget ends.
+/// Polls the object and, where it is not there, the report's status, until the budget ends.
 ///
 /// # Errors
 /// The faults of S3; those of the status alone never end the wait.
@@ -49,6 +49,7 @@ pub async fn wait(
 ) -> Result<Waited, Fault> {
     let mut poll = FIRST_POLL;
     let mut transient = 0;
+    let mut is_done = false;
     loop {
         let object = match head(clients, bucket, &report.key).await {
             Ok(object) => object,
@@ -56,19 +57,31 @@ pub async fn wait(
             Err(failure) if failure.class != FailureClass::Refused && transient < 3 => {
                 transient += 1;
                 warn!(certificate_authority = arn.id(), report = report.id, error = %failure, "polling again");
-                None
+                if !budget.wait(poll).await {
+                    return Ok(Waited::NotYet);
+                }
+                continue;
             }
             Err(failure) => return Err(failure.fault(&format!("s3://{bucket}/{}", report.key))),
         };
         match object {
             Some(object) if object.size_bytes > 0 => return Ok(Waited::Ready(object)),
-            object => match status(clients, arn, report, pacer, budget).await {
-                Status::Gone(fault) => return Ok(Waited::Gone(fault)),
+            // Looked for once more after AWS had said that it is written.
+            None if is_done && budget.now().since(report.requested_at) > SUCCESS_IS_BELIEVED => {
+                return Ok(Waited::Gone(Fault::new(
+                    FaultKind::ReportVanished,
+                    format!(
+                        "audit report {} of {arn} is said to be done, but its object {} is not there",
+                        report.id, report.key
+                    ),
+                )));
+            }
+            object => match (status(clients, arn, report, pacer, budget).await, object) {
+                (Status::Gone(fault), _) => return Ok(Waited::Gone(fault)),
                 // An empty object of a report that is done stays empty: the scanner says so.
-                Status::Done if object.is_some() => {
-                    return Ok(object.map_or(Waited::NotYet, Waited::Ready));
-                }
-                Status::Done | Status::Open => {}
+                (Status::Done, Some(empty)) => return Ok(Waited::Ready(empty)),
+                (Status::Done, None) => is_done = true,
+                (Status::Open, _) => {}
             },
         }
         if !budget.wait(poll).await {
@@ -152,16 +165,6 @@ async fn status(
                 FaultKind::ReportFailed,
                 format!("AWS Private CA failed to generate {}", about()),
             )),
-            Some(AuditReportStatus::Success) if age > SUCCESS_IS_BELIEVED => {
-                Status::Gone(Fault::new(
-                    FaultKind::ReportVanished,
-                    format!(
-                        "{} is said to be done, but its object {} is not there",
-                        about(),
-                        report.key
-                    ),
-                ))
-            }
             Some(AuditReportStatus::Success) => Status::Done,
             status if age > CREATING_IS_BELIEVED => Status::Gone(Fault::new(
                 FaultKind::ReportFailed,

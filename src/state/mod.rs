@@ -34,6 +34,9 @@ pub const CREATING_IS_BELIEVED: Duration = Duration::from_secs(24 * 3600);
 /// For so long `SUCCESS` is believed although the object does not show.
 pub const SUCCESS_IS_BELIEVED: Duration = Duration::from_secs(3600);
 
+/// For so long a report is not blamed for S3's not giving its bytes.
+pub const UNAVAILABLE_IS_BELIEVED: Duration = Duration::from_secs(24 * 3600);
+
 /// Lambda's longest timeout (AWS Lambda Developer Guide, "Lambda quotas"): no lease is longer.
 const LONGEST_RUN: Duration = Duration::from_secs(900);
 

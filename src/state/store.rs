@@ -174,9 +174,9 @@ impl Store {
                 .holder(budget.now())
                 .filter(|h| h.nonce != lease.nonce)
             {
+                // Most are given back long before their end.
                 let over_in = holder.until.since(budget.now());
-                if !waits || over_in >= budget.left() || !budget.wait(over_in.min(LEASE_POLL)).await
-                {
+                if !waits || !budget.wait(over_in.min(LEASE_POLL)).await {
                     return Ok(Taken::Busy(holder.clone()));
                 }
                 continue;
@@ -499,13 +499,18 @@ impl Store {
         put.is_ok()
     }
 
-    /// Removes the note, once the control document holds what it says.
-    pub async fn remove_note(&self, arn: &CertificateAuthorityArn) {
+    /// Removes the note, once the control document holds what it says; where that is not allowed,
+    /// writes into it that nobody is to be told of the fault's end.
+    pub async fn remove_note(&self, arn: &CertificateAuthorityArn, fault: &RecordedFault) {
         let key = self.note_key(arn);
         let delete = self.s3.delete_object().bucket(&self.bucket).key(&key);
         if let Err(error) = delete.send().await {
             let error = CallFailure::new("DeleteObject", &error);
-            warn!(certificate_authority = arn.id(), key, %error, "the end of its fault will be told again");
+            warn!(certificate_authority = arn.id(), key, %error, "could not remove a note of what is recorded");
+            let over = RecordedFault::new(&fault.kind, fault.since);
+            if fault.may_be_known() {
+                self.write_note(arn, &over).await;
+            }
         }
     }
 

@@ -1,12 +1,15 @@
 //! Answers that are no errors of a call: permissions, buckets, topics and certificate authorities that
 //! are not as they should be.
 
+use std::time::Duration;
+
 use local_aws::{Fault, On, PrivateCaAccess, Protocol, Service, Status, Subscription};
 
 use crate::simulation::on_paused_clock;
-use crate::simulation::world::{BUCKET, World};
+use crate::simulation::world::{BUCKET, How, PERIOD, World};
 use crate::{
-    Left, REPORTS, STATE, comes_in_order, documents, lasts, named, run_well, told, watched,
+    Left, REPORTS, STATE, assert_failed_and_recovered_once, comes_in_order, documents, lasts,
+    named, run, run_well, told, watched,
 };
 
 #[test]
@@ -236,6 +239,86 @@ fn a_topic_that_nobody_confirmed_shows_in_the_answer_and_nothing_counts_as_told(
             move |world: &World| assert!(world.aws.sns().confirm(&subscription))
         }),
     );
+}
+
+#[test]
+fn a_bucket_of_another_region_is_called_so() {
+    let elsewhere = named(
+        "ReportBucketNotFound",
+        &[
+            "GetObject",
+            BUCKET,
+            "must be addressed using the specified endpoint",
+        ],
+        &["REPORT_BUCKET", "region"],
+    );
+    on_paused_clock(
+        1,
+        lasts(elsewhere, Left::Process, |world| {
+            let moved = Fault::error(
+                301,
+                "PermanentRedirect",
+                "The bucket you are attempting to access must be addressed using the specified endpoint.",
+            );
+            world
+                .aws
+                .misbehave(On::service(Service::S3).always(), moved);
+            |world: &World| world.aws.behave()
+        }),
+    );
+}
+
+/// Once the message is out, the state is saved before anything else can go wrong for long.
+#[test]
+fn a_chat_topic_that_does_not_answer_leaves_the_time_to_save() {
+    on_paused_clock(1, async {
+        let chat = "arn:aws:sns:us-east-1:123456789012:chat";
+        let world = watched(&[("CHAT_TOPIC_ARN", chat)]).await;
+        world.aws.sns().create_topic("chat");
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        // The first of a period's calls is the message, the others are attempts at its card.
+        world
+            .aws
+            .misbehave(On::operation("Publish").after(1).always(), Fault::Hang);
+        world.until(PERIOD).await;
+        let hurried = How {
+            left: Duration::from_secs(60),
+            ..How::default()
+        };
+
+        let ended = world.schedule(hurried).await;
+
+        let audit = &ended.answer().expect("an answer")["certificateAuthorities"][0];
+        assert_eq!(audit["outcome"], "audited", "{audit:#}");
+        let warning = audit["warnings"][0].as_str().unwrap_or_default();
+        assert!(
+            warning.contains(chat) && warning.contains("no answer"),
+            "{warning}"
+        );
+        world.aws.behave();
+        comes_in_order(&world).await;
+        assert_eq!(told(&world), [serial]);
+    });
+}
+
+/// A policy that forbids deletions: the note says that it is over, and nobody hears of it again.
+#[test]
+fn a_note_that_may_not_be_removed_is_told_of_once() {
+    on_paused_clock(1, async {
+        let world = watched(&[]).await;
+        world.aws.s3().deny("s3:GetObject", BUCKET, STATE);
+        world.aws.s3().deny("s3:DeleteObject", BUCKET, STATE);
+        run(&world).await;
+        world.aws.s3().allow_all();
+        world.aws.s3().deny("s3:DeleteObject", BUCKET, STATE);
+        for _ in 0..4 {
+            run_well(&world).await;
+        }
+        assert_failed_and_recovered_once(&world, "AccessDenied");
+        world.aws.s3().allow_all();
+        comes_in_order(&world).await;
+        assert_failed_and_recovered_once(&world, "AccessDenied");
+    });
 }
 
 #[test]

@@ -50,11 +50,10 @@ fn of_two_scheduled_runs_one_waits_for_the_other_and_nothing_is_told_twice() {
     on_paused_clock(1, async {
         let (world, serial) = slow_period().await;
 
-        let later = async {
-            tokio::time::sleep(SOME_TIME).await;
-            world.schedule(How::default()).await
-        };
-        let (first, second) = tokio::join!(world.schedule(How::default()), later);
+        let (first, second) = tokio::join!(
+            world.schedule(How::default()),
+            world.schedule(How::default())
+        );
 
         assert_eq!(audit_of(&first)["outcome"], "audited");
         assert_eq!(audit_of(&second)["outcome"], "tooSoon");
@@ -125,6 +124,55 @@ fn a_process_that_died_holds_its_certificate_authority_until_its_deadline_and_no
 
         assert_eq!(told(&world), [serial]);
         assert_eq!(requests(&world), 2);
+    });
+}
+
+/// The retry of a run that died waits for its lease to end, and has next to no time left then.
+#[test]
+fn the_rest_of_a_run_that_waited_is_no_attempt_at_an_unfinished_report() {
+    on_paused_clock(1, async {
+        let world = watched(&[]).await;
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        world.until(PERIOD).await;
+        world.kill_at_key(REPORTS.to_owned());
+        let reading = On::operation("GetObject").key_contains(REPORTS).always();
+        world
+            .aws
+            .misbehave(reading, Fault::Late(Duration::from_secs(25)));
+
+        let ended = world.schedule(How::default()).await;
+
+        assert_eq!(audit_of(&ended)["outcome"], "audited");
+        assert_eq!(told(&world), [serial]);
+        world.aws.behave();
+        comes_in_order(&world).await;
+        assert_eq!(documents(&world, "watch-failed").len(), 0);
+    });
+}
+
+#[test]
+fn a_dry_run_beside_an_audit_finds_the_state_as_it_is_by_then() {
+    on_paused_clock(1, async {
+        let world = watched(&[]).await;
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        world.until(PERIOD).await;
+        let looking = On::operation("HeadObject");
+        world
+            .aws
+            .misbehave(looking, Fault::Late(Duration::from_secs(20)));
+        let scheduled = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            world.schedule(How::default()).await
+        };
+        let before = told_list(&world);
+
+        let dry_run = world.invoke(json!({ "dryRun": true }), How::default());
+        let (dry_run, scheduled) = tokio::join!(dry_run, scheduled);
+
+        assert_ne!(told_list(&world), before);
+        assert_eq!(audit_of(&dry_run)["outcome"], "audited", "{dry_run:?}");
+        assert_eq!(audit_of(&scheduled)["outcome"], "audited");
+        assert_eq!(told(&world), [serial]);
     });
 }
 

@@ -344,7 +344,7 @@ fn make_scenarios() -> Vec<(&'static str, Notice)> {
             notice(Event::WatchRecovered {
                 error_type: "AccessDenied".to_owned(),
                 since: at("2018-02-26T18:00:31Z"),
-                report: Some(report()),
+                report: report(),
             }),
         ),
         (
