@@ -1,6 +1,7 @@
 //! What must hold of a world in the end, whatever went wrong in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use local_aws::{Call, Fault};
 use pca_revocation_watch::arn::CertificateAuthorityArn;
@@ -440,6 +441,9 @@ fn has_failed_publish(world: &World) -> bool {
     published.next().is_some()
 }
 
+/// What Lambda's runtime, which takes no time here, needs to hand the answer over.
+const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
+
 fn answers_come_in_time(world: &World, violations: &mut Vec<String>) {
     let observed = world.observed();
     for stray in &observed.strays {
@@ -448,6 +452,11 @@ fn answers_come_in_time(world: &World, violations: &mut Vec<String>) {
     for (number, run) in observed.runs.iter().enumerate() {
         if matches!(run.ended, Some(Ended::TimedOut)) {
             violations.push(format!("run {number} had not answered by its deadline"));
+        } else if !run.was_killed() && run.took + FOR_THE_ANSWER > run.left {
+            violations.push(format!(
+                "run {number} took {:?} of {:?} to answer",
+                run.took, run.left
+            ));
         }
     }
 }
