@@ -103,7 +103,7 @@ impl CallFailure {
             // An error with an empty body, as HEAD gets, has no code but a status.
             (_, _, Some(400..=499)) => FailureClass::Refused,
             // S3's answer where the bucket is in another region.
-            (_, _, Some(300..=399)) => FailureClass::Refused,
+            (_, _, Some(301)) => FailureClass::Refused,
             (SdkError::ConstructionFailure(_), _, _) => FailureClass::Refused,
             _ => FailureClass::Unavailable,
         };
@@ -147,7 +147,7 @@ impl CallFailure {
     /// Whether the bucket is in another region
     /// (Amazon S3 API Reference, "List of error codes").
     fn is_elsewhere(&self) -> bool {
-        matches!(self.status, Some(301 | 307)) || self.is("AuthorizationHeaderMalformed")
+        self.status == Some(301) || self.is("AuthorizationHeaderMalformed")
     }
 
     /// The fault where nothing more particular is known of this failure. `target` says what was

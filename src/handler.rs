@@ -274,7 +274,7 @@ async fn in_time<T>(
             let kind = FaultKind::OutOfTime.name();
             Err(InvocationError::new(
                 kind,
-                "AWS did not answer in the time of this invocation, neither the listing of the certificate authorities (ListCertificateAuthorities) nor SNS; nothing was told. If it lasts, look at the AWS Health Dashboard and at the function's network access",
+                "AWS did not answer in the time of this invocation, neither the listing of the certificate authorities (ListCertificateAuthorities) nor SNS; no revocation was told. If it lasts, look at the AWS Health Dashboard and at the function's network access",
             ))
         })
 }

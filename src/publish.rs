@@ -13,8 +13,8 @@ use crate::aws::{CallFailure, Clients, FailureClass};
 use crate::error::{Fault, FaultKind};
 use crate::notice::{Message, Notice};
 
-/// A card is worth no longer wait.
-const CARD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A card is worth no longer wait: about half of what a run keeps back for saving.
+const CARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The topics of an invocation.
 #[derive(Debug)]
