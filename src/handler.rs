@@ -243,7 +243,8 @@ impl Function {
         let publisher =
             Publisher::new(clients, &config.topic_arn, config.chat_topic_arn.as_deref());
         let mut answer = Answer::new(false, Vec::new());
-        match publisher.publish(&notice).await {
+        let until = invocation.budget.answer_due();
+        match publisher.publish(&notice, until).await {
             Ok(published) => {
                 answer.test_message = Some(TestMessage {
                     certificate_authority_arn: arn.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws_sdk_sns::types::MessageAttributeValue;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::aws::{CallFailure, Clients, FailureClass};
@@ -52,20 +53,62 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    /// Publishes a notice on the topic, then its card on the chat topic.
+    /// Publishes a notice on the topic, if SNS answers by then, and its card on the chat topic.
     ///
     /// A message that SNS refuses as invalid is sent once more in its reduced form. What becomes of
     /// the card never counts.
     ///
     /// # Errors
     /// If the topic has no reader or did not take the message: it is not told.
-    pub async fn publish(&self, notice: &Notice) -> Result<Published, Unpublished> {
+    pub async fn publish(&self, notice: &Notice, until: Instant) -> Result<Published, Unpublished> {
+        let mut is_in_doubt = false;
+        let sent =
+            tokio::time::timeout_at(until, self.send_message(notice, &mut is_in_doubt)).await;
+        let mut published = sent.unwrap_or_else(|_| {
+            let fault = Fault::new(
+                FaultKind::OutOfTime,
+                format!(
+                    "SNS did not say in the time of this run whether {} took the message",
+                    self.topic_arn
+                ),
+            );
+            Err(Unpublished { fault, is_in_doubt })
+        })?;
+        info!(
+            certificate_authority = notice.certificate_authority.id(),
+            message_id = notice.id(),
+            r#type = notice.kind(),
+            severity = notice.severity().name(),
+            sns_message_id = published.message_id,
+            "published"
+        );
+        if let Some(chat_topic_arn) = self.chat_topic_arn
+            && let Err(error) = self.send_card(chat_topic_arn, notice).await
+        {
+            warn!(
+                topic = chat_topic_arn,
+                error, "the chat topic did not take the message"
+            );
+            published.warnings.push(format!(
+                "the chat topic {chat_topic_arn} did not take the message: {error}"
+            ));
+        }
+        Ok(published)
+    }
+
+    /// `is_in_doubt` is set while SNS may have taken the message without our knowing.
+    async fn send_message(
+        &self,
+        notice: &Notice,
+        is_in_doubt: &mut bool,
+    ) -> Result<Published, Unpublished> {
         let readers = self.readers.get_or_init(|| self.find_readers()).await;
         readers.clone().map_err(|fault| Unpublished {
             fault,
             is_in_doubt: false,
         })?;
         let mut warnings = Vec::new();
+        *is_in_doubt = true;
         let sent = match self.send(self.topic_arn, &notice.message()).await {
             Err(failure) if is_invalid(&failure) => {
                 warn!(topic = self.topic_arn, error = %failure, "message refused; sending its reduced form");
@@ -80,25 +123,6 @@ impl<'a> Publisher<'a> {
             fault: self.fault(&failure),
             is_in_doubt: failure.class == FailureClass::Unavailable,
         })?;
-        info!(
-            certificate_authority = notice.certificate_authority.id(),
-            message_id = notice.id(),
-            r#type = notice.kind(),
-            severity = notice.severity().name(),
-            sns_message_id = message_id,
-            "published"
-        );
-        if let Some(chat_topic_arn) = self.chat_topic_arn
-            && let Err(error) = self.send_card(chat_topic_arn, notice).await
-        {
-            warn!(
-                topic = chat_topic_arn,
-                error, "the chat topic did not take the message"
-            );
-            warnings.push(format!(
-                "the chat topic {chat_topic_arn} did not take the message: {error}"
-            ));
-        }
         Ok(Published {
             message_id,
             warnings,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::answer::{AuditAnswer, Outcome, ReportAnswer};
@@ -507,9 +508,11 @@ impl Audit<'_> {
         Ok((answer, unseen))
     }
 
-    /// Publishes what the audit has to say, and gives the warnings on the way.
+    /// Publishes what the audit has to say, and gives the warnings on the way. An answer that does
+    /// not come leaves the time to save.
     async fn tell(&self, event: Event, detected_at: Timestamp) -> Result<Vec<String>, Fault> {
-        let published = self.publish(event, detected_at).await;
+        let until = self.run.budget.saving_starts();
+        let published = self.publish(event, detected_at, until).await;
         published.map_err(|unpublished| unpublished.fault)
     }
 
@@ -517,6 +520,7 @@ impl Audit<'_> {
         &self,
         event: Event,
         detected_at: Timestamp,
+        until: Instant,
     ) -> Result<Vec<String>, Unpublished> {
         let name = self.run.names.get(self.run.clients, self.arn).await;
         let notice = Notice {
@@ -524,7 +528,8 @@ impl Audit<'_> {
             detected_at,
             event,
         };
-        Ok(self.run.publisher.publish(&notice).await?.warnings)
+        let published = self.run.publisher.publish(&notice, until).await?;
+        Ok(published.warnings)
     }
 
     fn wanted(&self, control: &Control) -> Wanted {

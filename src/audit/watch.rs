@@ -68,8 +68,9 @@ impl Audit<'_> {
                 previous_requested_at: None,
             },
         };
+        let until = self.run.budget.answer_due();
         if fault.may_be_known()
-            && let Err(unpublished) = self.publish(event, audit.last_modified).await
+            && let Err(unpublished) = self.publish(event, audit.last_modified, until).await
         {
             warn!(
                 certificate_authority = self.arn.id(),
@@ -168,7 +169,7 @@ impl Audit<'_> {
             since,
             last_complete_audit_at: last,
         };
-        self.publish(event, since)
+        self.publish(event, since, self.run.budget.answer_due())
             .await
             .map(drop)
             .inspect_err(|unpublished| {

@@ -150,6 +150,35 @@ fn the_rest_of_a_run_that_waited_is_no_attempt_at_an_unfinished_report() {
     });
 }
 
+/// Nothing is told for as long as SNS does not answer, but the state knows how far each run came.
+#[test]
+fn a_topic_that_does_not_answer_until_the_end_leaves_the_time_to_save() {
+    on_paused_clock(1, async {
+        let world = watched(&[]).await;
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        world.until(PERIOD).await;
+        let publish = On::operation("Publish").always();
+        world.aws.misbehave(publish, Fault::Hang);
+        let hurried = How {
+            left: Duration::from_secs(40),
+            ..How::default()
+        };
+        for _ in 0..3 {
+            let ended = world.invoke(json!({}), hurried).await;
+            assert_eq!(audit_of(&ended)["error"]["type"], "OutOfTime", "{ended:?}");
+            let control = control(&world);
+            assert_eq!(control["lease"], Value::Null);
+            assert_eq!(control["reportInHand"]["attempts"], 0);
+        }
+        world.aws.behave();
+
+        comes_in_order(&world).await;
+
+        assert_eq!(told(&world), [serial]);
+        assert_eq!(documents(&world, "watch-failed").len(), 0);
+    });
+}
+
 #[test]
 fn a_dry_run_beside_an_audit_finds_the_state_as_it_is_by_then() {
     on_paused_clock(1, async {
