@@ -190,6 +190,36 @@ fn nothing_is_told_from_damaged_bytes_and_all_of_it_from_the_next_reading() {
     }
 }
 
+/// Damage that makes the report invalid long before its end: what is whole before it must wait for
+/// the checksum of what comes after it, too.
+#[test]
+fn nothing_is_told_before_the_rest_of_a_damaged_report_was_read() {
+    on_paused_clock(1, async {
+        let world = watched(&[]).await;
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        for _ in 0..1_000 {
+            world.issue(0);
+        }
+        let report = report(&world, ReportFormat::Json);
+        let (at, _) = report.match_indices('{').nth(9).expect("the tenth record");
+        let reading = On::operation("GetObject").key_contains(REPORTS);
+        world
+            .aws
+            .misbehave(reading, Fault::FlipByte { at: at as u64 });
+
+        run_well(&world).await;
+
+        let damaged = world.observed().runs[1].ended.clone();
+        let Some(Ended::Failed(error)) = damaged else {
+            panic!("{damaged:?}");
+        };
+        assert!(error.message.contains("ReportCorrupted"), "{error}");
+        assert_eq!(told(&world), [serial]);
+        comes_in_order(&world).await;
+        assert_eq!(documents(&world, "watch-failed").len(), 0);
+    });
+}
+
 #[test]
 fn bytes_that_always_arrive_damaged_are_told_once_and_made_up_for() {
     let unfinished = named(
