@@ -112,7 +112,8 @@ impl Function {
             &request,
             &invocation.function_arn,
         );
-        let certificate_authorities = in_time(invocation, selecting).await?;
+        let certificate_authorities =
+            in_time(invocation, "ListCertificateAuthorities", selecting).await?;
         info!(
             request = invocation.request_id,
             mode = ?request.mode,
@@ -122,7 +123,8 @@ impl Function {
         );
         if request.mode == Mode::TestMessage {
             let telling = self.test_message(config, clients, &certificate_authorities, invocation);
-            return in_time(invocation, telling).await;
+            let what = format!("Publish of the test message to {}", config.topic_arn);
+            return in_time(invocation, &what, telling).await;
         }
         let dry_run = matches!(
             request.mode,
@@ -266,6 +268,7 @@ impl Function {
 /// Lambda gets an answer even where AWS gives none.
 async fn in_time<T>(
     invocation: &Invocation,
+    what: &str,
     work: impl Future<Output = Result<T, InvocationError>>,
 ) -> Result<T, InvocationError> {
     let due = invocation.budget.answer_due();
@@ -275,7 +278,9 @@ async fn in_time<T>(
             let kind = FaultKind::OutOfTime.name();
             Err(InvocationError::new(
                 kind,
-                "AWS did not answer in the time of this invocation, neither the listing of the certificate authorities (ListCertificateAuthorities) nor SNS; no revocation was told. If it lasts, look at the AWS Health Dashboard and at the function's network access",
+                format!(
+                    "{what} got no answer in the time of this invocation; no revocation was told. If it lasts, look at the AWS Health Dashboard and at the function's network access"
+                ),
             ))
         })
 }

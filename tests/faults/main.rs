@@ -58,10 +58,13 @@ async fn first_audit(world: World) -> World {
 async fn run(world: &World) -> Value {
     let periods = (world.age().as_secs() / PERIOD.as_secs()) as u32 + 1;
     world.until(PERIOD * periods).await;
-    match world.schedule(How::default()).await {
-        Ended::Answered(answer) => answer["certificateAuthorities"][0].clone(),
-        ended => panic!("{ended:?}"),
-    }
+    audit_of(&world.schedule(How::default()).await).clone()
+}
+
+/// What an invocation answered for the first certificate authority.
+fn audit_of(ended: &Ended) -> &Value {
+    let answer = ended.answer().unwrap_or_else(|| panic!("{ended:?}"));
+    &answer["certificateAuthorities"][0]
 }
 
 /// The next scheduled run tells all there is.
@@ -82,6 +85,13 @@ async fn comes_in_order(world: &World) {
         violations.join("\n"),
         story()
     );
+}
+
+/// In the end the revocation was told once, and people heard nothing of what went wrong meanwhile.
+async fn is_told_once_without_a_word(world: &World, serial: &str) {
+    comes_in_order(world).await;
+    assert_eq!(told(world), [serial]);
+    assert_eq!(documents(world, "watch-failed").len(), 0);
 }
 
 fn documents(world: &World, kind: &str) -> Vec<Value> {
@@ -189,7 +199,7 @@ enum Left {
     /// SNS and the state.
     All,
     /// SNS, and an object beside the state, which cannot be read itself.
-    Marker,
+    Note,
     /// SNS, and the memory of the process: nothing can be written in S3.
     Process,
     /// The answer and the log.

@@ -96,11 +96,11 @@ async fn is_restored(world: World, key: fn(&World) -> String, named: Named, spoi
 
     assert_eq!(told(&world), sorted([&known, &meanwhile]));
     assert_failed_and_recovered_once(&world, named.kind);
-    assert_eq!(s3.keys(BUCKET, &marker_key(&world)), [""; 0]);
+    assert_eq!(s3.keys(BUCKET, &note_key(&world)), [""; 0]);
 }
 
 /// What remembers a fault that no control document could record.
-fn marker_key(world: &World) -> String {
+fn note_key(world: &World) -> String {
     control_key(world, 0).replace(".json", "/fault.json")
 }
 
