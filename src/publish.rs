@@ -14,7 +14,7 @@ use crate::aws::{CallFailure, Clients, FailureClass};
 use crate::error::{Fault, FaultKind};
 use crate::notice::{Message, Notice};
 
-/// A card is worth no longer wait: about half of what a run keeps back for saving.
+/// A card is worth no longer wait.
 const CARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The topics of an invocation.
@@ -53,7 +53,7 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    /// Publishes a notice on the topic, if SNS answers by then, and its card on the chat topic.
+    /// Publishes a notice on the topic and its card on the chat topic, as far as SNS answers by then.
     ///
     /// A message that SNS refuses as invalid is sent once more in its reduced form. What becomes of
     /// the card never counts.
@@ -83,7 +83,7 @@ impl<'a> Publisher<'a> {
             "published"
         );
         if let Some(chat_topic_arn) = self.chat_topic_arn
-            && let Err(error) = self.send_card(chat_topic_arn, notice).await
+            && let Err(error) = self.send_card(chat_topic_arn, notice, until).await
         {
             warn!(
                 topic = chat_topic_arn,
@@ -130,11 +130,17 @@ impl<'a> Publisher<'a> {
     }
 
     /// What the first topic took is not saved yet: the card must not take the time for that.
-    async fn send_card(&self, chat_topic_arn: &str, notice: &Notice) -> Result<(), String> {
+    async fn send_card(
+        &self,
+        chat_topic_arn: &str,
+        notice: &Notice,
+        until: Instant,
+    ) -> Result<(), String> {
         let card = notice.chat();
-        match tokio::time::timeout(CARD_TIMEOUT, self.send(chat_topic_arn, &card)).await {
+        let until = until.min(Instant::now() + CARD_TIMEOUT);
+        match tokio::time::timeout_at(until, self.send(chat_topic_arn, &card)).await {
             Ok(sent) => sent.map(drop).map_err(|failure| failure.to_string()),
-            Err(_) => Err(format!("no answer in {} s", CARD_TIMEOUT.as_secs())),
+            Err(_) => Err("no answer in time".to_owned()),
         }
     }
 
