@@ -7,10 +7,11 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pca_revocation_watch::report::key::RevocationKey;
-use pca_revocation_watch::report::record::RevokedRecord;
-use pca_revocation_watch::report::scan::{ReportFormat, ReportScanner, ScanTotals};
-use pca_revocation_watch::state::told::ToldList;
+use pca_revocation_watch::report::scanner::{ReportScanner, ScanTotals};
+use pca_revocation_watch::report_format::ReportFormat;
+use pca_revocation_watch::revocation::key::RevocationKey;
+use pca_revocation_watch::revocation::record::RevokedRecord;
+use pca_revocation_watch::state::notified_set::ToldList;
 
 use self::generate::Layout;
 use self::others::{Counts, Record};

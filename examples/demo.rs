@@ -16,7 +16,7 @@ use local_aws::{
     Subscription,
 };
 use pca_revocation_watch::arn::CertificateAuthorityArn;
-use pca_revocation_watch::report::scan::ReportFormat;
+use pca_revocation_watch::report_format::ReportFormat;
 use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};

@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::arn::{CertificateAuthorityArn, is_certificate_authority_id, partition_of_region};
-use crate::report::reason::RevocationReason;
-use crate::report::scan::ReportFormat;
+use crate::report_format::ReportFormat;
+use crate::revocation::reason::RevocationReason;
 
 /// Every variable that the function reads, beside the SDK's and Lambda's own.
 pub const VARIABLES: &[&str] = &[

@@ -7,18 +7,18 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
-use crate::answer::{Answer, AuditAnswer, Outcome, Status, TestMessage};
+use crate::alert::publish::Publisher;
+use crate::alert::{CertificateAuthority, Event, Notice};
 use crate::arn::CertificateAuthorityArn;
 use crate::audit::{self, Gate, Run, Unrecorded};
-use crate::aws::Clients;
+use crate::aws::certificate_authorities::{Names, list_auditable};
+use crate::aws::clients::Clients;
 use crate::budget::{Budget, Pacer};
-use crate::certificate_authorities::{Names, list_auditable};
 use crate::config::{CertificateAuthorities, Config, ConfigError, Listed};
 use crate::error::{Cure, Fault, FaultKind};
 use crate::event::{Mode, QueuedEvent, Request, Trigger};
 use crate::metrics;
-use crate::notice::{CertificateAuthority, Event, Notice};
-use crate::publish::Publisher;
+use crate::response::{Answer, AuditAnswer, Outcome, Status, TestMessage};
 use crate::state::store::Store;
 
 /// AWS Private CA takes one `CreateCertificateAuthorityAuditReport` per second and account

@@ -48,21 +48,23 @@ pub mod handler;
 
 pub mod audit;
 
-pub mod answer;
+pub mod response;
 
 pub mod report;
 
 pub mod state;
 
-pub mod notice;
+pub mod alert;
 
-pub mod publish;
+pub mod revocation;
 
 pub mod arn;
 pub mod aws;
 pub mod budget;
-pub mod certificate_authorities;
 pub mod error;
 pub mod logging;
 pub mod metrics;
+pub mod pending_report;
+pub mod report_format;
+pub mod text;
 pub mod timestamp;

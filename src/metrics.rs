@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::answer::{Answer, AuditAnswer, Effort, Outcome};
 use crate::error::Cure;
+use crate::response::{Answer, AuditAnswer, Effort, Outcome};
 use crate::timestamp::Timestamp;
 
 /// The namespace in CloudWatch.
@@ -65,7 +65,7 @@ pub fn line(function_name: &str, now: Timestamp, answer: &Answer, is_full: bool)
             }
         })
     };
-    let read = |value: fn(&crate::answer::ReadAnswer) -> u64| {
+    let read = |value: fn(&crate::response::ReadAnswer) -> u64| {
         sum(&|ca| ca.read.as_ref().map_or(0, value) as f64)
     };
     // One age that is not known makes the oldest unknown: the alarm takes missing data as bad.

@@ -3,7 +3,7 @@
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;
 
-use crate::aws::Clients;
+use crate::aws::clients::Clients;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::handler::{Function, Invocation, InvocationError};

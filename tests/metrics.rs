@@ -1,9 +1,9 @@
 //! The line of metrics: golden, and valid under CloudWatch's specification of the format.
 
-use pca_revocation_watch::answer::{Answer, AuditAnswer, Effort, Outcome, ReadAnswer};
 use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::error::{Fault, FaultKind};
 use pca_revocation_watch::metrics::{self, METRICS, OLDEST_AUDIT_AGE};
+use pca_revocation_watch::response::{Answer, AuditAnswer, Effort, Outcome, ReadAnswer};
 use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::{Value, json};
 

@@ -6,8 +6,8 @@ mod notice_support;
 use notice_support::{
     accepted, collect, document, email, hostile_subjects, notice, report, revocation, serial, sms,
 };
-use pca_revocation_watch::notice::{Event, Notice, Told, Totals};
-use pca_revocation_watch::report::subject::is_invisible;
+use pca_revocation_watch::alert::{Event, Notice, Told, Totals};
+use pca_revocation_watch::text::visible::is_invisible;
 use serde_json::Value;
 
 const HARMLESS: &str = "CN=www.example.com,O=Example Company";

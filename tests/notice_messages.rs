@@ -11,12 +11,13 @@ use notice_support::{
     AUTHORITY, accepted, at, collect, detected_at, document, email, many, notice, revocation,
     revocations, sample, scenarios, serial, seven, sms,
 };
-use pca_revocation_watch::notice::{
-    CertificateAuthority, Event, Notice, RevocationId, WatchError, full_list_line,
+use pca_revocation_watch::alert::{
+    CertificateAuthority, Event, Notice, WatchError, full_list_line,
 };
-use pca_revocation_watch::report::key::RevocationKey;
-use pca_revocation_watch::report::reason::{RevocationReason, Severity};
-use pca_revocation_watch::report::record::{ReportTime, Revocation};
+use pca_revocation_watch::revocation::id::RevocationId;
+use pca_revocation_watch::revocation::key::RevocationKey;
+use pca_revocation_watch::revocation::reason::{RevocationReason, Severity};
+use pca_revocation_watch::revocation::record::{ReportTime, Revocation};
 use serde_json::{Value, json};
 
 /// The published schema, and besides no member that it does not name.

@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use notice_support::{
     AUTHORITY, accepted, collect, detected_at, document, full_list, many, notice, report, serial,
 };
-use pca_revocation_watch::notice::{
-    CertificateAuthority, Collected, Event, Notice, ObjectLocation, RevocationId, Told, Totals,
-    full_list_line, size,
+use pca_revocation_watch::alert::{
+    CertificateAuthority, Collected, Event, Notice, ObjectLocation, Told, Totals, full_list_line,
+    size,
 };
-use pca_revocation_watch::report::key::RevocationKey;
-use pca_revocation_watch::report::reason::RevocationReason;
-use pca_revocation_watch::report::record::{ReportTime, Revocation};
+use pca_revocation_watch::revocation::id::RevocationId;
+use pca_revocation_watch::revocation::key::RevocationKey;
+use pca_revocation_watch::revocation::reason::RevocationReason;
+use pca_revocation_watch::revocation::record::{ReportTime, Revocation};
 use proptest::prelude::*;
 use serde_json::Value;
 

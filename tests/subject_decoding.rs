@@ -4,9 +4,10 @@ mod notice_support;
 
 use std::str::FromStr;
 
-use pca_revocation_watch::report::subject::{
-    CUT_MARK, MAX_COMMON_NAME_CHARS, MAX_TEXT_CHARS, decode, is_invisible, visible,
+use pca_revocation_watch::revocation::distinguished_name::{
+    MAX_COMMON_NAME_CHARS, MAX_TEXT_CHARS, decode,
 };
+use pca_revocation_watch::text::visible::{CUT_MARK, is_invisible, visible};
 use proptest::prelude::*;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::{Any, ObjectIdentifier, SetOfVec};

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pca_revocation_watch::report::key::RevocationKey;
-use pca_revocation_watch::state::told::{
+use pca_revocation_watch::revocation::key::RevocationKey;
+use pca_revocation_watch::state::notified_set::{
     ToldList, ToldListError, ToldListErrorKind, ToldListReader,
 };
 use proptest::prelude::*;

@@ -16,8 +16,9 @@ use std::hint::black_box;
 use std::io::{BufWriter, Read, Write};
 use std::process::ExitCode;
 
-use pca_revocation_watch::report::record::RevokedRecord;
-use pca_revocation_watch::report::scan::{ReportFormat, ReportScanner};
+use pca_revocation_watch::report::scanner::ReportScanner;
+use pca_revocation_watch::report_format::ReportFormat;
+use pca_revocation_watch::revocation::record::RevokedRecord;
 
 use self::generate::Layout;
 use self::others::Counts;

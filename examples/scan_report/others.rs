@@ -6,7 +6,7 @@ use std::fmt;
 use std::hint::black_box;
 use std::io::{BufReader, Read};
 
-use pca_revocation_watch::report::key::RevocationKey;
+use pca_revocation_watch::revocation::key::RevocationKey;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 

@@ -2,9 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pca_revocation_watch::report::subject::{
-    CUT_MARK, MAX_COMMON_NAME_CHARS, MAX_TEXT_CHARS, decode, is_invisible,
+use pca_revocation_watch::revocation::distinguished_name::{
+    MAX_COMMON_NAME_CHARS, MAX_TEXT_CHARS, decode,
 };
+use pca_revocation_watch::text::visible::{CUT_MARK, is_invisible};
 
 fuzz_target!(|subject: &str| {
     let decoded = decode(subject);

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pca_revocation_watch::state::told::{ToldList, ToldListError, ToldListReader};
+use pca_revocation_watch::state::notified_set::{ToldList, ToldListError, ToldListReader};
 
 const ARN: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566";
 

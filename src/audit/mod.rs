@@ -7,35 +7,37 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::answer::{AuditAnswer, Outcome, ReportAnswer};
+use crate::alert::publish::{Publisher, Unpublished};
+use crate::alert::{
+    CertificateAuthority, Event, Notice, ObjectLocation, ReportSource, Told, Totals,
+};
 use crate::arn::CertificateAuthorityArn;
-use crate::aws::Clients;
+use crate::audit::new_revocations::Wanted;
+use crate::aws::certificate_authorities::Names;
+use crate::aws::clients::Clients;
 use crate::budget::{Budget, Pacer};
-use crate::certificate_authorities::Names;
 use crate::config::Config;
 use crate::error::{Cure, Fault, FaultKind};
 use crate::event::Mode;
-use crate::notice::{
-    CertificateAuthority, Event, Notice, ObjectLocation, ReportSource, Told, Totals,
-};
-use crate::publish::{Publisher, Unpublished};
-use crate::report::scan::ScanTotals;
+use crate::pending_report::ReportInHand;
+use crate::report::scanner::ScanTotals;
 use crate::report::wait::{self, ReportObject};
-use crate::state::difference::Wanted;
+use crate::response::{AuditAnswer, Outcome, ReportAnswer};
+use crate::state::control::{CLOCK_TOLERANCE, CompleteAudit, Control, Lease, RecordedFault};
+use crate::state::notified_set::ToldList;
 use crate::state::store::{Note, SaveError, Slot, Store, Taken};
-use crate::state::told::ToldList;
-use crate::state::{CLOCK_TOLERANCE, CompleteAudit, Control, Lease, RecordedFault, ReportInHand};
 use crate::timestamp::Timestamp;
 
-mod find;
-mod gate;
+mod monitoring;
+pub mod new_revocations;
+mod obtain_report;
 mod scan;
-mod watch;
+mod scan_limiter;
 
-pub use gate::{Gate, Place};
-pub use watch::Unrecorded;
+pub use monitoring::Unrecorded;
+pub use scan_limiter::{Gate, Place};
 
-use find::Found;
+use obtain_report::Found;
 use scan::{Scanned, drop_if_tried_enough};
 
 /// How often it is tried again to save what was told.

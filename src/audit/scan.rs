@@ -4,21 +4,24 @@ use tokio::sync::SemaphorePermit;
 use tracing::{info, warn};
 
 use super::Audit;
-use super::gate::Place;
-use crate::answer::{Effort, MAX_LISTED, ReadAnswer, RevocationAnswer};
+use super::scan_limiter::Place;
+use crate::alert::full_list::FullList;
+use crate::alert::{Collected, ObjectLocation};
+use crate::audit::new_revocations::{Difference, Wanted};
 use crate::error::{Fault, FaultKind};
 use crate::event::Mode;
-use crate::notice::{Collected, ObjectLocation, ReasonCounts};
-use crate::publish::full_list::FullList;
+use crate::pending_report::ReportInHand;
 use crate::report::fetch::{Fetch, FetchError};
-use crate::report::reason::Severity;
-use crate::report::scan::{ReportFormat, ReportScanner, ScanTotals};
-use crate::report::subject::decode;
+use crate::report::scanner::{ReportScanner, ScanTotals};
 use crate::report::wait::ReportObject;
-use crate::state::difference::{Difference, Wanted};
+use crate::report_format::ReportFormat;
+use crate::response::{Effort, MAX_LISTED, ReadAnswer, RevocationAnswer};
+use crate::revocation::distinguished_name::decode;
+use crate::revocation::reason::Severity;
+use crate::revocation::reason_counts::ReasonCounts;
+use crate::state::control::{Control, MAX_ATTEMPTS, UNAVAILABLE_IS_BELIEVED};
+use crate::state::notified_set::ToldList;
 use crate::state::store::Slot;
-use crate::state::told::ToldList;
-use crate::state::{Control, MAX_ATTEMPTS, ReportInHand, UNAVAILABLE_IS_BELIEVED};
 
 /// Why a scan did not come to its end.
 enum ScanFailure {

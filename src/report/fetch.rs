@@ -11,7 +11,8 @@ use aws_smithy_types::base64;
 use bytes::Bytes;
 use tracing::{info, warn};
 
-use crate::aws::{CallFailure, Clients, chain};
+use crate::aws::clients::Clients;
+use crate::aws::failure::{CallFailure, chain};
 use crate::error::{Fault, FaultKind};
 use crate::report::wait::ReportObject;
 

@@ -7,11 +7,12 @@ use aws_sdk_acmpca::types::AuditReportResponseFormat;
 use tracing::{info, warn};
 
 use crate::arn::CertificateAuthorityArn;
-use crate::aws::{CallFailure, Clients, FailureClass};
+use crate::aws::clients::Clients;
+use crate::aws::failure::{CallFailure, FailureClass};
 use crate::budget::{Budget, Pacer};
 use crate::error::{Fault, FaultKind};
-use crate::report::scan::ReportFormat;
-use crate::state::ReportInHand;
+use crate::pending_report::ReportInHand;
+use crate::report_format::ReportFormat;
 use crate::timestamp::Timestamp;
 
 /// What AWS said to a request.

@@ -6,11 +6,18 @@ use aws_sdk_acmpca::types::AuditReportStatus;
 use tracing::{debug, warn};
 
 use crate::arn::CertificateAuthorityArn;
-use crate::aws::{CallFailure, Clients, FailureClass};
+use crate::aws::clients::Clients;
+use crate::aws::failure::{CallFailure, FailureClass};
 use crate::budget::{Budget, Pacer};
 use crate::error::{Fault, FaultKind};
-use crate::state::{CREATING_IS_BELIEVED, ReportInHand, SUCCESS_IS_BELIEVED};
+use crate::pending_report::ReportInHand;
 use crate::timestamp::Timestamp;
+
+/// For so long `CREATING` is believed.
+pub const CREATING_IS_BELIEVED: Duration = Duration::from_secs(24 * 3600);
+
+/// For so long `SUCCESS` is believed although the object does not show.
+pub const SUCCESS_IS_BELIEVED: Duration = Duration::from_secs(3600);
 
 /// What came of waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]

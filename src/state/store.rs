@@ -12,11 +12,11 @@ use http_body::{Body, Frame, SizeHint};
 use tracing::{info, warn};
 
 use crate::arn::CertificateAuthorityArn;
-use crate::aws::{CallFailure, FailureClass, chain};
+use crate::aws::failure::{CallFailure, FailureClass, chain};
 use crate::budget::Budget;
 use crate::error::{Cure, Fault, FaultKind};
-use crate::state::told::{ToldList, ToldListErrorKind, ToldListReader};
-use crate::state::{Control, Lease, RecordedFault};
+use crate::state::control::{Control, Lease, RecordedFault};
+use crate::state::notified_set::{ToldList, ToldListErrorKind, ToldListReader};
 use crate::timestamp::Timestamp;
 
 /// How often a run that waits for a lease looks whether it was released.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use local_aws::LocalAws;
-use pca_revocation_watch::aws::Clients;
+use pca_revocation_watch::aws::clients::Clients;
 use pca_revocation_watch::budget::Budget;
 use pca_revocation_watch::config::Config;
 use pca_revocation_watch::handler::{Function, Invocation, InvocationError};

@@ -14,7 +14,7 @@ use pca_revocation_watch::config::{CertificateAuthorities, Config, VARIABLES};
 use pca_revocation_watch::error::{Cure, FaultKind};
 use pca_revocation_watch::event::{Mode, Request, Trigger};
 use pca_revocation_watch::metrics::{METRICS, NAMESPACE};
-use pca_revocation_watch::report::reason::RevocationReason;
+use pca_revocation_watch::revocation::reason::RevocationReason;
 use regex_lite::Regex;
 use serde_json::Value;
 

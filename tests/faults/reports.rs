@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use local_aws::{Certificate, Fault, JsonLayout, NextReport, On, Outcome, ReportFormat, render};
-use pca_revocation_watch::state::SUCCESS_IS_BELIEVED;
+use pca_revocation_watch::report::wait::SUCCESS_IS_BELIEVED;
 use serde_json::{Value, json};
 
 use crate::simulation::on_paused_clock;

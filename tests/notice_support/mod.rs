@@ -6,13 +6,14 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use pca_revocation_watch::notice::{
-    CertificateAuthority, Collected, Event, Message, Notice, ObjectLocation, ReasonCounts,
-    ReportSource, Told, Totals, WatchError, size,
+use pca_revocation_watch::alert::{
+    CertificateAuthority, Collected, Event, Message, Notice, ObjectLocation, ReportSource, Told,
+    Totals, WatchError, size,
 };
-use pca_revocation_watch::report::key::RevocationKey;
-use pca_revocation_watch::report::reason::RevocationReason;
-use pca_revocation_watch::report::record::{ReportTime, Revocation};
+use pca_revocation_watch::revocation::key::RevocationKey;
+use pca_revocation_watch::revocation::reason::RevocationReason;
+use pca_revocation_watch::revocation::reason_counts::ReasonCounts;
+use pca_revocation_watch::revocation::record::{ReportTime, Revocation};
 use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::Value;
 

@@ -1,4 +1,5 @@
-use pca_revocation_watch::report::scan::{MAX_RECORD_BYTES, ReportFormat, ScanErrorKind};
+use pca_revocation_watch::report::scanner::{MAX_RECORD_BYTES, ScanErrorKind};
+use pca_revocation_watch::report_format::ReportFormat;
 
 use crate::oracle;
 use crate::random::Random;

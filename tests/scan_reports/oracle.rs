@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use pca_revocation_watch::report::key::serial_octets;
-use pca_revocation_watch::report::scan::{ReportFormat, ScanErrorKind};
+use pca_revocation_watch::report::scanner::ScanErrorKind;
+use pca_revocation_watch::report_format::ReportFormat;
+use pca_revocation_watch::revocation::key::serial_octets;
 use pca_revocation_watch::timestamp::Timestamp;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;

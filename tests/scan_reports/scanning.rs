@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use pca_revocation_watch::report::record::RevokedRecord;
-use pca_revocation_watch::report::scan::{ReportFormat, ReportScanner, ScanError, ScanTotals};
+use pca_revocation_watch::report::scanner::{ReportScanner, ScanError, ScanTotals};
+use pca_revocation_watch::report_format::ReportFormat;
+use pca_revocation_watch::revocation::record::RevokedRecord;
 
 /// The known fields, in the order of [`Handed::fields`].
 pub const FIELDS: [&str; 11] = [

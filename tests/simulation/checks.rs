@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use local_aws::{Call, Fault};
 use pca_revocation_watch::arn::CertificateAuthorityArn;
-use pca_revocation_watch::state::Control;
-use pca_revocation_watch::state::told::ToldListReader;
+use pca_revocation_watch::state::control::Control;
+use pca_revocation_watch::state::notified_set::ToldListReader;
 use serde_json::Value;
 
 use super::plan::{Blow, leaves_in_doubt};

@@ -1,0 +1,262 @@
+//! The grammar of RFC 8259 below the record: strings, keys, and values of any kind, nested or not.
+//!
+//! Every function reads from a place in the record's bytes on and answers the place after what it
+//! read. Where the bytes end first, that is [`Stop::Incomplete`], never a fault.
+
+use crate::report::scanner::error::ScanErrorKind;
+use crate::report::scanner::fields::Field;
+use crate::report::scanner::runs;
+use crate::report::scanner::stream::{Fault, Stop};
+
+/// How deep a value of a record may nest: `serde_json`'s limit of 127 arrays and objects around
+/// anything, less the report's array and the record.
+const MAX_DEPTH: u32 = 125;
+
+/// A string's text, between its quotes.
+#[derive(Clone, Copy)]
+pub struct Text {
+    pub start: usize,
+    /// The closing quote.
+    pub end: usize,
+    pub escaped: bool,
+}
+
+impl Text {
+    /// The field of that name, if it is a known one.
+    pub fn field(self, bytes: &[u8]) -> Option<Field> {
+        if self.escaped {
+            let name: String = serde_json::from_slice(&bytes[self.start - 1..=self.end]).ok()?;
+            return Field::named(name.as_bytes());
+        }
+        Field::named(&bytes[self.start..self.end])
+    }
+}
+
+/// Reads a string from after its opening quote up to its closing one.
+#[inline(always)]
+pub fn string(bytes: &[u8], start: usize) -> Result<Text, Stop> {
+    let end = runs::json_text(bytes, start);
+    match bytes.get(end) {
+        Some(b'"') => Ok(Text {
+            start,
+            end,
+            escaped: false,
+        }),
+        Some(_) => string_with_specials(bytes, start, end),
+        None => Err(Stop::Incomplete),
+    }
+}
+
+/// Goes on with a string at a byte that is not plain ASCII text.
+#[cold]
+#[inline(never)]
+fn string_with_specials(bytes: &[u8], start: usize, special: usize) -> Result<Text, Stop> {
+    let mut at = special;
+    let mut escaped = false;
+    loop {
+        match byte_at(bytes, at)? {
+            b'"' => break,
+            b'\\' => {
+                at = escape(bytes, at)?;
+                escaped = true;
+            }
+            found @ 0..0x20 => {
+                return unexpected(at, "no control character within a string", found);
+            }
+            _ => {} // not ASCII: looked at below, all at once
+        }
+        at = runs::json_text_of_any_script(bytes, at);
+    }
+    match str::from_utf8(&bytes[start..at]) {
+        Ok(_) => Ok(Text {
+            start,
+            end: at,
+            escaped,
+        }),
+        Err(error) => fault(start + error.valid_up_to(), ScanErrorKind::NotUtf8),
+    }
+}
+
+/// Reads an escape sequence from its backslash on, a surrogate pair as a whole.
+fn escape(bytes: &[u8], backslash: usize) -> Result<usize, Stop> {
+    match byte_at(bytes, backslash + 1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => return Ok(backslash + 2),
+        b'u' => {}
+        _ => return fault(backslash, ScanErrorKind::InvalidEscape),
+    }
+    match code_unit(bytes, backslash)? {
+        0xdc00..=0xdfff => fault(backslash, ScanErrorKind::LoneSurrogate),
+        0xd800..=0xdbff => {
+            let next = backslash + 6;
+            let goes_on = byte_at(bytes, next)? == b'\\' && byte_at(bytes, next + 1)? == b'u';
+            if goes_on && (0xdc00..=0xdfff).contains(&code_unit(bytes, next)?) {
+                Ok(next + 6)
+            } else {
+                fault(backslash, ScanErrorKind::LoneSurrogate)
+            }
+        }
+        _ => Ok(backslash + 6),
+    }
+}
+
+/// The value of `\u` and four hexadecimal digits.
+fn code_unit(bytes: &[u8], backslash: usize) -> Result<u32, Stop> {
+    let mut unit = 0;
+    for at in backslash + 2..backslash + 6 {
+        let Some(digit) = char::from(byte_at(bytes, at)?).to_digit(16) else {
+            return fault(backslash, ScanErrorKind::InvalidEscape);
+        };
+        unit = unit << 4 | digit;
+    }
+    Ok(unit)
+}
+
+/// Reads a key and its colon, and the white space after it. Answers the key and where the value
+/// begins.
+pub fn key(bytes: &[u8], at: usize) -> Result<(Text, usize), Stop> {
+    let quote = byte_at(bytes, at)?;
+    if quote != b'"' {
+        return unexpected(at, "`\"`", quote);
+    }
+    let name = string(bytes, at + 1)?;
+    let at = white_space(bytes, name.end + 1);
+    match byte_at(bytes, at)? {
+        b':' => Ok((name, white_space(bytes, at + 1))),
+        found => unexpected(at, "`:`", found),
+    }
+}
+
+/// Reads a value of any kind, with all that is nested in it.
+pub fn value(bytes: &[u8], start: usize) -> Result<usize, Stop> {
+    let mut at = start;
+    let mut depth = 0;
+    // One bit for each array or object around `at`, the innermost lowest: set for an object.
+    let mut objects = 0_u128;
+    'value: loop {
+        match byte_at(bytes, at)? {
+            opening @ (b'{' | b'[') => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return fault(at, ScanErrorKind::TooDeep);
+                }
+                let is_object = opening == b'{';
+                objects = objects << 1 | u128::from(is_object);
+                at = white_space(bytes, at + 1);
+                let is_empty = byte_at(bytes, at)? == if is_object { b'}' } else { b']' };
+                if !is_empty {
+                    if is_object {
+                        (_, at) = key(bytes, at)?;
+                    }
+                    continue 'value;
+                }
+                // Its closing bracket is read below.
+            }
+            b'"' => at = string(bytes, at + 1)?.end + 1,
+            b't' => at = literal(bytes, at, b"true")?,
+            b'f' => at = literal(bytes, at, b"false")?,
+            b'n' => at = literal(bytes, at, b"null")?,
+            b'-' | b'0'..=b'9' => at = number(bytes, at)?,
+            found => return unexpected(at, "a value", found),
+        }
+        // After a value: on to the next one, or out of what is ended.
+        while depth > 0 {
+            let in_object = objects & 1 == 1;
+            at = white_space(bytes, at);
+            match byte_at(bytes, at)? {
+                b'}' if in_object => {}
+                b']' if !in_object => {}
+                b',' => {
+                    at = white_space(bytes, at + 1);
+                    if in_object {
+                        (_, at) = key(bytes, at)?;
+                    }
+                    continue 'value;
+                }
+                found if in_object => return unexpected(at, "`,` or `}`", found),
+                found => return unexpected(at, "`,` or `]`", found),
+            }
+            at += 1;
+            depth -= 1;
+            objects >>= 1;
+        }
+        return Ok(at);
+    }
+}
+
+fn literal(bytes: &[u8], start: usize, literal: &'static [u8]) -> Result<usize, Stop> {
+    for (at, &expected) in (start..).zip(literal) {
+        let found = byte_at(bytes, at)?;
+        if found != expected {
+            return unexpected(at, "true, false or null", found);
+        }
+    }
+    Ok(start + literal.len())
+}
+
+/// Reads a number. In a record one is never the last thing, so it ends before the bytes do.
+fn number(bytes: &[u8], start: usize) -> Result<usize, Stop> {
+    let mut at = start;
+    if byte_at(bytes, at)? == b'-' {
+        at += 1;
+    }
+    at = match byte_at(bytes, at)? {
+        b'0' => at + 1,
+        _ => digits(bytes, at)?,
+    };
+    if byte_at(bytes, at)? == b'.' {
+        at = digits(bytes, at + 1)?;
+    }
+    let has_exponent = matches!(byte_at(bytes, at)?, b'e' | b'E');
+    if has_exponent {
+        at += 1;
+        if matches!(byte_at(bytes, at)?, b'+' | b'-') {
+            at += 1;
+        }
+        at = digits(bytes, at)?;
+    }
+    // Only such numbers can be beyond a double's 1.8e308. `serde_json` decides, so that the two
+    // agree to the last digit.
+    if (has_exponent || at - start > 300)
+        && serde_json::from_slice::<f64>(&bytes[start..at]).is_err()
+    {
+        return fault(start, ScanErrorKind::NumberOutOfRange);
+    }
+    Ok(at)
+}
+
+/// Reads one digit or more.
+fn digits(bytes: &[u8], start: usize) -> Result<usize, Stop> {
+    let found = byte_at(bytes, start)?;
+    if !found.is_ascii_digit() {
+        return unexpected(start, "a digit", found);
+    }
+    let mut at = start + 1;
+    while byte_at(bytes, at)?.is_ascii_digit() {
+        at += 1;
+    }
+    Ok(at)
+}
+
+/// The first place at or after `at` that is not white space.
+#[inline]
+pub fn white_space(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
+        at += 1;
+    }
+    at
+}
+
+#[inline(always)]
+pub fn byte_at(bytes: &[u8], at: usize) -> Result<u8, Stop> {
+    bytes.get(at).copied().ok_or(Stop::Incomplete)
+}
+
+#[cold]
+pub fn unexpected<T>(at: usize, expected: &'static str, found: u8) -> Result<T, Stop> {
+    fault(at, ScanErrorKind::Unexpected { expected, found })
+}
+
+#[cold]
+pub fn fault<T>(at: usize, kind: ScanErrorKind) -> Result<T, Stop> {
+    Err(Stop::Fault(Fault { at, kind }))
+}

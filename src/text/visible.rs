@@ -1,0 +1,99 @@
+//! Text in which every character can be seen.
+
+use std::fmt::Write as _;
+
+/// What stands at the end of a text that was cut.
+pub const CUT_MARK: &str = "[...]";
+
+/// The text with control, bidirectional and otherwise invisible characters written as `\u202E`.
+pub fn visible(text: &str) -> String {
+    let mut shown = Visible::new(usize::MAX);
+    shown.push_str(text);
+    shown.finish()
+}
+
+/// Whether a character would act on the text around it, or hide, instead of being seen: controls,
+/// line and paragraph separators, spaces of unusual width, bidirectional and zero-width format
+/// characters, variation selectors, tags, noncharacters and private use.
+pub fn is_invisible(c: char) -> bool {
+    matches!(u32::from(c),
+        0x00..=0x1F | 0x7F..=0xA0 | 0xAD | 0x034F | 0x061C | 0x115F..=0x1160 | 0x1680
+        | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x2000..=0x200F | 0x2028..=0x202F | 0x205F..=0x206F
+        | 0x2800 | 0x3000 | 0x3164 | 0xE000..=0xF8FF | 0xFDD0..=0xFDEF | 0xFE00..=0xFE0F | 0xFEFF
+        | 0xFFA0 | 0xFFF0..=0xFFFB | 0x1BCA0..=0x1BCA3 | 0x1D173..=0x1D17A | 0xE0000..=0x10FFFF)
+        || u32::from(c) & 0xFFFE == 0xFFFE
+}
+
+/// Text under construction in which every character can be seen, up to a number of them.
+pub struct Visible {
+    text: String,
+    room: usize,
+    cut: bool,
+    marks: usize,
+}
+
+impl Visible {
+    pub fn new(room: usize) -> Self {
+        Self {
+            text: String::new(),
+            room,
+            cut: false,
+            marks: 0,
+        }
+    }
+
+    pub fn push_str(&mut self, text: &str) {
+        for c in text.chars() {
+            if self.cut {
+                return;
+            }
+            self.push(c);
+        }
+    }
+
+    pub fn push(&mut self, c: char) {
+        // Letters of living languages carry two marks at most; a pile of them hides other lines.
+        self.marks = if is_combining(c) { self.marks + 1 } else { 0 };
+        if !is_invisible(c) && self.marks <= 2 {
+            return self.push_plain(c);
+        }
+        let code = u32::from(c);
+        let width = if code > 0xFFFF { 10 } else { 6 };
+        if self.take(width) {
+            let written = if code > 0xFFFF {
+                write!(self.text, "\\U{code:08X}")
+            } else {
+                write!(self.text, "\\u{code:04X}")
+            };
+            written.expect("writing to a String does not fail");
+        }
+    }
+
+    pub fn push_plain(&mut self, c: char) {
+        if self.take(1) {
+            self.text.push(c);
+        }
+    }
+
+    fn take(&mut self, width: usize) -> bool {
+        self.cut |= width > self.room;
+        if !self.cut {
+            self.room -= width;
+        }
+        !self.cut
+    }
+
+    pub fn finish(mut self) -> String {
+        if self.cut {
+            self.text.push_str(CUT_MARK);
+        }
+        self.text
+    }
+}
+
+/// The blocks of combining marks that stack above and below a letter.
+fn is_combining(c: char) -> bool {
+    matches!(u32::from(c),
+        0x0300..=0x036F | 0x0483..=0x0489 | 0x1AB0..=0x1AFF | 0x1DC0..=0x1DFF | 0x20D0..=0x20FF
+        | 0xFE20..=0xFE2F)
+}
