@@ -25,8 +25,8 @@ struct Report {
 }
 
 /// What a run of the function took.
-struct Taken {
-    answer: Value,
+struct Measured {
+    response: Value,
     seconds: f64,
     cpu_seconds: f64,
     peak_mib: f64,
@@ -81,8 +81,8 @@ async fn measure(in_state: &str, reports: &[Report], variable: (&str, &str)) {
         last = Some((report, bytes, run(&aws, &ca, &topic, variable).await));
     }
     let (report, bytes, taken) = last.expect("there is a report");
-    let audit = &taken.answer["certificateAuthorities"][0];
-    assert_eq!(audit["outcome"], "audited", "{:#}", taken.answer);
+    let audit = &taken.response["certificateAuthorities"][0];
+    assert_eq!(audit["outcome"], "audited", "{:#}", taken.response);
     assert_eq!(audit["certificates"], json!(report.certificates));
     assert_eq!(audit["revoked"], json!(report.revoked));
     println!(
@@ -97,7 +97,7 @@ async fn measure(in_state: &str, reports: &[Report], variable: (&str, &str)) {
     );
 }
 
-async fn run(aws: &LocalAws, ca: &str, topic: &str, variable: (&str, &str)) -> Taken {
+async fn run(aws: &LocalAws, ca: &str, topic: &str, variable: (&str, &str)) -> Measured {
     let server = aws.serve().await.expect("loopback can be bound");
     let runtime = RuntimeApi::serve().await.expect("loopback can be bound");
     let function = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
@@ -124,12 +124,12 @@ async fn run(aws: &LocalAws, ca: &str, topic: &str, variable: (&str, &str)) -> T
         .expect("the function's binary starts");
     let process = function.id().expect("it runs");
     let started = Instant::now();
-    let answer = runtime
+    let response = runtime
         .invoke(json!({}), AN_HOUR)
         .await
         .expect("the function answers");
-    Taken {
-        answer,
+    Measured {
+        response,
         seconds: started.elapsed().as_secs_f64(),
         cpu_seconds: cpu_seconds(process),
         peak_mib: peak_mib(process),

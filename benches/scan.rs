@@ -11,7 +11,7 @@ use pca_revocation_watch::report::scanner::{ReportScanner, ScanTotals};
 use pca_revocation_watch::report_format::ReportFormat;
 use pca_revocation_watch::revocation::key::RevocationKey;
 use pca_revocation_watch::revocation::record::RevokedRecord;
-use pca_revocation_watch::state::notified_set::ToldList;
+use pca_revocation_watch::state::notified_set::NotifiedSet;
 
 use self::generate::Layout;
 use self::others::{Counts, Record};
@@ -27,7 +27,7 @@ criterion_group!(
     benches,
     by_share_of_revoked,
     by_slice,
-    by_told_list,
+    by_notified_set,
     beside_others
 );
 criterion_main!(benches);
@@ -70,11 +70,11 @@ fn by_slice(criterion: &mut Criterion) {
 
 /// Half of the certificates are revoked, and all of them were told, or none was, among a million
 /// others.
-fn by_told_list(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("told");
+fn by_notified_set(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("notified set");
     let layout = Layout::JsonIndented;
     let report = report(layout, 50);
-    let mut others = ToldList::new();
+    let mut others = NotifiedSet::new();
     others.merge((0..1_000_000_u128).map(|number| {
         let serial = number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1 << 127;
         RevocationKey::from_text(&format!("{serial:032x}")).expect("these are hexadecimal digits")

@@ -87,7 +87,7 @@ async fn guided_tour() -> Result<()> {
         .aws
         .private_ca()
         .next_report(GUIDES_CA, NextReport::new().delay(Duration::from_secs(1)));
-    let answer = stage.invoke(json!({})).await?;
+    let response = stage.invoke(json!({})).await?;
     stage.show_mail();
     stage.show(Protocol::Sms, "Text message");
     stage.show(
@@ -98,8 +98,8 @@ async fn guided_tour() -> Result<()> {
         Protocol::Sqs,
         "Queue, web hook, Lambda: the machine document",
     );
-    heading("The answer that the Lambda console shows");
-    quote(&format!("{answer:#}"));
+    heading("The response that the Lambda console shows");
+    quote(&format!("{response:#}"));
 
     chapter("3. The audit after that");
     println!("Nothing new was revoked, so nothing is sent:\n");
@@ -139,7 +139,7 @@ async fn own_report(file: PathBuf) -> Result<()> {
         .aws
         .private_ca()
         .next_report(&ca, NextReport::new().content(content));
-    let answer = stage.invoke(json!({})).await?;
+    let response = stage.invoke(json!({})).await?;
     stage.show_mail();
     stage.show(
         Protocol::Https,
@@ -149,8 +149,8 @@ async fn own_report(file: PathBuf) -> Result<()> {
         Protocol::Sqs,
         "Queue, web hook, Lambda: the machine document",
     );
-    heading("The answer that the Lambda console shows");
-    quote(&format!("{answer:#}"));
+    heading("The response that the Lambda console shows");
+    quote(&format!("{response:#}"));
     Ok(())
 }
 
@@ -241,10 +241,10 @@ impl Stage {
             }
             Ok::<_, Box<dyn Error + Send + Sync>>(())
         };
-        let (answer, logged) =
+        let (response, logged) =
             tokio::join!(self.runtime.invoke(event, Duration::from_secs(900)), log);
         logged?;
-        Ok(answer?)
+        Ok(response?)
     }
 
     fn show_mail(&self) {

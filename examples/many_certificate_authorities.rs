@@ -71,13 +71,13 @@ async fn main() -> Result<()> {
         let scheduled =
             json!({ "source": "aws.scheduler", "detail-type": "Scheduled Event", "detail": "{}" });
         let began = Instant::now();
-        let answer = runtime
+        let response = runtime
             .invoke(scheduled, TIMEOUT)
             .await
             .map_err(|error| error.to_string())?;
         let seconds = began.elapsed().as_secs_f64();
         let (by_operation, throttled) = account.calls();
-        println!("{run}: {seconds:.1} s, {:?}", outcomes(&answer));
+        println!("{run}: {seconds:.1} s, {:?}", outcomes(&response));
         println!("  peak memory {}", peak_memory(process)?);
         println!(
             "  processor   {:.2} s since the start of the process",

@@ -3,8 +3,8 @@
 //! `cargo run --example messages`, then look at the differences before committing them. With
 //! `-- one email.txt` it prints that file instead.
 
-#[path = "../tests/notice_support/mod.rs"]
-mod notice_support;
+#[path = "../tests/alert_support/mod.rs"]
+mod alert_support;
 
 use std::error::Error;
 use std::fs;
@@ -13,8 +13,8 @@ use std::path::Path;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/messages");
-    for (scenario, notice) in notice_support::scenarios() {
-        for (name, content) in notice_support::files(&notice) {
+    for (scenario, alert) in alert_support::scenarios() {
+        for (name, content) in alert_support::files(&alert) {
             if arguments.is_empty() {
                 fs::create_dir_all(directory.join(scenario))?;
                 fs::write(directory.join(scenario).join(name), content)?;

@@ -71,15 +71,16 @@ impl Budget {
     }
 
     /// The instant at which Lambda must have its answer: a little before the deadline.
-    pub fn answer_due(&self) -> Instant {
+    pub fn response_due(&self) -> Instant {
         self.deadline
             .checked_sub(RESERVE / 5)
             .unwrap_or(self.started_instant)
     }
 
     /// How long it is until Lambda must have its answer.
-    pub fn left_to_answer(&self) -> Duration {
-        self.answer_due().saturating_duration_since(Instant::now())
+    pub fn left_to_respond(&self) -> Duration {
+        self.response_due()
+            .saturating_duration_since(Instant::now())
     }
 
     /// How long waiting and scanning may go on.

@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
 use crate::alert::publish::Publisher;
-use crate::alert::{CertificateAuthority, Event, Notice};
+use crate::alert::{Alert, AlertKind, CertificateAuthority};
 use crate::arn::CertificateAuthorityArn;
-use crate::audit::{self, Gate, Run, Unrecorded};
+use crate::audit::{self, Run, ScanLimiter, UnsavedErrors};
 use crate::aws::certificate_authorities::{Names, list_auditable};
 use crate::aws::clients::Clients;
 use crate::budget::{Budget, Pacer};
 use crate::config::{CertificateAuthorities, Config, ConfigError, Listed};
-use crate::error::{Cure, Fault, FaultKind};
+use crate::error::{AuditError, ErrorKind, Remedy};
 use crate::event::{Mode, QueuedEvent, Request, Trigger};
 use crate::metrics;
-use crate::response::{Answer, AuditAnswer, Outcome, Status, TestMessage};
+use crate::response::{AuditResponse, Outcome, Response, Status, TestMessage};
 use crate::state::store::Store;
 
 /// AWS Private CA takes one `CreateCertificateAuthorityAuditReport` per second and account
@@ -27,17 +27,17 @@ use crate::state::store::Store;
 const REQUEST_PACE: Duration = Duration::from_millis(1050);
 
 /// Half of the 20 `DescribeCertificateAuthorityAuditReport` per second that it takes.
-const QUESTION_PACE: Duration = Duration::from_millis(100);
+const DESCRIBE_PACE: Duration = Duration::from_millis(100);
 
 /// So often a queued event comes back because the report does not show its certificate as revoked.
-const MAX_UNSEEN_RECEIVES: u64 = 5;
+const MAX_UNCONFIRMED_RECEIVES: u64 = 5;
 
 /// The function, as long as its process lives.
 #[derive(Debug)]
 pub struct Function {
     ready: Result<(Config, Clients), ConfigError>,
     names: Names,
-    unrecorded: Unrecorded,
+    unrecorded: UnsavedErrors,
     /// The dimension of the metrics.
     function_name: String,
 }
@@ -84,7 +84,7 @@ impl Function {
         Self {
             ready,
             names: Names::default(),
-            unrecorded: Unrecorded::default(),
+            unrecorded: UnsavedErrors::default(),
             function_name,
         }
     }
@@ -139,31 +139,31 @@ impl Function {
                 invocation,
             )
             .await;
-        let unseen: Vec<String> = audits
+        let unconfirmed: Vec<String> = audits
             .iter()
-            .flat_map(|(_, unseen)| unseen.clone())
+            .flat_map(|(_, unconfirmed)| unconfirmed.clone())
             .collect();
-        let answer = Answer::new(
+        let response = Response::new(
             dry_run,
-            audits.into_iter().map(|(answer, _)| answer).collect(),
+            audits.into_iter().map(|(response, _)| response).collect(),
         );
         let is_full = request.certificate_authorities.is_none();
         metrics::emit(
             &self.function_name,
             invocation.budget.now(),
-            &answer,
+            &response,
             is_full,
         );
         info!(
             request = invocation.request_id,
-            status = answer.status.name(),
+            status = response.status.name(),
             seconds = invocation.budget.elapsed().as_secs_f64(),
             "run ends"
         );
         match &request.trigger {
-            Trigger::Queue(queued) => Ok(batch_answer(queued, &answer, &unseen)),
-            Trigger::Schedule | Trigger::Revocations(_) => fail_if_a_retry_may_help(answer),
-            Trigger::Manual => Ok(to_value(&answer)),
+            Trigger::Queue(queued) => Ok(batch_response(queued, &response, &unconfirmed)),
+            Trigger::Schedule | Trigger::Revocations(_) => fail_if_retryable(response),
+            Trigger::Manual => Ok(to_value(&response)),
         }
     }
 
@@ -174,7 +174,7 @@ impl Function {
         request: &Request,
         certificate_authorities: &[CertificateAuthorityArn],
         invocation: &Invocation,
-    ) -> Vec<(AuditAnswer, Vec<String>)> {
+    ) -> Vec<(AuditResponse, Vec<String>)> {
         let run = Run {
             config,
             clients,
@@ -188,8 +188,8 @@ impl Function {
             },
             publisher: Publisher::new(clients, &config.topic_arn, config.chat_topic_arn.as_deref()),
             requests: Pacer::new(REQUEST_PACE),
-            questions: Pacer::new(QUESTION_PACE),
-            gate: Gate::new(),
+            questions: Pacer::new(DESCRIBE_PACE),
+            scan_limiter: ScanLimiter::new(),
             request_id: invocation.request_id.clone(),
             nonce: invocation.nonce.clone(),
             waits: request.trigger.waits(),
@@ -197,27 +197,38 @@ impl Function {
         };
         let audits: Vec<_> = certificate_authorities
             .iter()
-            .map(|arn| (arn, watched(&request.trigger, arn), run.gate.place()))
+            .map(|arn| {
+                (
+                    arn,
+                    expected(&request.trigger, arn),
+                    run.scan_limiter.scan_slot(),
+                )
+            })
             .collect();
         let run = &run;
-        join_all(audits.into_iter().map(|(arn, watched, place)| async move {
-            // Boxed: two hundred of them are held at once, each as large as its deepest await.
-            let audit = Box::pin(audit::audit(run, arn, request.mode, &watched, place));
-            match tokio::time::timeout_at(invocation.budget.answer_due(), audit).await {
-                Ok(answered) => answered,
-                Err(_) => {
-                    let message =
-                        format!("{arn}: the run's time was over in the middle of its work");
-                    error!(
-                        certificate_authority = arn.id(),
-                        error = message,
-                        "out of time"
-                    );
-                    let fault = Fault::new(FaultKind::OutOfTime, message);
-                    (AuditAnswer::failed(arn.clone(), fault), watched)
-                }
-            }
-        }))
+        join_all(
+            audits
+                .into_iter()
+                .map(|(arn, expected, scan_slot)| async move {
+                    // Boxed: two hundred of them are held at once, each as large as its deepest await.
+                    let audit =
+                        Box::pin(audit::audit(run, arn, request.mode, &expected, scan_slot));
+                    match tokio::time::timeout_at(invocation.budget.response_due(), audit).await {
+                        Ok(answered) => answered,
+                        Err(_) => {
+                            let message =
+                                format!("{arn}: the run's time was over in the middle of its work");
+                            error!(
+                                certificate_authority = arn.id(),
+                                error = message,
+                                "out of time"
+                            );
+                            let error = AuditError::new(ErrorKind::OutOfTime, message);
+                            (AuditResponse::failed(arn.clone(), error), expected)
+                        }
+                    }
+                }),
+        )
         .await
     }
 
@@ -235,20 +246,20 @@ impl Function {
             ));
         };
         let name = self.names.get(clients, arn).await;
-        let notice = Notice {
+        let alert = Alert {
             certificate_authority: CertificateAuthority::new(arn.as_str(), name),
             detected_at: invocation.budget.now(),
-            event: Event::Test {
+            kind: AlertKind::Test {
                 request_id: invocation.request_id.clone(),
             },
         };
         let publisher =
             Publisher::new(clients, &config.topic_arn, config.chat_topic_arn.as_deref());
-        let mut answer = Answer::new(false, Vec::new());
-        let until = invocation.budget.answer_due();
-        match publisher.publish(&notice, until).await {
+        let mut response = Response::new(false, Vec::new());
+        let until = invocation.budget.response_due();
+        match publisher.publish(&alert, until).await {
             Ok(published) => {
-                answer.test_message = Some(TestMessage {
+                response.test_message = Some(TestMessage {
                     certificate_authority_arn: arn.clone(),
                     topic_arn: config.topic_arn.clone(),
                     message_id: published.message_id,
@@ -256,12 +267,12 @@ impl Function {
                 });
             }
             Err(unpublished) => {
-                answer.certificate_authorities =
-                    vec![AuditAnswer::failed(arn.clone(), unpublished.fault)];
-                answer.status = Status::Failed;
+                response.certificate_authorities =
+                    vec![AuditResponse::failed(arn.clone(), unpublished.error)];
+                response.status = Status::Failed;
             }
         }
-        Ok(to_value(&answer))
+        Ok(to_value(&response))
     }
 }
 
@@ -271,11 +282,11 @@ async fn in_time<T>(
     what: &str,
     work: impl Future<Output = Result<T, InvocationError>>,
 ) -> Result<T, InvocationError> {
-    let due = invocation.budget.answer_due();
+    let due = invocation.budget.response_due();
     tokio::time::timeout_at(due, work)
         .await
         .unwrap_or_else(|_| {
-            let kind = FaultKind::OutOfTime.name();
+            let kind = ErrorKind::OutOfTime.name();
             Err(InvocationError::new(
                 kind,
                 format!(
@@ -294,10 +305,10 @@ async fn select(
     function_arn: &str,
 ) -> Result<Vec<CertificateAuthorityArn>, InvocationError> {
     let configured = match &config.certificate_authorities {
-        CertificateAuthorities::All => list_auditable(clients, names).await.map_err(|fault| {
+        CertificateAuthorities::All => list_auditable(clients, names).await.map_err(|error| {
             InvocationError::new(
-                fault.kind.name(),
-                format!("{}. {}", fault.message, fault.hint),
+                error.kind.name(),
+                format!("{}. {}", error.message, error.hint),
             )
         })?,
         CertificateAuthorities::Listed(listed) => listed
@@ -364,7 +375,7 @@ fn resolve(
 }
 
 /// The certificates of a certificate authority that events say are revoked.
-fn watched(trigger: &Trigger, arn: &CertificateAuthorityArn) -> Vec<String> {
+fn expected(trigger: &Trigger, arn: &CertificateAuthorityArn) -> Vec<String> {
     let events: Vec<_> = match trigger {
         Trigger::Revocations(events) => events.iter().collect(),
         Trigger::Queue(queued) => queued
@@ -381,23 +392,23 @@ fn watched(trigger: &Trigger, arn: &CertificateAuthorityArn) -> Vec<String> {
 }
 
 /// An asynchronous invocation fails where a repetition by Lambda may cure what went wrong.
-fn fail_if_a_retry_may_help(answer: Answer) -> Result<Value, InvocationError> {
-    let retryable: Vec<String> = answer
+fn fail_if_retryable(response: Response) -> Result<Value, InvocationError> {
+    let retryable: Vec<String> = response
         .certificate_authorities
         .iter()
-        .filter_map(|ca| ca.error.as_ref().map(|fault| (ca, fault)))
-        .filter(|(_, fault)| fault.kind.cure() == Cure::Retry)
-        .map(|(ca, fault)| format!("{}: {fault}", ca.certificate_authority_arn.id()))
+        .filter_map(|ca| ca.error.as_ref().map(|error| (ca, error)))
+        .filter(|(_, error)| error.kind.remedy() == Remedy::Retry)
+        .map(|(ca, error)| format!("{}: {error}", ca.certificate_authority_arn.id()))
         .collect();
     if retryable.is_empty() {
-        return Ok(to_value(&answer));
+        return Ok(to_value(&response));
     }
     Err(InvocationError::new(
         "AuditsFailed",
         format!(
             "{} of {} certificate authorities failed in a way that a retry may cure. {}",
             retryable.len(),
-            answer.certificate_authorities.len(),
+            response.certificate_authorities.len(),
             retryable.join("; ")
         ),
     ))
@@ -405,7 +416,7 @@ fn fail_if_a_retry_may_help(answer: Answer) -> Result<Value, InvocationError> {
 
 /// Which messages of the queue are to come back
 /// (AWS Lambda Developer Guide, "Handling errors for an SQS event source in Lambda").
-fn batch_answer(queued: &[QueuedEvent], answer: &Answer, unseen: &[String]) -> Value {
+fn batch_response(queued: &[QueuedEvent], response: &Response, unconfirmed: &[String]) -> Value {
     let comes_back = |queued: &&QueuedEvent| {
         let Some(event) = &queued.event else {
             warn!(
@@ -414,7 +425,7 @@ fn batch_answer(queued: &[QueuedEvent], answer: &Answer, unseen: &[String]) -> V
             );
             return false;
         };
-        let audited = answer
+        let audited = response
             .certificate_authorities
             .iter()
             .find(|ca| ca.certificate_authority_arn.as_str() == event.certificate_authority_arn);
@@ -425,21 +436,21 @@ fn batch_answer(queued: &[QueuedEvent], answer: &Answer, unseen: &[String]) -> V
                 // What only a person can cure was told; the schedule goes on trying.
                 error
                     .as_ref()
-                    .is_some_and(|fault| fault.kind.cure() == Cure::Retry)
+                    .is_some_and(|error| error.kind.remedy() == Remedy::Retry)
             }
             (Outcome::Audited, _) => {
                 let is_unseen = event
                     .certificate_arn
                     .as_ref()
-                    .is_some_and(|arn| unseen.contains(arn));
-                if is_unseen && queued.receive_count >= MAX_UNSEEN_RECEIVES {
+                    .is_some_and(|arn| unconfirmed.contains(arn));
+                if is_unseen && queued.receive_count >= MAX_UNCONFIRMED_RECEIVES {
                     warn!(
                         certificate_arn = event.certificate_arn,
                         receives = queued.receive_count,
                         "no report shows this certificate as revoked; leaving it to the schedule"
                     );
                 }
-                is_unseen && queued.receive_count < MAX_UNSEEN_RECEIVES
+                is_unseen && queued.receive_count < MAX_UNCONFIRMED_RECEIVES
             }
         }
     };
@@ -451,6 +462,6 @@ fn batch_answer(queued: &[QueuedEvent], answer: &Answer, unseen: &[String]) -> V
     json!({ "batchItemFailures": failures })
 }
 
-fn to_value(answer: &Answer) -> Value {
-    serde_json::to_value(answer).expect("an answer has string keys only")
+fn to_value(response: &Response) -> Value {
+    serde_json::to_value(response).expect("an answer has string keys only")
 }

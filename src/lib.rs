@@ -7,8 +7,8 @@
 //!
 //! The modules below stand in that order: [`runtime`] serves Lambda, [`config`] and [`event`] say what
 //! to do, [`handler`] works on certificate authorities side by side, [`audit`] is the sentence above for
-//! one of them, [`answer`] is what comes back. [`report`] requests, awaits, fetches and scans one
-//! report; [`state`] is what the program remembers and works out what is new; [`notice`] turns that into
+//! one of them, [`response`] is what comes back. [`report`] requests, awaits, fetches and scans one
+//! report; [`state`] is what the program remembers and works out what is new; [`alert`] turns that into
 //! messages, and [`publish`] hands them to SNS. The rest serves all of them.
 //!
 //! # Promises
@@ -16,7 +16,7 @@
 //! 1. No revocation is lost: it is recorded as told only after SNS accepted the message.
 //! 2. No noise: it is told twice only where, between the two, the process died, SNS's reply was lost
 //!    or S3 did not take the state.
-//! 3. Unknown never reads as good: what cannot be read, fetched or understood is a [`Fault`](error::Fault)
+//! 3. Unknown never reads as good: what cannot be read, fetched or understood is a [`AuditError`](error::AuditError)
 //!    in the answer, the log and the metrics.
 //! 4. Memory is bounded by one record, the new revocations that fit a message and the told list, never
 //!    by the report.
@@ -26,7 +26,7 @@
 //! - Only [`aws`], [`certificate_authorities`], `report::{request, wait, fetch}`, [`state::store`] and
 //!   [`publish`] know the AWS SDK.
 //! - The scanners (`report::{scan, json, csv}`), [`report::subject`], [`state`] but its store, and
-//!   [`notice`] do no I/O and read no clock. What a message holds depends on report, state and
+//!   [`alert`] do no I/O and read no clock. What a message holds depends on report, state and
 //!   configuration only, so that a repeat is recognised as one.
 //! - [`budget`] is the only module that reads a clock; everything else is given the time.
 //! - A requested report is in the state before anything waits for it; an attempt to scan it is counted

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::error::Cure;
-use crate::response::{Answer, AuditAnswer, Effort, Outcome};
+use crate::error::Remedy;
+use crate::response::{AuditResponse, AuditStats, Outcome, Response};
 use crate::timestamp::Timestamp;
 
 /// The namespace in CloudWatch.
@@ -37,63 +37,63 @@ pub const OLDEST_AUDIT_AGE: &str = "OldestAuditAgeMinutes";
 
 /// Writes the line of a run to standard output, where Lambda hands it to CloudWatch Logs. Not a log
 /// line: a level above INFO would filter it out.
-pub fn emit(function_name: &str, now: Timestamp, answer: &Answer, is_full: bool) {
-    println!("{}", line(function_name, now, answer, is_full));
+pub fn emit(function_name: &str, now: Timestamp, response: &Response, is_full: bool) {
+    println!("{}", line(function_name, now, response, is_full));
 }
 
 /// The line of a run (Amazon CloudWatch User Guide, "Specification: Embedded metric format").
-pub fn line(function_name: &str, now: Timestamp, answer: &Answer, is_full: bool) -> Value {
-    let cas = &answer.certificate_authorities;
+pub fn line(function_name: &str, now: Timestamp, response: &Response, is_full: bool) -> Value {
+    let cas = &response.certificate_authorities;
     let outcome = |outcome| cas.iter().filter(|ca| ca.outcome == outcome).count() as f64;
-    let failures = |cure| {
+    let failures = |remedy| {
         cas.iter()
             .filter_map(|ca| ca.error.as_ref())
-            .filter(|fault| fault.kind.cure() == cure)
+            .filter(|error| error.kind.remedy() == remedy)
             .count() as f64
     };
-    let sum = |value: &dyn Fn(&AuditAnswer) -> f64| cas.iter().map(value).sum::<f64>();
+    let sum = |value: &dyn Fn(&AuditResponse) -> f64| cas.iter().map(value).sum::<f64>();
     // What a dry run finds is told later, what a replay tells was told before: neither is new now.
-    let is_news = |ca: &AuditAnswer| {
-        !answer.dry_run && ca.read.as_ref().is_some_and(|read| read.pending.is_none())
+    let is_news = |ca: &AuditResponse| {
+        !response.dry_run && ca.read.as_ref().is_some_and(|read| read.pending.is_none())
     };
-    let news = |value: fn(&Effort) -> u64| {
+    let news = |value: fn(&AuditStats) -> u64| {
         sum(&|ca| {
             if is_news(ca) {
-                value(&ca.effort) as f64
+                value(&ca.stats) as f64
             } else {
                 0.0
             }
         })
     };
-    let read = |value: fn(&crate::response::ReadAnswer) -> u64| {
+    let read = |value: fn(&crate::response::ReportContents) -> u64| {
         sum(&|ca| ca.read.as_ref().map_or(0, value) as f64)
     };
     // One age that is not known makes the oldest unknown: the alarm takes missing data as bad.
     let ages: Option<Vec<f64>> = cas.iter().map(|ca| audit_age_minutes(ca, now)).collect();
     let oldest = ages
         .and_then(|ages| ages.into_iter().reduce(f64::max))
-        .filter(|_| is_full && !answer.dry_run);
+        .filter(|_| is_full && !response.dry_run);
     let values = [
         Some(outcome(Outcome::Audited)),
         Some(outcome(Outcome::Waiting)),
         Some(outcome(Outcome::TooSoon)),
         Some(outcome(Outcome::Busy)),
         Some(outcome(Outcome::Failed)),
-        Some(failures(Cure::Retry)),
-        Some(failures(Cure::Person)),
+        Some(failures(Remedy::Retry)),
+        Some(failures(Remedy::Operator)),
         Some(read(|read| read.certificates)),
         Some(read(|read| read.revoked)),
-        Some(news(|effort| effort.new_critical)),
-        Some(news(|effort| effort.new_high)),
-        Some(news(|effort| effort.new_low)),
-        Some(if answer.dry_run {
+        Some(news(|stats| stats.new_critical)),
+        Some(news(|stats| stats.new_high)),
+        Some(news(|stats| stats.new_low)),
+        Some(if response.dry_run {
             0.0
         } else {
             read(|read| read.published)
         }),
-        Some(sum(&|ca| ca.effort.report_bytes as f64)),
-        Some(sum(&|ca| ca.effort.waited_seconds)),
-        Some(sum(&|ca| ca.effort.scanned_seconds)),
+        Some(sum(&|ca| ca.stats.report_bytes as f64)),
+        Some(sum(&|ca| ca.stats.waited_seconds)),
+        Some(sum(&|ca| ca.stats.scanned_seconds)),
         oldest,
     ];
     let stated: Vec<_> = METRICS
@@ -129,7 +129,7 @@ pub fn line(function_name: &str, now: Timestamp, answer: &Answer, is_full: bool)
                 json!({
                     "id": ca.certificate_authority_arn.id(),
                     "outcome": ca.outcome,
-                    "error": ca.error.as_ref().map(|fault| fault.kind.name()),
+                    "error": ca.error.as_ref().map(|error| error.kind.name()),
                     "auditAgeMinutes": audit_age_minutes(ca, now),
                     "newRevocations": ca.read.as_ref().filter(|_| is_news(ca)).map_or(0, |read| read.new_revocations),
                 })
@@ -139,7 +139,7 @@ pub fn line(function_name: &str, now: Timestamp, answer: &Answer, is_full: bool)
     Value::Object(line)
 }
 
-fn audit_age_minutes(ca: &AuditAnswer, now: Timestamp) -> Option<f64> {
+fn audit_age_minutes(ca: &AuditResponse, now: Timestamp) -> Option<f64> {
     ca.unaudited_since
         .map(|at| now.since(at).as_secs() as f64 / 60.0)
 }

@@ -7,7 +7,7 @@ use crate::timestamp::Timestamp;
 /// A report that was requested, or adopted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ReportInHand {
+pub struct PendingReport {
     pub id: String,
     pub key: String,
     pub requested_at: Timestamp,

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::arn::CertificateAuthorityArn;
-use crate::error::Fault;
-use crate::pending_report::ReportInHand;
+use crate::error::AuditError;
+use crate::pending_report::PendingReport;
 use crate::revocation::record::Revocation;
 use crate::text::visible::visible;
 use crate::timestamp::Timestamp;
@@ -18,13 +18,13 @@ const MAX_SUBJECT_CHARS: usize = 300;
 /// The answer of an invocation.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer {
+pub struct Response {
     pub status: Status,
     #[serde(skip_serializing_if = "is_false")]
     pub dry_run: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_message: Option<TestMessage>,
-    pub certificate_authorities: Vec<AuditAnswer>,
+    pub certificate_authorities: Vec<AuditResponse>,
 }
 
 /// How the invocation went as a whole.
@@ -70,11 +70,11 @@ pub struct TestMessage {
 /// What became of one certificate authority.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct AuditAnswer {
+pub struct AuditResponse {
     pub certificate_authority_arn: CertificateAuthorityArn,
     pub outcome: Outcome,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub report: Option<ReportAnswer>,
+    pub report: Option<ReportSummary>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_report_at: Option<Timestamp>,
     /// AWS refused a request although our own record says that the interval is over.
@@ -83,18 +83,18 @@ pub struct AuditAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub busy_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<Fault>,
+    pub error: Option<AuditError>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub read: Option<ReadAnswer>,
+    pub read: Option<ReportContents>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_complete_audit_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// For the metrics only, as is `effort`: since when no audit is known to have been complete.
+    /// For the metrics only, as is `stats`: since when no audit is known to have been complete.
     #[serde(skip)]
     pub unaudited_since: Option<Timestamp>,
     #[serde(skip)]
-    pub effort: Effort,
+    pub stats: AuditStats,
 }
 
 /// How one certificate authority's audit ended.
@@ -134,14 +134,14 @@ impl Outcome {
 /// The report that was requested or read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ReportAnswer {
+pub struct ReportSummary {
     pub id: String,
     pub key: String,
     pub requested_at: Timestamp,
 }
 
-impl From<&ReportInHand> for ReportAnswer {
-    fn from(report: &ReportInHand) -> Self {
+impl From<&PendingReport> for ReportSummary {
+    fn from(report: &PendingReport) -> Self {
         Self {
             id: report.id.clone(),
             key: report.key.clone(),
@@ -153,7 +153,7 @@ impl From<&ReportInHand> for ReportAnswer {
 /// What a report that was read holds.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ReadAnswer {
+pub struct ReportContents {
     pub certificates: u64,
     pub revoked: u64,
     /// Revocations that nobody had been told of, those that `NOTIFY_REASONS` leaves out included.
@@ -165,22 +165,22 @@ pub struct ReadAnswer {
     pub pending: Option<u64>,
     /// Records that are valid but odd.
     #[serde(skip_serializing_if = "is_zero")]
-    pub odd: u64,
+    pub malformed_records: u64,
     /// The worst of the new ones, at most [`MAX_LISTED`].
-    pub revocations: Vec<RevocationAnswer>,
+    pub revocations: Vec<RevocationSummary>,
 }
 
 /// One revocation, in short.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct RevocationAnswer {
+pub struct RevocationSummary {
     pub serial: String,
     pub reason: String,
     pub revoked_at: String,
     pub subject: String,
 }
 
-impl From<&Revocation> for RevocationAnswer {
+impl From<&Revocation> for RevocationSummary {
     fn from(revocation: &Revocation) -> Self {
         let subject = visible(revocation.subject.as_deref().unwrap_or_default());
         Self {
@@ -200,7 +200,7 @@ impl From<&Revocation> for RevocationAnswer {
 
 /// What an audit cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Effort {
+pub struct AuditStats {
     pub waited_seconds: f64,
     pub scanned_seconds: f64,
     pub report_bytes: u64,
@@ -209,7 +209,7 @@ pub struct Effort {
     pub new_low: u64,
 }
 
-impl AuditAnswer {
+impl AuditResponse {
     /// An answer of which nothing but the outcome is known.
     pub fn new(certificate_authority_arn: CertificateAuthorityArn, outcome: Outcome) -> Self {
         Self {
@@ -224,21 +224,21 @@ impl AuditAnswer {
             last_complete_audit_at: None,
             warnings: Vec::new(),
             unaudited_since: None,
-            effort: Effort::default(),
+            stats: AuditStats::default(),
         }
     }
 
     /// The answer for a certificate authority that could not be audited.
-    pub fn failed(certificate_authority_arn: CertificateAuthorityArn, fault: Fault) -> Self {
-        let mut answer = Self::new(certificate_authority_arn, Outcome::Failed);
-        answer.error = Some(fault);
-        answer
+    pub fn failed(certificate_authority_arn: CertificateAuthorityArn, error: AuditError) -> Self {
+        let mut response = Self::new(certificate_authority_arn, Outcome::Failed);
+        response.error = Some(error);
+        response
     }
 }
 
-impl Answer {
+impl Response {
     /// The answer of a run over these certificate authorities.
-    pub fn new(dry_run: bool, certificate_authorities: Vec<AuditAnswer>) -> Self {
+    pub fn new(dry_run: bool, certificate_authorities: Vec<AuditResponse>) -> Self {
         let failed = certificate_authorities
             .iter()
             .filter(|ca| ca.outcome == Outcome::Failed)

@@ -39,8 +39,8 @@ async fn whenever_the_process_is_killed_the_next_run_makes_up_for_it() {
         killed += usize::from(was_killed);
         end_leases(&world);
 
-        let answer = run(&world).await;
-        assert_eq!(answer["status"], "ok", "{answer:#}");
+        let response = run(&world).await;
+        assert_eq!(response["status"], "ok", "{response:#}");
 
         let tellings = tellings(&world);
         let times = tellings.get(revoked.last().expect("one was just revoked"));
@@ -62,8 +62,8 @@ async fn whenever_the_process_is_killed_the_next_run_makes_up_for_it() {
     }
     let control = world.control();
     assert_eq!(control["lease"], Value::Null);
-    assert_eq!(control["reportInHand"], Value::Null);
-    assert_eq!(control["told"], revoked.len());
+    assert_eq!(control["pendingReport"], Value::Null);
+    assert_eq!(control["notifiedCount"], revoked.len());
     println!(
         "{crashes} runs, {killed} of them ended by SIGKILL: {} revocations told, {twice} of them twice",
         revoked.len()
@@ -76,8 +76,8 @@ async fn process(world: &World) -> Function {
 }
 
 async fn run(world: &World) -> Value {
-    let answer = process(world).await.invoke(json!({})).await;
-    answer.expect("nothing goes wrong with it")
+    let response = process(world).await.invoke(json!({})).await;
+    response.expect("nothing goes wrong with it")
 }
 
 /// Whether it was killed before it answered.

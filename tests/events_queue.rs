@@ -33,8 +33,8 @@ async fn audited(variables: &[(&str, &str)]) -> (World, Function) {
         .chain(variables.iter().copied())
         .collect();
     let function = world.function(&variables).await;
-    let answer = function.invoke(json!({})).await.unwrap();
-    assert_eq!(answer["status"], "ok", "{answer:#}");
+    let response = function.invoke(json!({})).await.unwrap();
+    assert_eq!(response["status"], "ok", "{response:#}");
     world.aws.forget_calls();
     (world, function)
 }
@@ -72,8 +72,8 @@ fn batch(records: impl IntoIterator<Item = Value>) -> Value {
 }
 
 /// The messages that come back, of an invocation that did not fail as a whole.
-fn come_back(answer: &Value) -> Vec<String> {
-    let failures = answer["batchItemFailures"]
+fn come_back(response: &Value) -> Vec<String> {
+    let failures = response["batchItemFailures"]
         .as_array()
         .expect("an answer to a queue");
     failures

@@ -43,9 +43,9 @@ async fn a_report_is_read_with_one_get() {
     let world = world(ReportChecksum::FullObject(ChecksumAlgorithm::Crc64Nvme)).await;
     let function = world.function(&[TELL_ALL]).await;
 
-    let answer = function.invoke(json!({})).await.unwrap();
+    let response = function.invoke(json!({})).await.unwrap();
 
-    assert_eq!(only(&answer)["published"], 1);
+    assert_eq!(only(&response)["published"], 1);
     assert_eq!(ranges(&world), [None]);
 }
 
@@ -64,14 +64,14 @@ async fn a_broken_connection_is_taken_up_where_it_broke_whatever_checksum_s3_sta
             .misbehave(get_of_the_report(), Fault::CutBody { after: 700 });
         let function = world.function(&[TELL_ALL]).await;
 
-        let answer = function.invoke(json!({})).await.unwrap();
+        let response = function.invoke(json!({})).await.unwrap();
 
         assert_eq!(
-            only(&answer)["outcome"],
+            only(&response)["outcome"],
             "audited",
-            "{checksum:?}: {answer:#}"
+            "{checksum:?}: {response:#}"
         );
-        assert_eq!(only(&answer)["published"], 1);
+        assert_eq!(only(&response)["published"], 1);
         assert_eq!(ranges(&world), [None, Some("bytes=700-".to_owned())]);
         let without = "S3 states no checksum of the whole object: length and ETag must do";
         let lines = function.output().await;
@@ -131,13 +131,13 @@ async fn a_report_that_is_another_one_by_now_is_not_read_on() {
     });
     let function = world.function(&[TELL_ALL]).await;
 
-    let answer = function.invoke(json!({})).await.unwrap();
+    let response = function.invoke(json!({})).await.unwrap();
 
     assert_eq!(
-        only(&answer)["error"]["type"],
+        only(&response)["error"]["type"],
         "ReportVanished",
-        "{answer:#}"
+        "{response:#}"
     );
-    assert_eq!(world.control()["reportInHand"], Value::Null);
+    assert_eq!(world.control()["pendingReport"], Value::Null);
     assert_eq!(world.types(), ["watch-failed"]);
 }

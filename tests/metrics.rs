@@ -1,9 +1,11 @@
 //! The line of metrics: golden, and valid under CloudWatch's specification of the format.
 
 use pca_revocation_watch::arn::CertificateAuthorityArn;
-use pca_revocation_watch::error::{Fault, FaultKind};
+use pca_revocation_watch::error::{AuditError, ErrorKind};
 use pca_revocation_watch::metrics::{self, METRICS, OLDEST_AUDIT_AGE};
-use pca_revocation_watch::response::{Answer, AuditAnswer, Effort, Outcome, ReadAnswer};
+use pca_revocation_watch::response::{
+    AuditResponse, AuditStats, Outcome, ReportContents, Response,
+};
 use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::{Value, json};
 
@@ -18,17 +20,17 @@ fn arn(first: char) -> CertificateAuthorityArn {
     CertificateAuthorityArn::from_parts("aws", "us-east-1", "123456789012", &id)
 }
 
-fn answer() -> Answer {
-    let mut audited = AuditAnswer::new(arn('1'), Outcome::Audited);
+fn response() -> Response {
+    let mut audited = AuditResponse::new(arn('1'), Outcome::Audited);
     audited.unaudited_since = Some(at("2026-11-21T03:59:30Z"));
-    audited.read = Some(ReadAnswer {
+    audited.read = Some(ReportContents {
         certificates: 2_000,
         revoked: 20,
         new_revocations: 4,
         published: 3,
-        ..ReadAnswer::default()
+        ..ReportContents::default()
     });
-    audited.effort = Effort {
+    audited.stats = AuditStats {
         waited_seconds: 1.5,
         scanned_seconds: 0.25,
         report_bytes: 1_000_000,
@@ -36,25 +38,25 @@ fn answer() -> Answer {
         new_high: 2,
         new_low: 0,
     };
-    let mut waiting = AuditAnswer::new(arn('2'), Outcome::Waiting);
+    let mut waiting = AuditResponse::new(arn('2'), Outcome::Waiting);
     waiting.unaudited_since = Some(at("2026-11-21T03:00:00Z"));
-    waiting.effort.waited_seconds = 880.0;
-    let fault = |kind| Fault::new(kind, "message");
-    let mut throttled = AuditAnswer::failed(arn('3'), fault(FaultKind::Throttled));
+    waiting.stats.waited_seconds = 880.0;
+    let fault = |kind| AuditError::new(kind, "message");
+    let mut throttled = AuditResponse::failed(arn('3'), fault(ErrorKind::Throttled));
     throttled.unaudited_since = Some(at("2026-11-21T02:00:00Z"));
-    let mut denied = AuditAnswer::failed(arn('4'), fault(FaultKind::AccessDenied));
+    let mut denied = AuditResponse::failed(arn('4'), fault(ErrorKind::AccessDenied));
     denied.unaudited_since = Some(at("2026-11-21T03:30:00Z"));
-    Answer::new(false, vec![audited, waiting, throttled, denied])
+    Response::new(false, vec![audited, waiting, throttled, denied])
 }
 
-fn line(answer: &Answer, is_full: bool) -> Value {
-    metrics::line("pca-revocation-watch", at(NOW), answer, is_full)
+fn line(response: &Response, is_full: bool) -> Value {
+    metrics::line("pca-revocation-watch", at(NOW), response, is_full)
 }
 
 #[test]
 fn the_line_of_a_run_stays_as_dashboards_and_alarms_know_it() {
     let golden = include_str!("data/metrics/run.json");
-    let line = line(&answer(), true);
+    let line = line(&response(), true);
     assert_eq!(
         serde_json::from_str::<Value>(golden).unwrap(),
         line,
@@ -66,13 +68,13 @@ fn the_line_of_a_run_stays_as_dashboards_and_alarms_know_it() {
 fn every_line_is_valid_under_the_specification() {
     let schema = include_str!("data/metrics/embedded-metric-format.schema.json");
     let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
-    for answer in [
-        answer(),
-        Answer::new(true, Vec::new()),
-        Answer::new(false, Vec::new()),
+    for response in [
+        response(),
+        Response::new(true, Vec::new()),
+        Response::new(false, Vec::new()),
     ] {
         for is_full in [true, false] {
-            let line = line(&answer, is_full);
+            let line = line(&response, is_full);
             assert!(schema.is_valid(&line), "{line:#}");
             // Each metric and dimension that is named stands at the top level.
             let directive = &line["_aws"]["CloudWatchMetrics"][0];
@@ -91,10 +93,10 @@ fn every_line_is_valid_under_the_specification() {
 
 #[test]
 fn the_oldest_age_comes_with_full_runs_only_and_not_where_one_is_unknown() {
-    let full = line(&answer(), true);
+    let full = line(&response(), true);
     assert_eq!(full[OLDEST_AUDIT_AGE], json!(120.0));
-    assert_eq!(line(&answer(), false)[OLDEST_AUDIT_AGE], Value::Null);
-    let mut unknown = answer();
+    assert_eq!(line(&response(), false)[OLDEST_AUDIT_AGE], Value::Null);
+    let mut unknown = response();
     unknown.certificate_authorities[3].unaudited_since = None;
     assert_eq!(line(&unknown, true)[OLDEST_AUDIT_AGE], Value::Null);
     let metrics = |line: &Value| {
@@ -111,16 +113,16 @@ fn the_oldest_age_comes_with_full_runs_only_and_not_where_one_is_unknown() {
 
 #[test]
 fn what_a_dry_run_finds_and_a_replay_tells_again_is_not_new() {
-    let mut dry_run = answer();
+    let mut dry_run = response();
     dry_run.dry_run = true;
-    let mut replay = answer();
+    let mut replay = response();
     replay.certificate_authorities[0]
         .read
         .as_mut()
         .unwrap()
         .pending = Some(0);
-    for (answer, published) in [(dry_run, 0.0), (replay, 3.0)] {
-        let line = line(&answer, true);
+    for (response, published) in [(dry_run, 0.0), (replay, 3.0)] {
+        let line = line(&response, true);
         for metric in [
             "NewRevocationsCritical",
             "NewRevocationsHigh",

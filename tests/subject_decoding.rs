@@ -1,6 +1,6 @@
 //! Subjects of every kind, with `x509-cert` as oracle wherever it reads them.
 
-mod notice_support;
+mod alert_support;
 
 use std::str::FromStr;
 
@@ -65,7 +65,7 @@ fn attribute_types_get_their_names() {
 
 #[test]
 fn hostile_subjects_decode_inertly_and_soon() {
-    for subject in notice_support::hostile_subjects() {
+    for subject in alert_support::hostile_subjects() {
         let decoded = decode(&subject);
         let texts = [Some(&decoded.text), decoded.common_name.as_ref()];
         for text in texts.into_iter().flatten() {

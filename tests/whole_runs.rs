@@ -33,10 +33,10 @@ async fn the_first_audit_says_what_it_found_and_tells_nothing_old() {
     ca.issue(&world.ca, "www.example2.com");
     let function = world.function(&[]).await;
 
-    let answer = function.invoke(json!({})).await.unwrap();
+    let response = function.invoke(json!({})).await.unwrap();
 
-    assert_eq!(answer["status"], "ok");
-    let audit = only(&answer);
+    assert_eq!(response["status"], "ok");
+    let audit = only(&response);
     assert_eq!(audit["outcome"], "audited");
     assert_eq!(
         (&audit["certificates"], &audit["revoked"]),
@@ -62,10 +62,10 @@ async fn a_new_revocation_is_told_once() {
         .private_ca()
         .revoke(&world.ca, &serial, "KEY_COMPROMISE");
 
-    let answer = function.invoke(json!({})).await.unwrap();
+    let response = function.invoke(json!({})).await.unwrap();
     let again = function.invoke(json!({})).await.unwrap();
 
-    let audit = only(&answer);
+    let audit = only(&response);
     assert_eq!(
         (&audit["newRevocations"], &audit["published"]),
         (&json!(1), &json!(1))
@@ -94,15 +94,15 @@ async fn sample_yields_one_key_compromise(file: &str, format: &str) {
         .await;
     world.aws.private_ca().next_report(&world.ca, next());
 
-    let answer = function.invoke(json!({})).await.unwrap();
+    let response = function.invoke(json!({})).await.unwrap();
     world.aws.private_ca().next_report(&world.ca, next());
     let again = function.invoke(json!({})).await.unwrap();
 
-    let audit = only(&answer);
+    let audit = only(&response);
     assert_eq!(
         (&audit["certificates"], &audit["revoked"]),
         (&json!(2), &json!(1)),
-        "{answer:#}"
+        "{response:#}"
     );
     assert_eq!(world.types(), ["watch-started", "revocations"]);
     let document = &world.documents()[1];
@@ -149,19 +149,19 @@ async fn one_certificate_authority_that_fails_does_not_touch_the_others() {
         .function(&[NO_LIMIT, ("CERTIFICATE_AUTHORITY_ARNS", &listed)])
         .await;
 
-    let answer = function.invoke(json!({})).await.unwrap();
+    let response = function.invoke(json!({})).await.unwrap();
     let again = function.invoke(event("scheduled")).await.unwrap();
     pca.set_status(&second, Status::Active);
     let healed = function.invoke(json!({})).await.unwrap();
 
-    assert_eq!(answer["status"], "partial");
-    let failed = &answer["certificateAuthorities"][0];
+    assert_eq!(response["status"], "partial");
+    let failed = &response["certificateAuthorities"][0];
     assert_eq!(failed["certificateAuthorityArn"], json!(second));
     assert_eq!(failed["outcome"], "failed");
     assert_eq!(failed["error"]["type"], "CertificateAuthorityState");
     assert!(text(&failed["error"]["message"]).contains(&second));
     assert!(!text(&failed["error"]["hint"]).is_empty());
-    assert_eq!(answer["certificateAuthorities"][1]["published"], 1);
+    assert_eq!(response["certificateAuthorities"][1]["published"], 1);
     assert_eq!(again["status"], "partial");
     assert_eq!(healed["status"], "ok");
     let mut types = world.types();
@@ -211,9 +211,9 @@ async fn a_run_by_hand_that_comes_too_soon_says_when() {
     let function = world.function(&[]).await;
     function.invoke(json!({})).await.unwrap();
 
-    let answer = function.invoke(json!({})).await.unwrap();
+    let response = function.invoke(json!({})).await.unwrap();
 
-    let audit = only(&answer);
+    let audit = only(&response);
     assert_eq!(audit["outcome"], "tooSoon");
     let next = text(&audit["nextReportAt"]);
     assert_eq!(next, {
@@ -223,7 +223,7 @@ async fn a_run_by_hand_that_comes_too_soon_says_when() {
             .saturating_add(Duration::from_secs(1800))
             .to_string()
     });
-    assert_eq!(answer["status"], "ok");
+    assert_eq!(response["status"], "ok");
     assert_eq!(
         world
             .aws
@@ -270,7 +270,7 @@ async fn a_replay_tells_again_what_was_told_and_leaves_the_rest_to_the_next_audi
     let function = world.function(&[]).await;
     function.invoke(json!({})).await.unwrap();
 
-    let answer = function
+    let response = function
         .invoke(json!({ "since": "2020-01-01T00:00:00Z" }))
         .await
         .unwrap();
@@ -279,8 +279,8 @@ async fn a_replay_tells_again_what_was_told_and_leaves_the_rest_to_the_next_audi
         .await
         .unwrap();
 
-    assert_eq!(only(&answer)["published"], 1);
-    assert_eq!(only(&answer)["pending"], 0);
+    assert_eq!(only(&response)["published"], 1);
+    assert_eq!(only(&response)["pending"], 0);
     assert_eq!(only(&nothing)["published"], 0);
     assert_eq!(world.types(), ["watch-started", "revocations", "replay"]);
     let documents = world.documents();
@@ -301,13 +301,13 @@ async fn a_replay_without_any_audit_counts_everything_as_pending() {
         .revoke(&world.ca, &serial, "KEY_COMPROMISE");
     let function = world.function(&[]).await;
 
-    let answer = function
+    let response = function
         .invoke(json!({ "since": "2020-01-01T00:00:00Z" }))
         .await
         .unwrap();
 
     assert_eq!(
-        (&only(&answer)["published"], &only(&answer)["pending"]),
+        (&only(&response)["published"], &only(&response)["pending"]),
         (&json!(0), &json!(1))
     );
     assert_eq!(world.types(), Vec::<String>::new());
@@ -318,10 +318,10 @@ async fn a_test_message_goes_the_whole_way() {
     let world = World::new().await;
     let function = world.function(&[]).await;
 
-    let answer = function.invoke(event("test-message")).await.unwrap();
+    let response = function.invoke(event("test-message")).await.unwrap();
 
-    assert_eq!(answer["status"], "ok");
-    assert_eq!(answer["testMessage"]["topicArn"], json!(world.topic));
+    assert_eq!(response["status"], "ok");
+    assert_eq!(response["testMessage"]["topicArn"], json!(world.topic));
     assert_eq!(world.types(), ["test"]);
     assert!(
         world.mails()[0].0.contains("TEST"),
@@ -350,14 +350,14 @@ async fn a_manual_event_narrows_the_list() {
         .await;
 
     let narrowed = json!({ "certificateAuthorityArns": [second] });
-    let answer = function.invoke(narrowed).await.unwrap();
+    let response = function.invoke(narrowed).await.unwrap();
     let stranger = second.replace("22334455", "33445566");
     let refused = function
         .invoke(json!({ "certificateAuthorityArns": [stranger] }))
         .await
         .unwrap_err();
 
-    assert_eq!(only(&answer)["certificateAuthorityArn"], json!(second));
+    assert_eq!(only(&response)["certificateAuthorityArn"], json!(second));
     assert_eq!(refused.error_type, "EventInvalid");
     assert!(refused.error_message.contains(&stranger), "{refused}");
 }
@@ -378,19 +378,19 @@ async fn a_star_stands_for_every_one_that_can_be_audited() {
     );
     let function = world.function(&[("CERTIFICATE_AUTHORITY_ARNS", "*")]).await;
 
-    let answer = function.invoke(json!({})).await.unwrap();
+    let response = function.invoke(json!({})).await.unwrap();
 
-    let audited: Vec<_> = answer["certificateAuthorities"]
+    let audited: Vec<_> = response["certificateAuthorities"]
         .as_array()
         .unwrap()
         .iter()
         .map(|ca| (text(&ca["certificateAuthorityArn"]), text(&ca["outcome"])))
         .collect();
-    assert_eq!(audited.len(), 2, "{answer:#}");
+    assert_eq!(audited.len(), 2, "{response:#}");
     for arn in [&world.ca, &disabled] {
         assert!(
             audited.contains(&(arn.clone(), "audited".to_owned())),
-            "{answer:#}"
+            "{response:#}"
         );
     }
 }
@@ -402,10 +402,10 @@ async fn ids_stand_for_certificate_authorities_of_the_functions_account() {
         .function(&[("CERTIFICATE_AUTHORITY_ARNS", common::CA_ID)])
         .await;
 
-    let answer = function.invoke(json!({})).await.unwrap();
+    let response = function.invoke(json!({})).await.unwrap();
 
-    assert_eq!(only(&answer)["certificateAuthorityArn"], json!(world.ca));
-    assert_eq!(only(&answer)["outcome"], "audited");
+    assert_eq!(only(&response)["certificateAuthorityArn"], json!(world.ca));
+    assert_eq!(only(&response)["outcome"], "audited");
 }
 
 #[tokio::test]
@@ -419,8 +419,12 @@ async fn every_kind_of_event_does_what_it_is_for() {
     ] {
         let world = World::new().await;
         let function = world.function(&[]).await;
-        let answer = function.invoke(event(name)).await.unwrap();
-        assert_eq!(only(&answer)["outcome"], "audited", "{name}: {answer:#}");
+        let response = function.invoke(event(name)).await.unwrap();
+        assert_eq!(
+            only(&response)["outcome"],
+            "audited",
+            "{name}: {response:#}"
+        );
     }
 }
 
@@ -437,17 +441,17 @@ async fn a_queue_of_revocation_events_is_answered_message_by_message() {
         .collect();
 
     // The report does not show the events' certificates as revoked yet: they come back.
-    let answer = function.invoke(events.clone()).await.unwrap();
+    let response = function.invoke(events.clone()).await.unwrap();
     let too_soon = function.invoke(events.clone()).await;
 
-    let failed = |answer: &Value| -> Vec<String> {
-        let failures = answer["batchItemFailures"].as_array().unwrap();
+    let failed = |response: &Value| -> Vec<String> {
+        let failures = response["batchItemFailures"].as_array().unwrap();
         failures
             .iter()
             .map(|failure| text(&failure["itemIdentifier"]))
             .collect()
     };
-    assert_eq!(failed(&answer), all);
+    assert_eq!(failed(&response), all);
     assert_eq!(failed(&too_soon.unwrap()), all);
     assert_eq!(
         world
@@ -469,10 +473,10 @@ async fn an_event_of_a_certificate_authority_that_is_not_listed_does_nothing() {
         .function(&[("CERTIFICATE_AUTHORITY_ARNS", &second)])
         .await;
 
-    let answer = function.invoke(event("revocation")).await.unwrap();
+    let response = function.invoke(event("revocation")).await.unwrap();
 
     assert_eq!(
-        answer,
+        response,
         json!({ "status": "ok", "certificateAuthorities": [] })
     );
     assert_eq!(
@@ -576,9 +580,9 @@ async fn a_fifo_topic_gets_the_certificate_authority_as_group_and_the_id_against
         .revoke(&world.ca, &serial, "KEY_COMPROMISE");
     let function = world.function(&[("TOPIC_ARN", &topic)]).await;
 
-    let answer = function.invoke(json!({})).await.unwrap();
+    let response = function.invoke(json!({})).await.unwrap();
 
-    assert_eq!(only(&answer)["outcome"], "audited", "{answer:#}");
+    assert_eq!(only(&response)["outcome"], "audited", "{response:#}");
     let messages = world.aws.sns().messages();
     assert_eq!(messages.len(), 2);
     for (message, document) in messages.iter().zip(world.documents()) {
@@ -611,7 +615,7 @@ async fn a_chat_topic_gets_a_card_and_never_holds_the_message_back() {
     world.aws.sns().delete_topic(&chat);
     pca.revoke(&world.ca, &serials[1], "KEY_COMPROMISE");
 
-    let answer = function.invoke(json!({})).await.unwrap();
+    let response = function.invoke(json!({})).await.unwrap();
 
     let cards = world.aws.sns().deliveries_by(Protocol::Https);
     let card: Value = serde_json::from_str(&cards[1].text).unwrap();
@@ -619,10 +623,10 @@ async fn a_chat_topic_gets_a_card_and_never_holds_the_message_back() {
         (&card["version"], &card["source"]),
         (&json!("1.0"), &json!("custom"))
     );
-    assert_eq!(only(&answer)["published"], 1);
+    assert_eq!(only(&response)["published"], 1);
     assert!(
-        text(&only(&answer)["warnings"][0]).contains(&chat),
-        "{answer:#}"
+        text(&only(&response)["warnings"][0]).contains(&chat),
+        "{response:#}"
     );
 }
 
@@ -642,13 +646,13 @@ async fn reasons_that_are_not_worth_a_message_are_recorded_and_counted() {
         .function(&[NO_LIMIT, ("NOTIFY_REASONS", "KEY_COMPROMISE")])
         .await;
 
-    let answer = function.invoke(json!({})).await.unwrap();
+    let response = function.invoke(json!({})).await.unwrap();
     let again = function.invoke(json!({})).await.unwrap();
 
     assert_eq!(
         (
-            &only(&answer)["newRevocations"],
-            &only(&answer)["published"]
+            &only(&response)["newRevocations"],
+            &only(&response)["published"]
         ),
         (&json!(3), &json!(2))
     );
@@ -687,11 +691,15 @@ async fn a_broken_report_tells_what_is_whole_and_is_replaced_after_two_attempts(
     let second = function.invoke(json!({})).await.unwrap();
     let third = function.invoke(json!({})).await.unwrap();
 
-    for answer in [&first, &second] {
-        assert_eq!(only(answer)["error"]["type"], "ReportInvalid", "{answer:#}");
+    for response in [&first, &second] {
+        assert_eq!(
+            only(response)["error"]["type"],
+            "ReportInvalid",
+            "{response:#}"
+        );
         assert!(
-            text(&only(answer)["error"]["message"]).contains("byte"),
-            "{answer:#}"
+            text(&only(response)["error"]["message"]).contains("byte"),
+            "{response:#}"
         );
     }
     assert_eq!(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use crate::alert::format::json::{Cut, Entry};
+use crate::alert::format::json::{Entry, TruncatedRevocation};
 use crate::alert::size::{ENTRIES_ROOM, escaped_len, to_json};
 use crate::revocation::id::RevocationId;
 use crate::revocation::reason::Severity;
@@ -19,10 +19,10 @@ use crate::timestamp::Timestamp;
 /// Holds the longest run of the worst whose entries fit the machine document, whatever the order in
 /// which they are added; apart from 16 octets for each, memory does not grow with their number.
 #[derive(Clone, Debug)]
-pub struct Collected {
+pub struct RevocationBatch {
     certificate_authority_arn: String,
     detected_at: Timestamp,
-    held: BTreeMap<Rank, Held>,
+    held: BTreeMap<Rank, HeldRevocation>,
     held_len: usize,
     /// The worst revocation that no longer fitted: nothing from here on is held.
     cut_off: Option<Rank>,
@@ -44,13 +44,13 @@ struct Rank {
 }
 
 #[derive(Clone, Debug)]
-struct Held {
-    cut: Cut,
+struct HeldRevocation {
+    cut: TruncatedRevocation,
     /// The bytes of its entry in the machine document, inside the message.
     len: usize,
 }
 
-impl Collected {
+impl RevocationBatch {
     /// Collects revocations of the given certificate authority. `detected_at` is when the report
     /// that states them was written.
     pub fn new(certificate_authority_arn: &str, detected_at: Timestamp) -> Self {
@@ -89,7 +89,7 @@ impl Collected {
         if self.cut_off.is_some_and(|cut_off| cut_off < rank) {
             return due;
         }
-        let cut = Cut::of(id, &revocation);
+        let cut = TruncatedRevocation::of(id, &revocation);
         let len = self.entry_len(&cut);
         if !self.needs_full_list && (!cut.is_whole() || self.held_len + len > ENTRIES_ROOM) {
             self.needs_full_list = true;
@@ -99,7 +99,7 @@ impl Collected {
             due.extend(self.line(&revocation));
         }
         self.held_len += len;
-        self.held.insert(rank, Held { cut, len });
+        self.held.insert(rank, HeldRevocation { cut, len });
         while self.held_len > ENTRIES_ROOM
             && let Some((least, held)) = self.held.pop_last()
         {
@@ -140,7 +140,7 @@ impl Collected {
     }
 
     /// Those that fit the message, with what was cut of them.
-    pub(super) fn held(&self) -> impl Iterator<Item = &Cut> {
+    pub(super) fn held(&self) -> impl Iterator<Item = &TruncatedRevocation> {
         self.held.values().map(|held| &held.cut)
     }
 
@@ -169,7 +169,7 @@ impl Collected {
         )
     }
 
-    fn entry_len(&self, cut: &Cut) -> usize {
+    fn entry_len(&self, cut: &TruncatedRevocation) -> usize {
         let entry = Entry::of(cut, self.detected_at);
         let comma = 1;
         escaped_len(&to_json(&entry)) + comma

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use crate::aws::clients::Clients;
 use crate::aws::failure::CallFailure;
-use crate::error::Fault;
+use crate::error::AuditError;
 
 /// Sent as one part once it is full. S3 takes 10,000 parts of at least 5 MiB (Amazon S3 User
 /// Guide, "Amazon S3 multipart upload limits"): enough for 80 GB.
@@ -43,7 +43,7 @@ impl<'a> FullList<'a> {
     }
 
     /// Sends what makes a part.
-    pub async fn flush(&mut self) -> Result<(), Fault> {
+    pub async fn flush(&mut self) -> Result<(), AuditError> {
         if self.buffer.len() < PART_BYTES {
             Ok(())
         } else {
@@ -52,7 +52,7 @@ impl<'a> FullList<'a> {
     }
 
     /// Completes the object; its key, or `None` where no line was ever added.
-    pub async fn finish(mut self) -> Result<Option<String>, Fault> {
+    pub async fn finish(mut self) -> Result<Option<String>, AuditError> {
         let Some(upload_id) = self.upload_id.clone() else {
             if self.buffer.is_empty() {
                 return Ok(None);
@@ -68,7 +68,7 @@ impl<'a> FullList<'a> {
                 .body(body.into())
                 .send()
                 .await
-                .map_err(|error| self.fault(&CallFailure::new("PutObject", &error)))?;
+                .map_err(|error| self.error(&CallFailure::new("PutObject", &error)))?;
             info!(key = self.key, size_bytes, "wrote the full list");
             return Ok(Some(self.key));
         };
@@ -88,7 +88,7 @@ impl<'a> FullList<'a> {
             )
             .send()
             .await
-            .map_err(|error| self.fault(&CallFailure::new("CompleteMultipartUpload", &error)))?;
+            .map_err(|error| self.error(&CallFailure::new("CompleteMultipartUpload", &error)))?;
         info!(
             key = self.key,
             parts = self.parts.len(),
@@ -118,7 +118,7 @@ impl<'a> FullList<'a> {
         }
     }
 
-    async fn send_part(&mut self) -> Result<(), Fault> {
+    async fn send_part(&mut self) -> Result<(), AuditError> {
         let upload_id = match &self.upload_id {
             Some(upload_id) => upload_id.clone(),
             None => {
@@ -132,7 +132,7 @@ impl<'a> FullList<'a> {
                     .send()
                     .await
                     .map_err(|error| {
-                        self.fault(&CallFailure::new("CreateMultipartUpload", &error))
+                        self.error(&CallFailure::new("CreateMultipartUpload", &error))
                     })?;
                 let upload_id = created.upload_id().unwrap_or_default().to_owned();
                 self.upload_id = Some(upload_id.clone());
@@ -152,7 +152,7 @@ impl<'a> FullList<'a> {
             .body(body.into())
             .send()
             .await
-            .map_err(|error| self.fault(&CallFailure::new("UploadPart", &error)))?;
+            .map_err(|error| self.error(&CallFailure::new("UploadPart", &error)))?;
         self.parts.push(
             CompletedPart::builder()
                 .part_number(number)
@@ -165,7 +165,7 @@ impl<'a> FullList<'a> {
         Ok(())
     }
 
-    fn fault(&self, failure: &CallFailure) -> Fault {
-        failure.fault(&format!("s3://{}/{}", self.bucket, self.key))
+    fn error(&self, failure: &CallFailure) -> AuditError {
+        failure.error(&format!("s3://{}/{}", self.bucket, self.key))
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use batch::{Collected, full_list_line};
+pub use batch::{RevocationBatch, full_list_line};
 pub use format::json::SCHEMA;
 
 use crate::alert::format::{chat_card, email, headline, json, sms};
@@ -30,22 +30,22 @@ use crate::timestamp::Timestamp;
 
 /// Everything that one message says.
 #[derive(Clone, Debug)]
-pub struct Notice {
+pub struct Alert {
     pub certificate_authority: CertificateAuthority,
     /// When it came to light: when S3 had the report that states it; of a fault, when it was first
     /// met.
     pub detected_at: Timestamp,
-    pub event: Event,
+    pub kind: AlertKind,
 }
 
 /// What there is to tell.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum AlertKind {
     /// Revocations that nobody has been told of.
-    Revocations(Told),
+    Revocations(RevocationAlert),
     /// Revocations that somebody asked to be told of again.
     Replay {
-        told: Told,
+        revocations: RevocationAlert,
         /// From when on they were revoked.
         since: Timestamp,
         /// The request that asked for it.
@@ -58,9 +58,9 @@ pub enum Event {
         /// Every revocation in the report, by reason.
         revoked: ReasonCounts,
         /// Revocations before this instant are counted, not told.
-        told_from: Timestamp,
+        notify_from: Timestamp,
         /// Those that are told, in a message of their own.
-        to_tell: u64,
+        to_notify: u64,
     },
     /// A fault that only a person can cure.
     WatchFailed {
@@ -151,8 +151,8 @@ pub struct Totals {
 
 /// The revocations of a message and where they come from.
 #[derive(Clone, Debug)]
-pub struct Told {
-    collected: Collected,
+pub struct RevocationAlert {
+    batch: RevocationBatch,
     /// Of the sorted identities of all revocations.
     digest: [u8; 32],
     report: ReportSource,
@@ -160,26 +160,26 @@ pub struct Told {
     full_list: Option<ObjectLocation>,
 }
 
-impl Told {
-    /// `full_list` is where the lines lie that [`Collected::add`] returned, if it returned any.
+impl RevocationAlert {
+    /// `full_list` is where the lines lie that [`RevocationBatch::add`] returned, if it returned any.
     pub fn new(
-        mut collected: Collected,
+        mut batch: RevocationBatch,
         report: ReportSource,
         totals: Totals,
         full_list: Option<ObjectLocation>,
     ) -> Self {
         Self {
-            digest: collected.take_digest(),
-            full_list: full_list.filter(|_| collected.needs_full_list()),
-            collected,
+            digest: batch.take_digest(),
+            full_list: full_list.filter(|_| batch.needs_full_list()),
+            batch,
             report,
             totals,
         }
     }
 
     /// The revocations.
-    pub fn collected(&self) -> &Collected {
-        &self.collected
+    pub fn batch(&self) -> &RevocationBatch {
+        &self.batch
     }
 }
 
@@ -194,24 +194,26 @@ pub struct WatchError {
     pub hint: String,
 }
 
-impl Notice {
+impl Alert {
     /// The identity of the message: a repeat after a lost reply has the same.
     pub fn id(&self) -> String {
         let kind = self.kind().as_bytes();
         let arn = self.certificate_authority.arn.as_bytes();
-        let id = match &self.event {
-            Event::Revocations(told) => hash(&[kind, arn, &told.digest]),
-            Event::Replay {
-                told, request_id, ..
-            } => hash(&[kind, arn, &told.digest, request_id.as_bytes()]),
-            Event::WatchStarted { .. } => hash(&[kind, arn]),
-            Event::WatchFailed { error, since, .. } => hash(&[
+        let id = match &self.kind {
+            AlertKind::Revocations(revocations) => hash(&[kind, arn, &revocations.digest]),
+            AlertKind::Replay {
+                revocations,
+                request_id,
+                ..
+            } => hash(&[kind, arn, &revocations.digest, request_id.as_bytes()]),
+            AlertKind::WatchStarted { .. } => hash(&[kind, arn]),
+            AlertKind::WatchFailed { error, since, .. } => hash(&[
                 kind,
                 arn,
                 error.kind.as_bytes(),
                 since.to_string().as_bytes(),
             ]),
-            Event::WatchRecovered {
+            AlertKind::WatchRecovered {
                 error_type, since, ..
             } => hash(&[
                 kind,
@@ -219,7 +221,7 @@ impl Notice {
                 error_type.as_bytes(),
                 since.to_string().as_bytes(),
             ]),
-            Event::Test { request_id } => hash(&[kind, arn, request_id.as_bytes()]),
+            AlertKind::Test { request_id } => hash(&[kind, arn, request_id.as_bytes()]),
         };
         hex(&id)
     }
@@ -227,13 +229,13 @@ impl Notice {
     /// The type of the message: `revocations`, `replay`, `watch-started`, `watch-failed`,
     /// `watch-recovered` or `test`.
     pub fn kind(&self) -> &'static str {
-        match &self.event {
-            Event::Revocations(_) => "revocations",
-            Event::Replay { .. } => "replay",
-            Event::WatchStarted { .. } => "watch-started",
-            Event::WatchFailed { .. } => "watch-failed",
-            Event::WatchRecovered { .. } => "watch-recovered",
-            Event::Test { .. } => "test",
+        match &self.kind {
+            AlertKind::Revocations(_) => "revocations",
+            AlertKind::Replay { .. } => "replay",
+            AlertKind::WatchStarted { .. } => "watch-started",
+            AlertKind::WatchFailed { .. } => "watch-failed",
+            AlertKind::WatchRecovered { .. } => "watch-recovered",
+            AlertKind::Test { .. } => "test",
         }
     }
 
@@ -241,13 +243,13 @@ impl Notice {
     /// since revocations may go untold; a test is critical, like the revocation it makes up, so
     /// that the way to a pager can be tried.
     pub fn severity(&self) -> Severity {
-        match &self.event {
-            Event::Revocations(told) | Event::Replay { told, .. } => {
-                told.collected.severity().unwrap_or(Severity::Low)
+        match &self.kind {
+            AlertKind::Revocations(revocations) | AlertKind::Replay { revocations, .. } => {
+                revocations.batch.severity().unwrap_or(Severity::Low)
             }
-            Event::WatchFailed { .. } => Severity::High,
-            Event::WatchStarted { .. } | Event::WatchRecovered { .. } => Severity::Low,
-            Event::Test { .. } => Severity::Critical,
+            AlertKind::WatchFailed { .. } => Severity::High,
+            AlertKind::WatchStarted { .. } | AlertKind::WatchRecovered { .. } => Severity::Low,
+            AlertKind::Test { .. } => Severity::Critical,
         }
     }
 
@@ -319,21 +321,23 @@ impl Notice {
 
     /// The reasons that the message tells of, worst first.
     fn reasons(&self) -> Vec<String> {
-        let names = |collected: &Collected| {
-            let counted = collected.counts().iter();
+        let names = |batch: &RevocationBatch| {
+            let counted = batch.counts().iter();
             counted.map(|(name, _)| name.to_owned()).collect()
         };
-        match &self.event {
-            Event::Revocations(told) | Event::Replay { told, .. } => names(&told.collected),
-            Event::Test { .. } => names(&self.made_up()),
-            Event::WatchStarted { .. }
-            | Event::WatchFailed { .. }
-            | Event::WatchRecovered { .. } => Vec::new(),
+        match &self.kind {
+            AlertKind::Revocations(revocations) | AlertKind::Replay { revocations, .. } => {
+                names(&revocations.batch)
+            }
+            AlertKind::Test { .. } => names(&self.sample_batch()),
+            AlertKind::WatchStarted { .. }
+            | AlertKind::WatchFailed { .. }
+            | AlertKind::WatchRecovered { .. } => Vec::new(),
         }
     }
 
     /// The revocation of a test message, in the style of AWS's documentation.
-    fn made_up(&self) -> Collected {
+    fn sample_batch(&self) -> RevocationBatch {
         const ARN: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566/certificate/e8cbd2bedb122329f97706bcfec990f8";
         const SERIAL: &str = "e8:cb:d2:be:db:12:23:29:f9:77:06:bc:fe:c9:90:f8";
         const HOUR: u64 = 3600;
@@ -345,8 +349,8 @@ impl Notice {
         };
         let year = Duration::from_secs(365 * 24 * HOUR);
         let end = self.detected_at.saturating_add(year);
-        let mut collected = Collected::new(&self.certificate_authority.arn, self.detected_at);
-        let due = collected.add(Revocation {
+        let mut batch = RevocationBatch::new(&self.certificate_authority.arn, self.detected_at);
+        let due = batch.add(Revocation {
             key: RevocationKey::of(Some(SERIAL), Some(ARN), b""),
             serial: Some(SERIAL.to_owned()),
             subject: Some(
@@ -362,10 +366,10 @@ impl Notice {
             aws_account_id: Some("123456789012".to_owned()),
             template_arn: Some("arn:aws:acm-pca:::template/EndEntityCertificate/V1".to_owned()),
             requested_by_service_principal: None,
-            odd: false,
+            malformed: false,
         });
         debug_assert!(due.is_empty(), "one small revocation fits");
-        collected
+        batch
     }
 }
 

@@ -8,10 +8,10 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::alert::{Message, Notice};
+use crate::alert::{Alert, Message};
 use crate::aws::clients::Clients;
 use crate::aws::failure::{CallFailure, FailureClass};
-use crate::error::{Fault, FaultKind};
+use crate::error::{AuditError, ErrorKind};
 
 /// A card is worth no longer wait.
 const CARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ pub struct Publisher<'a> {
     clients: &'a Clients,
     topic_arn: &'a str,
     chat_topic_arn: Option<&'a str>,
-    readers: OnceCell<Result<(), Fault>>,
+    readers: OnceCell<Result<(), AuditError>>,
 }
 
 /// What became of a message.
@@ -37,9 +37,9 @@ pub struct Published {
 /// Why a message was not published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unpublished {
-    pub fault: Fault,
+    pub error: AuditError,
     /// SNS's answer was lost: it may have been published after all.
-    pub is_in_doubt: bool,
+    pub is_unknown: bool,
 }
 
 impl<'a> Publisher<'a> {
@@ -59,30 +59,29 @@ impl<'a> Publisher<'a> {
     ///
     /// # Errors
     /// If the topic has no reader or did not take the message: it is not told.
-    pub async fn publish(&self, notice: &Notice, until: Instant) -> Result<Published, Unpublished> {
-        let mut is_in_doubt = false;
-        let sent =
-            tokio::time::timeout_at(until, self.send_message(notice, &mut is_in_doubt)).await;
+    pub async fn publish(&self, alert: &Alert, until: Instant) -> Result<Published, Unpublished> {
+        let mut is_unknown = false;
+        let sent = tokio::time::timeout_at(until, self.send_message(alert, &mut is_unknown)).await;
         let mut published = sent.unwrap_or_else(|_| {
-            let fault = Fault::new(
-                FaultKind::OutOfTime,
+            let error = AuditError::new(
+                ErrorKind::OutOfTime,
                 format!(
                     "SNS did not say in the time of this run whether {} took the message",
                     self.topic_arn
                 ),
             );
-            Err(Unpublished { fault, is_in_doubt })
+            Err(Unpublished { error, is_unknown })
         })?;
         info!(
-            certificate_authority = notice.certificate_authority.id(),
-            message_id = notice.id(),
-            r#type = notice.kind(),
-            severity = notice.severity().name(),
+            certificate_authority = alert.certificate_authority.id(),
+            message_id = alert.id(),
+            r#type = alert.kind(),
+            severity = alert.severity().name(),
             sns_message_id = published.message_id,
             "published"
         );
         if let Some(chat_topic_arn) = self.chat_topic_arn
-            && let Err(error) = self.send_card(chat_topic_arn, notice, until).await
+            && let Err(error) = self.send_card(chat_topic_arn, alert, until).await
         {
             warn!(
                 topic = chat_topic_arn,
@@ -95,32 +94,32 @@ impl<'a> Publisher<'a> {
         Ok(published)
     }
 
-    /// `is_in_doubt` is set while SNS may have taken the message without our knowing.
+    /// `is_unknown` is set while SNS may have taken the message without our knowing.
     async fn send_message(
         &self,
-        notice: &Notice,
-        is_in_doubt: &mut bool,
+        alert: &Alert,
+        is_unknown: &mut bool,
     ) -> Result<Published, Unpublished> {
         let readers = self.readers.get_or_init(|| self.find_readers()).await;
-        readers.clone().map_err(|fault| Unpublished {
-            fault,
-            is_in_doubt: false,
+        readers.clone().map_err(|error| Unpublished {
+            error,
+            is_unknown: false,
         })?;
         let mut warnings = Vec::new();
-        *is_in_doubt = true;
-        let sent = match self.send(self.topic_arn, &notice.message()).await {
+        *is_unknown = true;
+        let sent = match self.send(self.topic_arn, &alert.message()).await {
             Err(failure) if is_invalid(&failure) => {
                 warn!(topic = self.topic_arn, error = %failure, "message refused; sending its reduced form");
                 warnings.push(format!(
                     "SNS refused the full message ({failure}); its reduced form was sent"
                 ));
-                self.send(self.topic_arn, &notice.reduced()).await
+                self.send(self.topic_arn, &alert.reduced()).await
             }
             sent => sent,
         };
         let message_id = sent.map_err(|failure| Unpublished {
-            fault: self.fault(&failure),
-            is_in_doubt: failure.class == FailureClass::Unavailable,
+            error: self.error(&failure),
+            is_unknown: failure.class == FailureClass::Unavailable,
         })?;
         Ok(Published {
             message_id,
@@ -132,10 +131,10 @@ impl<'a> Publisher<'a> {
     async fn send_card(
         &self,
         chat_topic_arn: &str,
-        notice: &Notice,
+        alert: &Alert,
         until: Instant,
     ) -> Result<(), String> {
-        let card = notice.chat();
+        let card = alert.chat();
         let until = until.min(Instant::now() + CARD_TIMEOUT);
         match tokio::time::timeout_at(until, self.send(chat_topic_arn, &card)).await {
             Ok(sent) => sent.map(drop).map_err(|failure| failure.to_string()),
@@ -144,7 +143,7 @@ impl<'a> Publisher<'a> {
     }
 
     /// A topic with no confirmed subscription accepts every message, and nobody gets it.
-    async fn find_readers(&self) -> Result<(), Fault> {
+    async fn find_readers(&self) -> Result<(), AuditError> {
         let answered = self
             .clients
             .sns
@@ -160,7 +159,7 @@ impl<'a> Publisher<'a> {
                     warn!(topic = self.topic_arn, error = %failure, "nobody may say whether the topic has readers");
                     Ok(())
                 } else {
-                    Err(self.fault(&failure))
+                    Err(self.error(&failure))
                 };
             }
         };
@@ -171,8 +170,8 @@ impl<'a> Publisher<'a> {
             let pending = attributes
                 .get("SubscriptionsPending")
                 .map_or("0", String::as_str);
-            return Err(Fault::new(
-                FaultKind::TopicWithoutSubscription,
+            return Err(AuditError::new(
+                ErrorKind::TopicWithoutSubscription,
                 format!(
                     "{} has no confirmed subscription ({pending} wait for confirmation)",
                     self.topic_arn
@@ -210,13 +209,13 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    fn fault(&self, failure: &CallFailure) -> Fault {
+    fn error(&self, failure: &CallFailure) -> AuditError {
         if failure.class == FailureClass::Refused && failure.is_not_found() {
-            failure.fault_of(FaultKind::TopicNotFound, self.topic_arn)
+            failure.error_of(ErrorKind::TopicNotFound, self.topic_arn)
         } else if is_invalid(failure) {
-            failure.fault_of(FaultKind::MessageRefused, self.topic_arn)
+            failure.error_of(ErrorKind::MessageRefused, self.topic_arn)
         } else {
-            failure.fault(self.topic_arn)
+            failure.error(self.topic_arn)
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::timestamp::Timestamp;
 
 /// Somebody else's text on one line: every character visible, no address that a mail reader would
 /// make a link of by its scheme, at most that many characters and a mark where it was cut.
-pub(super) fn inert(text: &str, max_chars: usize) -> String {
+pub(super) fn defang(text: &str, max_chars: usize) -> String {
     let start = text
         .char_indices()
         .nth(max_chars)
@@ -90,7 +90,7 @@ pub(super) fn reason(name: &str) -> String {
         None => match name {
             "" | NOT_STATED => "no reason stated".to_owned(),
             OTHER => "reasons that AWS does not document".to_owned(),
-            name => format!("{} (not a reason that AWS documents)", inert(name, 64)),
+            name => format!("{} (not a reason that AWS documents)", defang(name, 64)),
         },
     }
 }
@@ -141,7 +141,7 @@ pub(super) fn instant(at: Timestamp) -> String {
 pub(super) fn time(time: &ReportTime) -> String {
     match time.at {
         Some(at) => instant(at),
-        None => format!("\"{}\" (unreadable)", inert(&time.text, 32)),
+        None => format!("\"{}\" (unreadable)", defang(&time.text, 32)),
     }
 }
 
@@ -237,12 +237,12 @@ mod tests {
     #[test]
     fn addresses_of_others_are_no_links() {
         assert_eq!(
-            inert("https://evil.example/", 99),
+            defang("https://evil.example/", 99),
             "https[:]//evil.example/"
         );
-        assert_eq!(inert("a\nb\u{202e}", 99), r"a\u000Ab\u202E");
-        assert_eq!(inert("abcdef", 3), "abc[...]");
-        assert_eq!(inert("\0\0", 8), r"\u0000\u[...]");
+        assert_eq!(defang("a\nb\u{202e}", 99), r"a\u000Ab\u202E");
+        assert_eq!(defang("abcdef", 3), "abc[...]");
+        assert_eq!(defang("\0\0", 8), r"\u0000\u[...]");
     }
 
     #[test]

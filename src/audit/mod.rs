@@ -9,23 +9,23 @@ use tracing::{info, warn};
 
 use crate::alert::publish::{Publisher, Unpublished};
 use crate::alert::{
-    CertificateAuthority, Event, Notice, ObjectLocation, ReportSource, Told, Totals,
+    Alert, AlertKind, CertificateAuthority, ObjectLocation, ReportSource, RevocationAlert, Totals,
 };
 use crate::arn::CertificateAuthorityArn;
-use crate::audit::new_revocations::Wanted;
+use crate::audit::new_revocations::Selection;
 use crate::aws::certificate_authorities::Names;
 use crate::aws::clients::Clients;
 use crate::budget::{Budget, Pacer};
 use crate::config::Config;
-use crate::error::{Cure, Fault, FaultKind};
+use crate::error::{AuditError, ErrorKind, Remedy};
 use crate::event::Mode;
-use crate::pending_report::ReportInHand;
+use crate::pending_report::PendingReport;
 use crate::report::scanner::ScanTotals;
 use crate::report::wait::{self, ReportObject};
-use crate::response::{AuditAnswer, Outcome, ReportAnswer};
-use crate::state::control::{CLOCK_TOLERANCE, CompleteAudit, Control, Lease, RecordedFault};
-use crate::state::notified_set::ToldList;
-use crate::state::store::{Note, SaveError, Slot, Store, Taken};
+use crate::response::{AuditResponse, Outcome, ReportSummary};
+use crate::state::control::{CLOCK_TOLERANCE, CompleteAudit, Control, Lease, RecordedError};
+use crate::state::notified_set::NotifiedSet;
+use crate::state::store::{ErrorMarker, LeaseAttempt, SaveError, Store, VersionedState};
 use crate::timestamp::Timestamp;
 
 mod monitoring;
@@ -34,21 +34,21 @@ mod obtain_report;
 mod scan;
 mod scan_limiter;
 
-pub use monitoring::Unrecorded;
-pub use scan_limiter::{Gate, Place};
+pub use monitoring::UnsavedErrors;
+pub use scan_limiter::{ScanLimiter, ScanSlot};
 
-use obtain_report::Found;
-use scan::{Scanned, drop_if_tried_enough};
+use obtain_report::ReportStep;
+use scan::{Scanned, abandon_if_tried_enough};
 
 /// How often it is tried again to save what was told.
-const REMEMBER_AGAIN: Duration = Duration::from_secs(2);
+const COMMIT_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What the audits of one invocation share.
 pub struct Run<'a> {
     pub config: &'a Config,
     pub clients: &'a Clients,
     pub names: &'a Names,
-    pub unrecorded: &'a Unrecorded,
+    pub unrecorded: &'a UnsavedErrors,
     pub budget: &'a Budget,
     pub store: Store,
     pub publisher: Publisher<'a>,
@@ -56,7 +56,7 @@ pub struct Run<'a> {
     pub requests: Pacer,
     /// Questions for the status of reports: 20 per second and account, of which we take half.
     pub questions: Pacer,
-    pub gate: Gate,
+    pub scan_limiter: ScanLimiter,
     /// Lambda's id of the invocation.
     pub request_id: String,
     /// Tells this run from another with the same request id.
@@ -69,134 +69,137 @@ pub struct Run<'a> {
 
 /// Works on one certificate authority and answers for it, whatever happens.
 ///
-/// `watched` are the ARNs of certificates that are said to be revoked; those that the report does
+/// `expected` are the ARNs of certificates that are said to be revoked; those that the report does
 /// not show as revoked come back beside the answer.
 pub async fn audit(
     run: &Run<'_>,
     arn: &CertificateAuthorityArn,
     mode: Mode,
-    watched: &[String],
-    place: Place<'_>,
-) -> (AuditAnswer, Vec<String>) {
+    expected: &[String],
+    scan_slot: ScanSlot<'_>,
+) -> (AuditResponse, Vec<String>) {
     let audit = Audit {
         run,
         arn,
         mode,
-        watched,
+        expected,
     };
-    let mut place = Some(place);
+    let mut scan_slot = Some(scan_slot);
     let result = match mode {
-        Mode::Audit => audit.by_lease(&mut place).await,
-        _ => audit.reading_only(&mut place).await,
+        Mode::Audit => audit.audit_with_lease(&mut scan_slot).await,
+        _ => audit.audit_read_only(&mut scan_slot).await,
     };
-    let (answer, unseen) =
-        result.unwrap_or_else(|fault| (AuditAnswer::failed(arn.clone(), fault), watched.to_vec()));
-    match &answer.error {
-        Some(fault) => warn!(
+    let (response, unconfirmed) = result
+        .unwrap_or_else(|error| (AuditResponse::failed(arn.clone(), error), expected.to_vec()));
+    match &response.error {
+        Some(error) => warn!(
             certificate_authority = arn.id(),
-            error_type = fault.kind.name(),
-            error = fault.message,
-            hint = fault.hint,
+            error_type = error.kind.name(),
+            error = error.message,
+            hint = error.hint,
             "failed"
         ),
         None => info!(
             certificate_authority = arn.id(),
-            outcome = answer.outcome.name(),
+            outcome = response.outcome.name(),
             "done"
         ),
     }
-    (answer, unseen)
+    (response, unconfirmed)
 }
 
-type Answered = (AuditAnswer, Vec<String>);
+type Answered = (AuditResponse, Vec<String>);
 
 struct Audit<'a> {
     run: &'a Run<'a>,
     arn: &'a CertificateAuthorityArn,
     mode: Mode,
-    watched: &'a [String],
+    expected: &'a [String],
 }
 
 impl Audit<'_> {
     /// An audit that tells and remembers: under the lease from the first look to the last write.
-    async fn by_lease(&self, place: &mut Option<Place<'_>>) -> Result<Answered, Fault> {
-        let mut slot = match self.take_lease().await {
-            Ok(Taken::Held(slot)) => *slot,
-            Ok(Taken::Busy(holder)) => return Ok(self.busy(&holder)),
-            Err(fault) => {
-                self.tell_without_state(&fault).await;
-                return Err(fault);
+    async fn audit_with_lease(
+        &self,
+        scan_slot: &mut Option<ScanSlot<'_>>,
+    ) -> Result<Answered, AuditError> {
+        let mut state = match self.take_lease().await {
+            Ok(LeaseAttempt::Acquired(state)) => *state,
+            Ok(LeaseAttempt::HeldBy(holder)) => return Ok(self.busy(&holder)),
+            Err(error) => {
+                self.announce_error_without_state(&error).await;
+                return Err(error);
             }
         };
-        let note = self.take_note_over(&mut slot.control).await;
-        let result = self.under_lease(&mut slot, place).await;
-        self.settle(slot, result, note).await
+        let marker = self.adopt_error_marker(&mut state.control).await;
+        let result = self.under_lease(&mut state, scan_slot).await;
+        self.finalize(state, result, marker).await
     }
 
     async fn under_lease(
         &self,
-        slot: &mut Slot,
-        place: &mut Option<Place<'_>>,
-    ) -> Result<Answered, Fault> {
-        let wanted = self.wanted(&slot.control);
+        state: &mut VersionedState,
+        scan_slot: &mut Option<ScanSlot<'_>>,
+    ) -> Result<Answered, AuditError> {
+        let selection = self.selection(&state.control);
         let read = async {
-            match self.find_report(slot).await? {
-                Found::Ready(report, object, waited_seconds) => {
+            match self.obtain_report(state).await? {
+                ReportStep::Ready(report, object, waited_seconds) => {
                     let mut scanned = self
-                        .scan_counted(slot, &report, &object, wanted, place)
+                        .scan_counted(state, &report, &object, selection, scan_slot)
                         .await?;
-                    scanned.effort.waited_seconds = waited_seconds;
+                    scanned.stats.waited_seconds = waited_seconds;
                     Ok(Ok((report, object, scanned)))
                 }
-                Found::Not(answer) => Ok(Err(answer)),
+                ReportStep::Not(response) => Ok(Err(response)),
             }
         };
         let (report, object, scanned) = match self.in_time(read).await {
             Ok(Ok(read)) => read,
-            Ok(Err(answer)) => return Ok((*answer, self.watched.to_vec())),
-            Err(fault) => return Err(drop_if_tried_enough(&mut slot.control, fault)),
+            Ok(Err(response)) => return Ok((*response, self.expected.to_vec())),
+            Err(error) => return Err(abandon_if_tried_enough(&mut state.control, error)),
         };
 
         let mut warnings = scanned.warnings.clone();
-        let source = self.source(&slot.control, &report);
+        let source = self.source(&state.control, &report);
         let totals = totals(&scanned.totals);
-        if let Wanted::New {
-            told_from: Some(told_from),
-        } = wanted
+        if let Selection::Unnotified {
+            notify_from: Some(notify_from),
+        } = selection
             && scanned.invalid.is_none()
-            && !slot.control.started
+            && !state.control.started
         {
-            let event = Event::WatchStarted {
+            let kind = AlertKind::WatchStarted {
                 report: source.clone(),
                 totals,
                 revoked: scanned.revoked,
-                told_from,
-                to_tell: scanned.collected.len(),
+                notify_from,
+                to_notify: scanned.batch.len(),
             };
-            warnings.extend(self.tell(event, object.last_modified).await?);
+            warnings.extend(self.publish_alert(kind, object.last_modified).await?);
             // Not said again where the next message fails.
-            slot.control.started = true;
+            state.control.started = true;
         }
-        if !scanned.collected.is_empty() {
-            let event = Event::Revocations(Told::new(
-                scanned.collected,
+        if !scanned.batch.is_empty() {
+            let kind = AlertKind::Revocations(RevocationAlert::new(
+                scanned.batch,
                 source,
                 totals,
                 scanned.full_list,
             ));
-            warnings.extend(self.tell(event, object.last_modified).await?);
+            warnings.extend(self.publish_alert(kind, object.last_modified).await?);
         }
 
-        let mut answer = AuditAnswer::new(self.arn.clone(), Outcome::Audited);
-        answer.report = Some(ReportAnswer::from(&report));
-        answer.read = Some(scanned.read);
-        answer.effort = scanned.effort;
+        let mut response = AuditResponse::new(self.arn.clone(), Outcome::Audited);
+        response.report = Some(ReportSummary::from(&report));
+        response.read = Some(scanned.read);
+        response.stats = scanned.stats;
         warn_if_shrunk(
-            slot.control.last_complete_audit.as_ref(),
+            state.control.last_complete_audit.as_ref(),
             totals,
             &mut warnings,
         );
-        answer.warnings = warnings;
+        response.warnings = warnings;
         let complete = match scanned.invalid {
             None => Some(CompleteAudit {
                 report_id: report.id.clone(),
@@ -209,85 +212,91 @@ impl Audit<'_> {
                 revoked: totals.revoked,
             }),
             Some(error) => {
-                let fault = Fault::new(
-                    FaultKind::ReportInvalid,
+                let error = AuditError::new(
+                    ErrorKind::ReportInvalid,
                     format!(
                         "the audit report {} of {} is not valid: {error}",
                         report.key, self.arn
                     ),
                 );
-                answer.outcome = Outcome::Failed;
-                answer.error = Some(drop_if_tried_enough(&mut slot.control, fault));
+                response.outcome = Outcome::Failed;
+                response.error = Some(abandon_if_tried_enough(&mut state.control, error));
                 None
             }
         };
-        self.remember(slot, scanned.told, scanned.fresh, complete)
+        self.commit_notified(state, scanned.notified, scanned.newly_seen, complete)
             .await?;
-        Ok((answer, scanned.unseen))
+        Ok((response, scanned.unconfirmed))
     }
 
     /// A dry run or a replay: reads the last complete report, and asks for one only where there is
     /// none. Nothing is marked as told.
-    async fn reading_only(&self, place: &mut Option<Place<'_>>) -> Result<Answered, Fault> {
-        let slot = self.run.store.load(self.arn, self.run.budget.now()).await?;
-        if let Some(last) = &slot.control.last_complete_audit {
+    async fn audit_read_only(
+        &self,
+        scan_slot: &mut Option<ScanSlot<'_>>,
+    ) -> Result<Answered, AuditError> {
+        let state = self.run.store.load(self.arn, self.run.budget.now()).await?;
+        if let Some(last) = &state.control.last_complete_audit {
             let bucket = &self.run.config.report_bucket;
             let object = wait::head(self.run.clients, bucket, &last.key)
                 .await
-                .map_err(|failure| failure.fault(&format!("s3://{bucket}/{}", last.key)))?
+                .map_err(|failure| failure.error(&format!("s3://{bucket}/{}", last.key)))?
                 .filter(|object| object.e_tag == last.e_tag);
             if let Some(object) = object {
-                let report = ReportInHand {
+                let report = PendingReport {
                     id: last.report_id.clone(),
                     key: last.key.clone(),
                     requested_at: last.requested_at,
                     attempts: 0,
                 };
                 let scanned = self
-                    .scan_only(&slot.control, &report, &object, place)
+                    .scan_only(&state.control, &report, &object, scan_slot)
                     .await?;
                 return self
-                    .answer_reading(&slot.control, &report, &object, scanned)
+                    .respond_read_only(&state.control, &report, &object, scanned)
                     .await;
             }
         }
-        let mut slot = match self.take_lease().await? {
-            Taken::Held(slot) => *slot,
-            Taken::Busy(holder) => return Ok(self.busy(&holder)),
+        let mut state = match self.take_lease().await? {
+            LeaseAttempt::Acquired(state) => *state,
+            LeaseAttempt::HeldBy(holder) => return Ok(self.busy(&holder)),
         };
         let read = async {
-            match self.find_report(&mut slot).await? {
-                Found::Ready(report, object, _) => {
+            match self.obtain_report(&mut state).await? {
+                ReportStep::Ready(report, object, _) => {
                     let scanned = self
-                        .scan_only(&slot.control, &report, &object, place)
+                        .scan_only(&state.control, &report, &object, scan_slot)
                         .await?;
                     Ok(Ok((report, object, scanned)))
                 }
-                Found::Not(answer) => Ok(Err(answer)),
+                ReportStep::Not(response) => Ok(Err(response)),
             }
         };
         let result = match self.in_time(read).await {
             Ok(Ok((report, object, scanned))) => {
-                self.answer_reading(&slot.control, &report, &object, scanned)
+                self.respond_read_only(&state.control, &report, &object, scanned)
                     .await
             }
-            Ok(Err(answer)) => Ok((*answer, Vec::new())),
-            Err(fault) => Err(fault),
+            Ok(Err(response)) => Ok((*response, Vec::new())),
+            Err(error) => Err(error),
         };
-        slot.control.release(&self.run.nonce);
-        self.save(&mut slot).await?;
+        state.control.release(&self.run.nonce);
+        self.save(&mut state).await?;
         result
     }
 
     /// Stops work that does not end by itself while the state can still be saved.
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, AuditError>>,
+    ) -> Result<T, AuditError> {
         match tokio::time::timeout_at(self.run.budget.saving_starts(), work).await {
             Ok(result) => result,
             Err(_) => Err(self.out_of_time("the time for reading its report was over")),
         }
     }
 
-    async fn take_lease(&self) -> Result<Taken, Fault> {
+    async fn take_lease(&self) -> Result<LeaseAttempt, AuditError> {
         let lease = Lease {
             request_id: self.run.request_id.clone(),
             nonce: self.run.nonce.clone(),
@@ -306,42 +315,42 @@ impl Audit<'_> {
             until = %holder.until,
             "another run holds this certificate authority"
         );
-        let mut answer = AuditAnswer::new(self.arn.clone(), Outcome::Busy);
-        answer.busy_until = Some(holder.until);
-        (answer, self.watched.to_vec())
+        let mut response = AuditResponse::new(self.arn.clone(), Outcome::Busy);
+        response.busy_until = Some(holder.until);
+        (response, self.expected.to_vec())
     }
 
-    async fn save(&self, slot: &mut Slot) -> Result<(), Fault> {
+    async fn save(&self, state: &mut VersionedState) -> Result<(), AuditError> {
         self.run
             .store
-            .save(slot, &self.run.nonce)
+            .save(state, &self.run.nonce)
             .await
-            .map_err(SaveError::into_fault)
+            .map_err(SaveError::into_error)
     }
 
     /// The answer of a dry run, or of a replay after it was published.
-    async fn answer_reading(
+    async fn respond_read_only(
         &self,
         control: &Control,
-        report: &ReportInHand,
+        report: &PendingReport,
         object: &ReportObject,
         scanned: Scanned,
-    ) -> Result<Answered, Fault> {
+    ) -> Result<Answered, AuditError> {
         if let Some(error) = &scanned.invalid {
-            return Err(Fault::new(
-                FaultKind::ReportInvalid,
+            return Err(AuditError::new(
+                ErrorKind::ReportInvalid,
                 format!(
                     "the audit report {} of {} is not valid: {error}",
                     report.key, self.arn
                 ),
             ));
         }
-        let mut answer = AuditAnswer::new(self.arn.clone(), Outcome::Audited);
-        answer.report = Some(ReportAnswer::from(report));
-        answer.read = Some(scanned.read);
-        answer.effort = scanned.effort;
-        answer.warnings = scanned.warnings;
-        answer.last_complete_audit_at = control
+        let mut response = AuditResponse::new(self.arn.clone(), Outcome::Audited);
+        response.report = Some(ReportSummary::from(report));
+        response.read = Some(scanned.read);
+        response.stats = scanned.stats;
+        response.warnings = scanned.warnings;
+        response.last_complete_audit_at = control
             .last_complete_audit
             .as_ref()
             .map(|audit| audit.completed_at);
@@ -349,11 +358,11 @@ impl Audit<'_> {
             since,
             dry_run: false,
         } = self.mode
-            && !scanned.collected.is_empty()
+            && !scanned.batch.is_empty()
         {
-            let event = Event::Replay {
-                told: Told::new(
-                    scanned.collected,
+            let kind = AlertKind::Replay {
+                revocations: RevocationAlert::new(
+                    scanned.batch,
                     self.source(control, report),
                     totals(&scanned.totals),
                     scanned.full_list,
@@ -361,48 +370,50 @@ impl Audit<'_> {
                 since,
                 request_id: self.run.request_id.clone(),
             };
-            answer
+            response
                 .warnings
-                .extend(self.tell(event, object.last_modified).await?);
+                .extend(self.publish_alert(kind, object.last_modified).await?);
         }
-        Ok((answer, Vec::new()))
+        Ok((response, Vec::new()))
     }
 
     /// Writes what was told: the told list first, then the control document that points to it and
     /// calls the audit complete.
     ///
     /// Told is told: where another run changed the state meanwhile, the union is kept.
-    async fn remember(
+    async fn commit_notified(
         &self,
-        slot: &mut Slot,
-        mut told: ToldList,
-        fresh: ToldList,
+        state: &mut VersionedState,
+        mut notified: NotifiedSet,
+        newly_seen: NotifiedSet,
         mut complete: Option<CompleteAudit>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), AuditError> {
         // The first list is written even if it is empty: where there is one, a control document
         // that is not there was deleted.
-        if fresh.is_empty() && slot.control.told_list.is_some() {
+        if newly_seen.is_empty() && state.control.notified_set.is_some() {
             if let Some(complete) = complete {
-                slot.control.complete(complete);
+                state.control.complete(complete);
             }
             return Ok(());
         }
         let store = &self.run.store;
-        told.union_with(fresh);
-        let mut told = Arc::new(told);
+        notified.union_with(newly_seen);
+        let mut notified = Arc::new(notified);
         loop {
             let switched = async {
-                slot.control.told_list = Some(store.write_told(&slot.control, &told).await?);
-                slot.control.told = told.len() as u64;
+                state.control.notified_set =
+                    Some(store.write_notified_set(&state.control, &notified).await?);
+                state.control.notified_count = notified.len() as u64;
                 if let Some(complete) = complete.take() {
-                    slot.control.complete(complete);
+                    state.control.complete(complete);
                 }
-                match store.save(slot, &self.run.nonce).await {
+                match store.save(state, &self.run.nonce).await {
                     Ok(()) => Ok(None),
-                    Err(SaveError::Conflict(newer)) => {
-                        Ok(Some((store.load_told(&newer.control).await?, newer)))
-                    }
-                    Err(SaveError::Fault(fault)) => Err(fault),
+                    Err(SaveError::Conflict(newer)) => Ok(Some((
+                        store.load_notified_set(&newer.control).await?,
+                        newer,
+                    ))),
+                    Err(SaveError::AuditError(error)) => Err(error),
                 }
             };
             match switched.await {
@@ -413,137 +424,141 @@ impl Audit<'_> {
                         sequence = newer.control.sequence,
                         "another run changed the state: keeping what both told"
                     );
-                    union.union_with(Arc::unwrap_or_clone(told));
-                    told = Arc::new(union);
-                    *slot = *newer;
+                    union.union_with(Arc::unwrap_or_clone(notified));
+                    notified = Arc::new(union);
+                    *state = *newer;
                 }
                 // SNS has accepted the message: until it is saved, all the time left is well spent.
-                Err(fault) if fault.kind.cure() == Cure::Retry => {
+                Err(error) if error.kind.remedy() == Remedy::Retry => {
                     warn!(
                         certificate_authority = self.arn.id(),
-                        error = fault.message,
+                        error = error.message,
                         "saving again what was told"
                     );
-                    if REMEMBER_AGAIN >= self.run.budget.left_to_answer() {
-                        return Err(fault);
+                    if COMMIT_RETRY_INTERVAL >= self.run.budget.left_to_respond() {
+                        return Err(error);
                     }
-                    tokio::time::sleep(REMEMBER_AGAIN).await;
+                    tokio::time::sleep(COMMIT_RETRY_INTERVAL).await;
                 }
-                Err(fault) => return Err(fault),
+                Err(error) => return Err(error),
             }
         }
         info!(
             certificate_authority = self.arn.id(),
-            told = told.len(),
-            told_list = slot.control.told_list,
+            notified = notified.len(),
+            notified_set = state.control.notified_set,
             "remembered what was told"
         );
-        store.remove_older_told(&slot.control).await;
+        store.remove_older_notified_sets(&state.control).await;
         Ok(())
     }
 
     /// Tells what changed about the watch itself, releases the lease and saves.
-    async fn settle(
+    async fn finalize(
         &self,
-        mut slot: Slot,
-        result: Result<Answered, Fault>,
-        note: Note,
-    ) -> Result<Answered, Fault> {
+        mut state: VersionedState,
+        result: Result<Answered, AuditError>,
+        marker: ErrorMarker,
+    ) -> Result<Answered, AuditError> {
         let now = self.run.budget.now();
-        let known = slot.control.fault.clone();
-        let control = &mut slot.control;
-        let (mut answer, unseen) = result.unwrap_or_else(|fault| {
+        let known = state.control.error.clone();
+        let control = &mut state.control;
+        let (mut response, unconfirmed) = result.unwrap_or_else(|error| {
             (
-                AuditAnswer::failed(self.arn.clone(), fault),
-                self.watched.to_vec(),
+                AuditResponse::failed(self.arn.clone(), error),
+                self.expected.to_vec(),
             )
         });
-        if answer.outcome != Outcome::Audited
+        if response.outcome != Outcome::Audited
             && self.run.is_scheduled
             && control.count_run_without_audit(now, self.run.config.report_interval)
-            && answer
+            && response
                 .error
                 .as_ref()
-                .is_none_or(|fault| fault.kind.cure() == Cure::Retry)
+                .is_none_or(|error| error.kind.remedy() == Remedy::Retry)
             // People who know of another fault know that there is no audit.
-            && control.fault.as_ref().is_none_or(|known| {
-                !known.may_be_known() || known.kind == FaultKind::ReportOverdue.name()
+            && control.error.as_ref().is_none_or(|known| {
+                !known.may_be_announced() || known.kind == ErrorKind::ReportOverdue.name()
             })
         {
-            let cause = match &answer.error {
-                Some(fault) => format!("the last run failed with {fault}"),
-                None => format!("the last run ended as {:?}", answer.outcome),
+            let cause = match &response.error {
+                Some(error) => format!("the last run failed with {error}"),
+                None => format!("the last run ended as {:?}", response.outcome),
             };
             let since = control.without_audit_since.unwrap_or(now);
-            answer.outcome = Outcome::Failed;
-            answer.error = Some(Fault::new(
-                FaultKind::ReportOverdue,
+            response.outcome = Outcome::Failed;
+            response.error = Some(AuditError::new(
+                ErrorKind::ReportOverdue,
                 format!("{} had no complete audit since {since}; {cause}", self.arn),
             ));
         }
-        match &answer.error {
-            Some(fault) if fault.kind.cure() == Cure::Person => {
-                self.tell_fault(control, fault, now).await;
+        match &response.error {
+            Some(error) if error.kind.remedy() == Remedy::Operator => {
+                self.announce_error(control, error, now).await;
             }
-            None if answer.outcome == Outcome::Audited => self.tell_recovery(control).await,
+            None if response.outcome == Outcome::Audited => self.announce_recovery(control).await,
             _ => {}
         }
-        answer.last_complete_audit_at = control
+        response.last_complete_audit_at = control
             .last_complete_audit
             .as_ref()
             .map(|audit| audit.completed_at);
-        answer.unaudited_since = answer
+        response.unaudited_since = response
             .last_complete_audit_at
-            .or(Some(control.watched_since));
+            .or(Some(control.first_seen_at));
         control.release(&self.run.nonce);
-        if let Err(failure) = self.save(&mut slot).await {
+        if let Err(failure) = self.save(&mut state).await {
             // The state does not know what people were told of just now.
-            let recorded = slot.control.fault.filter(RecordedFault::may_be_known);
+            let recorded = state.control.error.filter(RecordedError::may_be_announced);
             if recorded != known
-                && let Some(fault) = recorded
+                && let Some(error) = recorded
             {
-                self.write_note(&fault).await;
+                self.write_error_marker(&error).await;
             }
             return Err(failure);
         }
-        self.forget_note(&note).await;
-        Ok((answer, unseen))
+        self.clear_error_marker(&marker).await;
+        Ok((response, unconfirmed))
     }
 
     /// Publishes what the audit has to say, and gives the warnings on the way. An answer that does
     /// not come leaves the time to save.
-    async fn tell(&self, event: Event, detected_at: Timestamp) -> Result<Vec<String>, Fault> {
+    async fn publish_alert(
+        &self,
+        kind: AlertKind,
+        detected_at: Timestamp,
+    ) -> Result<Vec<String>, AuditError> {
         let until = self.run.budget.saving_starts();
-        let published = self.publish(event, detected_at, until).await;
-        published.map_err(|unpublished| unpublished.fault)
+        let published = self.publish(kind, detected_at, until).await;
+        published.map_err(|unpublished| unpublished.error)
     }
 
     async fn publish(
         &self,
-        event: Event,
+        kind: AlertKind,
         detected_at: Timestamp,
         until: Instant,
     ) -> Result<Vec<String>, Unpublished> {
         let name = self.run.names.get(self.run.clients, self.arn).await;
-        let notice = Notice {
+        let alert = Alert {
             certificate_authority: CertificateAuthority::new(self.arn.as_str(), name),
             detected_at,
-            event,
+            kind,
         };
-        let published = self.run.publisher.publish(&notice, until).await?;
+        let published = self.run.publisher.publish(&alert, until).await?;
         Ok(published.warnings)
     }
 
-    fn wanted(&self, control: &Control) -> Wanted {
-        let told_from = control
-            .watched_since
+    fn selection(&self, control: &Control) -> Selection {
+        let notify_from = control
+            .first_seen_at
             .saturating_sub(self.run.config.initial_lookback);
-        Wanted::New {
-            told_from: control.last_complete_audit.is_none().then_some(told_from),
+        Selection::Unnotified {
+            notify_from: control.last_complete_audit.is_none().then_some(notify_from),
         }
     }
 
-    fn source(&self, control: &Control, report: &ReportInHand) -> ReportSource {
+    fn source(&self, control: &Control, report: &PendingReport) -> ReportSource {
         let previous = control.last_complete_audit.as_ref();
         ReportSource {
             location: ObjectLocation {
@@ -557,8 +572,8 @@ impl Audit<'_> {
         }
     }
 
-    fn out_of_time(&self, what: &str) -> Fault {
-        Fault::new(FaultKind::OutOfTime, format!("{}: {what}", self.arn))
+    fn out_of_time(&self, what: &str) -> AuditError {
+        AuditError::new(ErrorKind::OutOfTime, format!("{}: {what}", self.arn))
     }
 }
 

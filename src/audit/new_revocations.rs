@@ -2,36 +2,36 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::alert::Collected;
+use crate::alert::RevocationBatch;
 use crate::arn::CertificateAuthorityArn;
 use crate::config::Config;
 use crate::revocation::key::RevocationKey;
 use crate::revocation::reason::RevocationReason;
 use crate::revocation::reason_counts::ReasonCounts;
 use crate::revocation::record::RevokedRecord;
-use crate::state::notified_set::ToldList;
+use crate::state::notified_set::NotifiedSet;
 use crate::timestamp::Timestamp;
 
 /// What is asked of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// What is not on the told list. On a first audit, what was revoked before `told_from` is
+pub enum Selection {
+    /// What is not on the told list. On a first audit, what was revoked before `notify_from` is
     /// counted but not told.
-    New { told_from: Option<Timestamp> },
+    Unnotified { notify_from: Option<Timestamp> },
     /// What is on the told list and was revoked since then.
-    ToldSince(Timestamp),
+    NotifiedSince(Timestamp),
 }
 
 /// Takes a report's revoked records one by one, and holds what is to be told of them.
-pub struct Difference<'a> {
+pub struct NewRevocations<'a> {
     config: &'a Config,
-    told: &'a ToldList,
-    wanted: Wanted,
+    notified: &'a NotifiedSet,
+    selection: Selection,
     /// What is to be told.
-    pub collected: Collected,
+    pub batch: RevocationBatch,
     /// What was not on the told list, or (`ToldSince`) what was taken from it: a serial may come
     /// twice in a report.
-    fresh: Fresh,
+    newly_seen: NewlySeen,
     /// Every revocation of the report, by reason.
     pub revoked: ReasonCounts,
     /// How many are new, those that are not worth a message included.
@@ -45,27 +45,27 @@ pub struct Difference<'a> {
     /// How many name another certificate authority's certificate.
     pub foreign: u64,
     certificate_prefix: String,
-    watched: BTreeSet<String>,
+    expected: BTreeSet<String>,
     full_list_lines: Vec<u8>,
 }
 
-impl<'a> Difference<'a> {
-    /// `detected_at` is when the report was written, by S3's clock. `watched` are the ARNs of
+impl<'a> NewRevocations<'a> {
+    /// `detected_at` is when the report was written, by S3's clock. `expected` are the ARNs of
     /// certificates that are said to be revoked.
     pub fn new(
         config: &'a Config,
         certificate_authority_arn: &str,
-        told: &'a ToldList,
-        wanted: Wanted,
+        notified: &'a NotifiedSet,
+        selection: Selection,
         detected_at: Timestamp,
-        watched: &[String],
+        expected: &[String],
     ) -> Self {
         Self {
             config,
-            told,
-            wanted,
-            collected: Collected::new(certificate_authority_arn, detected_at),
-            fresh: Fresh::default(),
+            notified,
+            selection,
+            batch: RevocationBatch::new(certificate_authority_arn, detected_at),
+            newly_seen: NewlySeen::default(),
             revoked: ReasonCounts::default(),
             new: 0,
             unnotified: 0,
@@ -73,7 +73,7 @@ impl<'a> Difference<'a> {
             pending: 0,
             foreign: 0,
             certificate_prefix: format!("{certificate_authority_arn}/"),
-            watched: watched.iter().cloned().collect(),
+            expected: expected.iter().cloned().collect(),
             full_list_lines: Vec::new(),
         }
     }
@@ -85,31 +85,31 @@ impl<'a> Difference<'a> {
         self.revoked.add(&reason);
         if let Some(arn) = record.certificate_arn.as_deref() {
             self.foreign += u64::from(self.is_foreign(arn));
-            self.watched.remove(arn);
+            self.expected.remove(arn);
         }
         let key = record.key();
-        let is_told = self.told.contains(&key);
-        match self.wanted {
-            Wanted::New { told_from } => {
-                if is_told || !self.fresh.insert(key.clone()) {
+        let is_notified = self.notified.contains(&key);
+        match self.selection {
+            Selection::Unnotified { notify_from } => {
+                if is_notified || !self.newly_seen.insert(key.clone()) {
                     return;
                 }
                 let revocation = record.to_revocation(key);
-                let is_earlier = told_from
+                let is_earlier = notify_from
                     .zip(revocation.revoked_at.at)
-                    .is_some_and(|(told_from, revoked_at)| revoked_at < told_from);
+                    .is_some_and(|(notify_from, revoked_at)| revoked_at < notify_from);
                 if is_earlier {
                     self.earlier += 1;
                     return;
                 }
                 self.new += 1;
                 if self.config.notifies(&revocation.reason) {
-                    self.full_list_lines.extend(self.collected.add(revocation));
+                    self.full_list_lines.extend(self.batch.add(revocation));
                 } else {
                     self.unnotified += 1;
                 }
             }
-            Wanted::ToldSince(since) => {
+            Selection::NotifiedSince(since) => {
                 let revocation = record.to_revocation(key);
                 if revocation
                     .revoked_at
@@ -118,12 +118,12 @@ impl<'a> Difference<'a> {
                 {
                     return;
                 }
-                if !is_told {
+                if !is_notified {
                     self.pending += 1;
-                } else if self.fresh.insert(revocation.key.clone())
+                } else if self.newly_seen.insert(revocation.key.clone())
                     && self.config.notifies(&revocation.reason)
                 {
-                    self.full_list_lines.extend(self.collected.add(revocation));
+                    self.full_list_lines.extend(self.batch.add(revocation));
                 }
             }
         }
@@ -143,24 +143,24 @@ impl<'a> Difference<'a> {
     }
 
     /// What is to be told, and what the told list is to hold besides.
-    pub fn into_parts(self) -> (Collected, ToldList, ReasonCounts) {
-        (self.collected, self.fresh.into_list(), self.revoked)
+    pub fn into_parts(self) -> (RevocationBatch, NotifiedSet, ReasonCounts) {
+        (self.batch, self.newly_seen.into_list(), self.revoked)
     }
 
     /// The watched certificates that the report did not show as revoked.
-    pub fn unseen(&self) -> impl Iterator<Item = &str> {
-        self.watched.iter().map(String::as_str)
+    pub fn unconfirmed(&self) -> impl Iterator<Item = &str> {
+        self.expected.iter().map(String::as_str)
     }
 }
 
-/// A set that grows one by one, nearly as compact as a [`ToldList`].
+/// A set that grows one by one, nearly as compact as a [`NotifiedSet`].
 #[derive(Default)]
-struct Fresh {
-    list: ToldList,
+struct NewlySeen {
+    list: NotifiedSet,
     recent: HashSet<RevocationKey>,
 }
 
-impl Fresh {
+impl NewlySeen {
     /// Merging costs as much as the whole list: so many are merged at a time.
     const PORTION: usize = 1 << 15;
 
@@ -175,7 +175,7 @@ impl Fresh {
         true
     }
 
-    fn into_list(mut self) -> ToldList {
+    fn into_list(mut self) -> NotifiedSet {
         self.list.merge(self.recent);
         self.list
     }

@@ -5,17 +5,17 @@ use std::time::{Duration, SystemTime};
 use tracing::info;
 
 use super::Audit;
-use crate::error::{Fault, FaultKind};
-use crate::pending_report::ReportInHand;
-use crate::report::request::{self, Answer as RequestAnswer};
+use crate::error::{AuditError, ErrorKind};
+use crate::pending_report::PendingReport;
+use crate::report::request::{self, RequestOutcome};
 use crate::report::wait::{self, ReportObject, Waited};
-use crate::response::{AuditAnswer, Outcome, ReportAnswer};
-use crate::state::control::{MAX_ATTEMPTS, NextStep};
-use crate::state::store::Slot;
+use crate::response::{AuditResponse, Outcome, ReportSummary};
+use crate::state::control::{MAX_SCAN_ATTEMPTS, NextStep};
+use crate::state::store::VersionedState;
 use crate::timestamp::Timestamp;
 
 /// A run waits for Private CA's limit only if that leaves it so much time to go on.
-const LEFT_AFTER_LIMIT: Duration = Duration::from_secs(300);
+const MIN_TIME_AFTER_WAIT: Duration = Duration::from_secs(300);
 
 /// The first wait after AWS refused a request against our own record, which clocks alone may
 /// explain; it doubles with each up to the longest.
@@ -23,32 +23,35 @@ const REFUSED_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_REFUSED_RETRY: Duration = Duration::from_secs(30);
 
 /// What came of looking for a report to read.
-pub(super) enum Found {
+pub(super) enum ReportStep {
     /// With the seconds that it was waited for.
-    Ready(ReportInHand, ReportObject, f64),
+    Ready(PendingReport, ReportObject, f64),
     /// There is none to read yet.
-    Not(Box<AuditAnswer>),
+    Not(Box<AuditResponse>),
 }
 
 impl Audit<'_> {
     /// The report in hand, else a new one, waited for.
-    pub(super) async fn find_report(&self, slot: &mut Slot) -> Result<Found, Fault> {
-        let report = match slot
+    pub(super) async fn obtain_report(
+        &self,
+        state: &mut VersionedState,
+    ) -> Result<ReportStep, AuditError> {
+        let report = match state
             .control
             .next_step(self.run.budget.clock(), self.run.config.report_interval)
         {
             NextStep::Resume(report) => report,
             NextStep::Request { not_before } => {
-                match self.request_report(slot, not_before).await? {
+                match self.request_report(state, not_before).await? {
                     Ok(report) => report,
-                    Err(too_soon) => return Ok(Found::Not(too_soon)),
+                    Err(too_soon) => return Ok(ReportStep::Not(too_soon)),
                 }
             }
         };
-        if report.attempts >= MAX_ATTEMPTS {
-            slot.control.report_in_hand = None;
-            return Err(Fault::new(
-                FaultKind::ReportUnfinished,
+        if report.attempts >= MAX_SCAN_ATTEMPTS {
+            state.control.pending_report = None;
+            return Err(AuditError::new(
+                ErrorKind::ReportUnfinished,
                 format!(
                     "the audit report {} of {} was begun {} times and never read to its end; it is dropped",
                     report.key, self.arn, report.attempts
@@ -75,7 +78,7 @@ impl Audit<'_> {
                     waited_seconds,
                     "report is there"
                 );
-                Ok(Found::Ready(report, object, waited_seconds))
+                Ok(ReportStep::Ready(report, object, waited_seconds))
             }
             Waited::NotYet => {
                 info!(
@@ -84,14 +87,14 @@ impl Audit<'_> {
                     waited_seconds,
                     "report is not there yet: the next run takes it up"
                 );
-                let mut answer = AuditAnswer::new(self.arn.clone(), Outcome::Waiting);
-                answer.report = Some(ReportAnswer::from(&report));
-                answer.effort.waited_seconds = waited_seconds;
-                Ok(Found::Not(Box::new(answer)))
+                let mut response = AuditResponse::new(self.arn.clone(), Outcome::Waiting);
+                response.report = Some(ReportSummary::from(&report));
+                response.stats.waited_seconds = waited_seconds;
+                Ok(ReportStep::Not(Box::new(response)))
             }
-            Waited::Gone(fault) => {
-                slot.control.report_in_hand = None;
-                Err(fault)
+            Waited::Gone(error) => {
+                state.control.pending_report = None;
+                Err(error)
             }
         }
     }
@@ -100,9 +103,9 @@ impl Audit<'_> {
     /// anything waits for it.
     async fn request_report(
         &self,
-        slot: &mut Slot,
+        state: &mut VersionedState,
         mut not_before: Option<SystemTime>,
-    ) -> Result<Result<ReportInHand, Box<AuditAnswer>>, Fault> {
+    ) -> Result<Result<PendingReport, Box<AuditResponse>>, AuditError> {
         let run = self.run;
         let mut refused_by_aws = false;
         let mut refused_retry = REFUSED_RETRY;
@@ -110,16 +113,16 @@ impl Audit<'_> {
             if let Some(at) = not_before {
                 let next_report_at = Timestamp::from(at);
                 let over_in = run.budget.until_clock(at);
-                let worthwhile = run.waits && over_in + LEFT_AFTER_LIMIT < run.budget.left();
+                let worthwhile = run.waits && over_in + MIN_TIME_AFTER_WAIT < run.budget.left();
                 if !worthwhile || !run.budget.wait(over_in).await {
                     info!(certificate_authority = self.arn.id(), %next_report_at, refused_by_aws, "too soon");
-                    let mut answer = AuditAnswer::new(self.arn.clone(), Outcome::TooSoon);
-                    answer.next_report_at = Some(next_report_at);
-                    answer.refused_by_aws = refused_by_aws;
-                    return Ok(Err(Box::new(answer)));
+                    let mut response = AuditResponse::new(self.arn.clone(), Outcome::TooSoon);
+                    response.next_report_at = Some(next_report_at);
+                    response.refused_by_aws = refused_by_aws;
+                    return Ok(Err(Box::new(response)));
                 }
             }
-            let answer = request::request(
+            let response = request::request(
                 run.clients,
                 self.arn,
                 &run.config.report_bucket,
@@ -128,8 +131,8 @@ impl Audit<'_> {
                 run.budget,
             )
             .await?;
-            let report = match answer {
-                RequestAnswer::Requested(report, at) => {
+            let report = match response {
+                RequestOutcome::Requested(report, at) => {
                     info!(
                         certificate_authority = self.arn.id(),
                         report = report.id,
@@ -138,11 +141,11 @@ impl Audit<'_> {
                     );
                     Some((report, at))
                 }
-                RequestAnswer::TooSoon => request::find_unrecorded(
+                RequestOutcome::TooSoon => request::find_unrecorded(
                     run.clients,
                     self.arn,
                     &run.config.report_bucket,
-                    slot.control.last_scanned,
+                    state.control.last_scanned,
                     run.config.report_interval,
                     run.budget.now(),
                 )
@@ -151,8 +154,8 @@ impl Audit<'_> {
             };
             match report {
                 Some((report, at)) => {
-                    slot.control.take_in_hand(report.clone(), at);
-                    self.save(slot).await?;
+                    state.control.set_pending_report(report.clone(), at);
+                    self.save(state).await?;
                     return Ok(Ok(report));
                 }
                 None => {

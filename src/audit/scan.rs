@@ -4,54 +4,56 @@ use tokio::sync::SemaphorePermit;
 use tracing::{info, warn};
 
 use super::Audit;
-use super::scan_limiter::Place;
+use super::scan_limiter::ScanSlot;
 use crate::alert::full_list::FullList;
-use crate::alert::{Collected, ObjectLocation};
-use crate::audit::new_revocations::{Difference, Wanted};
-use crate::error::{Fault, FaultKind};
+use crate::alert::{ObjectLocation, RevocationBatch};
+use crate::audit::new_revocations::{NewRevocations, Selection};
+use crate::error::{AuditError, ErrorKind};
 use crate::event::Mode;
-use crate::pending_report::ReportInHand;
+use crate::pending_report::PendingReport;
 use crate::report::fetch::{Fetch, FetchError};
 use crate::report::scanner::{ReportScanner, ScanTotals};
 use crate::report::wait::ReportObject;
 use crate::report_format::ReportFormat;
-use crate::response::{Effort, MAX_LISTED, ReadAnswer, RevocationAnswer};
+use crate::response::{AuditStats, MAX_LISTED, ReportContents, RevocationSummary};
 use crate::revocation::distinguished_name::decode;
 use crate::revocation::reason::Severity;
 use crate::revocation::reason_counts::ReasonCounts;
-use crate::state::control::{Control, MAX_ATTEMPTS, UNAVAILABLE_IS_BELIEVED};
-use crate::state::notified_set::ToldList;
-use crate::state::store::Slot;
+use crate::state::control::{Control, MAX_SCAN_ATTEMPTS, UNAVAILABLE_TIMEOUT};
+use crate::state::notified_set::NotifiedSet;
+use crate::state::store::VersionedState;
 
 /// Why a scan did not come to its end.
 enum ScanFailure {
     /// The told list could not be read.
-    State(Fault),
+    State(AuditError),
     Report(FetchError),
 }
 
 impl ScanFailure {
-    fn into_fault(self) -> Fault {
+    fn into_error(self) -> AuditError {
         match self {
-            ScanFailure::State(fault)
-            | ScanFailure::Report(FetchError::Vanished(fault) | FetchError::Fault(fault)) => fault,
+            ScanFailure::State(error)
+            | ScanFailure::Report(FetchError::Vanished(error) | FetchError::AuditError(error)) => {
+                error
+            }
         }
     }
 }
 
 /// A report, read to its end or to its fault.
 pub(super) struct Scanned {
-    pub told: ToldList,
-    pub fresh: ToldList,
-    pub collected: Collected,
+    pub notified: NotifiedSet,
+    pub newly_seen: NotifiedSet,
+    pub batch: RevocationBatch,
     pub revoked: ReasonCounts,
     pub totals: ScanTotals,
     pub full_list: Option<ObjectLocation>,
     /// Why this is not a whole, valid report of this certificate authority.
     pub invalid: Option<String>,
-    pub read: ReadAnswer,
-    pub effort: Effort,
-    pub unseen: Vec<String>,
+    pub read: ReportContents,
+    pub stats: AuditStats,
+    pub unconfirmed: Vec<String>,
     pub warnings: Vec<String>,
 }
 
@@ -60,68 +62,68 @@ impl Audit<'_> {
     /// known of.
     pub(super) async fn scan_counted(
         &self,
-        slot: &mut Slot,
-        report: &ReportInHand,
+        state: &mut VersionedState,
+        report: &PendingReport,
         object: &ReportObject,
-        wanted: Wanted,
-        place: &mut Option<Place<'_>>,
-    ) -> Result<Scanned, Fault> {
-        let turn = self.turn(&slot.control, place).await?;
-        if let Some(in_hand) = &mut slot.control.report_in_hand {
+        selection: Selection,
+        scan_slot: &mut Option<ScanSlot<'_>>,
+    ) -> Result<Scanned, AuditError> {
+        let turn = self.turn(&state.control, scan_slot).await?;
+        if let Some(in_hand) = &mut state.control.pending_report {
             in_hand.attempts += 1;
         }
-        slot.control.last_scanned = slot.control.last_scanned.max(Some(object.last_modified));
-        self.save(slot).await?;
-        let scanned = self.scan(&slot.control, report, object, wanted).await;
+        state.control.last_scanned = state.control.last_scanned.max(Some(object.last_modified));
+        self.save(state).await?;
+        let scanned = self.scan(&state.control, report, object, selection).await;
         drop(turn);
         // What is not the report's doing, now or from here on, is not counted against it.
         let is_at_fault = match &scanned {
             Ok(scanned) => scanned.invalid.is_some(),
             Err(ScanFailure::State(_)) => false,
-            Err(ScanFailure::Report(FetchError::Fault(fault))) => {
-                let is_of_aws = matches!(fault.kind, FaultKind::Throttled | FaultKind::Unavailable);
+            Err(ScanFailure::Report(FetchError::AuditError(error))) => {
+                let is_of_aws = matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable);
                 let age = self.run.budget.now().since(report.requested_at);
-                !is_of_aws || age > UNAVAILABLE_IS_BELIEVED
+                !is_of_aws || age > UNAVAILABLE_TIMEOUT
             }
             Err(ScanFailure::Report(FetchError::Vanished(_))) => true,
         };
-        if let Some(in_hand) = &mut slot.control.report_in_hand
+        if let Some(in_hand) = &mut state.control.pending_report
             && !is_at_fault
         {
             in_hand.attempts -= 1;
         }
         if let Err(ScanFailure::Report(FetchError::Vanished(_))) = &scanned {
-            slot.control.report_in_hand = None;
+            state.control.pending_report = None;
         }
-        scanned.map_err(ScanFailure::into_fault)
+        scanned.map_err(ScanFailure::into_error)
     }
 
     /// A scan that changes nothing.
     pub(super) async fn scan_only(
         &self,
         control: &Control,
-        report: &ReportInHand,
+        report: &PendingReport,
         object: &ReportObject,
-        place: &mut Option<Place<'_>>,
-    ) -> Result<Scanned, Fault> {
-        let _turn = self.turn(control, place).await?;
+        scan_slot: &mut Option<ScanSlot<'_>>,
+    ) -> Result<Scanned, AuditError> {
+        let _turn = self.turn(control, scan_slot).await?;
         // Another run may have told more meanwhile, and removed the told list of before.
         let store = &self.run.store;
         let control = store.load(self.arn, self.run.budget.now()).await?.control;
-        let wanted = match self.mode {
-            Mode::Replay { since, .. } => Wanted::ToldSince(since),
-            _ => self.wanted(&control),
+        let selection = match self.mode {
+            Mode::Replay { since, .. } => Selection::NotifiedSince(since),
+            _ => self.selection(&control),
         };
-        self.scan(&control, report, object, wanted)
+        self.scan(&control, report, object, selection)
             .await
-            .map_err(ScanFailure::into_fault)
+            .map_err(ScanFailure::into_error)
     }
 
     async fn turn<'g>(
         &'g self,
         control: &Control,
-        place: &mut Option<Place<'_>>,
-    ) -> Result<SemaphorePermit<'g>, Fault> {
+        scan_slot: &mut Option<ScanSlot<'_>>,
+    ) -> Result<SemaphorePermit<'g>, AuditError> {
         let run = self.run;
         let is_suspicious = control.has_unfinished_scan();
         // With the rest of a run that waited for something else, nothing would be learnt of it.
@@ -130,8 +132,8 @@ impl Audit<'_> {
                 "its report was not read to its end before, and is given at least half of a run",
             ));
         }
-        run.gate
-            .turn(is_suspicious, place, run.budget)
+        run.scan_limiter
+            .turn(is_suspicious, scan_slot, run.budget)
             .await
             .ok_or_else(|| self.out_of_time("no time was left to scan its report"))
     }
@@ -140,21 +142,21 @@ impl Audit<'_> {
     async fn scan(
         &self,
         control: &Control,
-        report: &ReportInHand,
+        report: &PendingReport,
         object: &ReportObject,
-        wanted: Wanted,
+        selection: Selection,
     ) -> Result<Scanned, ScanFailure> {
         let run = self.run;
         let bucket = &run.config.report_bucket;
         let started = run.budget.elapsed();
-        let told = run
+        let notified = run
             .store
-            .load_told(control)
+            .load_notified_set(control)
             .await
             .map_err(ScanFailure::State)?;
         let Some(format) = ReportFormat::from_key(&object.key) else {
-            return Err(ScanFailure::Report(FetchError::Vanished(Fault::new(
-                FaultKind::ReportInvalid,
+            return Err(ScanFailure::Report(FetchError::Vanished(AuditError::new(
+                ErrorKind::ReportInvalid,
                 format!("{} ends neither in .json nor in .csv", object.key),
             ))));
         };
@@ -171,13 +173,13 @@ impl Audit<'_> {
             ),
         );
         let publishes = !matches!(self.mode, Mode::DryRun | Mode::Replay { dry_run: true, .. });
-        let mut difference = Difference::new(
+        let mut difference = NewRevocations::new(
             run.config,
             self.arn.as_str(),
-            &told,
-            wanted,
+            &notified,
+            selection,
             object.last_modified,
-            self.watched,
+            self.expected,
         );
         let reading = async {
             let mut scanner = ReportScanner::new(format);
@@ -193,7 +195,7 @@ impl Audit<'_> {
                     let lines = difference.take_full_list_lines();
                     if publishes {
                         full_list.push(&lines);
-                        full_list.flush().await.map_err(FetchError::Fault)?;
+                        full_list.flush().await.map_err(FetchError::AuditError)?;
                     }
                 }
             }
@@ -208,7 +210,7 @@ impl Audit<'_> {
         };
         let read = match tokio::time::timeout_at(run.budget.work_ends(), reading).await {
             Ok(read) => read,
-            Err(_) => Err(FetchError::Fault(self.out_of_time(&format!(
+            Err(_) => Err(FetchError::AuditError(self.out_of_time(&format!(
                 "its report {} of {} bytes could not be read in the time of this run",
                 object.key, object.size_bytes
             )))),
@@ -223,9 +225,9 @@ impl Audit<'_> {
         let full_list = full_list
             .finish()
             .await
-            .map_err(|fault| ScanFailure::Report(FetchError::Fault(fault)))?;
+            .map_err(|error| ScanFailure::Report(FetchError::AuditError(error)))?;
         let scanned_seconds = (run.budget.elapsed() - started).as_secs_f64();
-        let collected = &difference.collected;
+        let batch = &difference.batch;
         info!(
             certificate_authority = self.arn.id(),
             report = report.id,
@@ -233,15 +235,15 @@ impl Audit<'_> {
             scanned_seconds,
             certificates = totals.certificates,
             revoked = totals.revoked,
-            odd = totals.odd,
-            already_told = told.len(),
+            malformed = totals.malformed,
+            already_told = notified.len(),
             new = difference.new,
             not_notified = difference.unnotified,
             before_lookback = difference.earlier,
             valid = invalid.is_none(),
             "report scanned"
         );
-        for revocation in collected.worst().take(MAX_LISTED) {
+        for revocation in batch.worst().take(MAX_LISTED) {
             info!(
                 certificate_authority = self.arn.id(),
                 serial = revocation.serial,
@@ -261,36 +263,36 @@ impl Audit<'_> {
             )
         });
         let invalid = invalid.map(|error| error.to_string()).or(foreign);
-        if totals.odd > 0 {
-            warnings.push(format!("{} records are valid but odd", totals.odd));
+        if totals.malformed > 0 {
+            warnings.push(format!("{} records are valid but odd", totals.malformed));
         }
-        let read = ReadAnswer {
+        let read = ReportContents {
             certificates: totals.certificates,
             revoked: totals.revoked,
             new_revocations: difference.new,
-            published: collected.len(),
-            pending: matches!(wanted, Wanted::ToldSince(_)).then_some(difference.pending),
-            odd: totals.odd,
-            revocations: collected
+            published: batch.len(),
+            pending: matches!(selection, Selection::NotifiedSince(_)).then_some(difference.pending),
+            malformed_records: totals.malformed,
+            revocations: batch
                 .worst()
                 .take(MAX_LISTED)
-                .map(RevocationAnswer::from)
+                .map(RevocationSummary::from)
                 .collect(),
         };
-        let effort = Effort {
+        let stats = AuditStats {
             waited_seconds: 0.0,
             scanned_seconds,
             report_bytes: object.size_bytes,
-            new_critical: collected.counts().by_severity(Severity::Critical),
-            new_high: collected.counts().by_severity(Severity::High),
-            new_low: collected.counts().by_severity(Severity::Low),
+            new_critical: batch.counts().by_severity(Severity::Critical),
+            new_high: batch.counts().by_severity(Severity::High),
+            new_low: batch.counts().by_severity(Severity::Low),
         };
-        let unseen = difference.unseen().map(str::to_owned).collect();
-        let (collected, fresh, revoked) = difference.into_parts();
+        let unconfirmed = difference.unconfirmed().map(str::to_owned).collect();
+        let (batch, newly_seen, revoked) = difference.into_parts();
         Ok(Scanned {
-            told,
-            fresh,
-            collected,
+            notified,
+            newly_seen,
+            batch,
             revoked,
             totals,
             full_list: full_list.map(|key| ObjectLocation {
@@ -299,8 +301,8 @@ impl Audit<'_> {
             }),
             invalid,
             read,
-            effort,
-            unseen,
+            stats,
+            unconfirmed,
             warnings,
         })
     }
@@ -308,30 +310,30 @@ impl Audit<'_> {
 
 /// A report that failed so often is not worth another attempt. What only time or luck was missing
 /// for becomes a fault that a person is told of.
-pub(super) fn drop_if_tried_enough(control: &mut Control, fault: Fault) -> Fault {
+pub(super) fn abandon_if_tried_enough(control: &mut Control, error: AuditError) -> AuditError {
     let Some(report) = control
-        .report_in_hand
-        .take_if(|report| report.attempts >= MAX_ATTEMPTS)
+        .pending_report
+        .take_if(|report| report.attempts >= MAX_SCAN_ATTEMPTS)
     else {
-        return fault;
+        return error;
     };
     warn!(
         report = report.id,
         attempts = report.attempts,
         "report dropped"
     );
-    let unfinished = Fault::new(
-        FaultKind::ReportUnfinished,
+    let unfinished = AuditError::new(
+        ErrorKind::ReportUnfinished,
         format!(
             "after {} attempts the audit report {} is dropped: {}",
-            report.attempts, report.key, fault.message
+            report.attempts, report.key, error.message
         ),
     );
-    match fault.kind {
-        FaultKind::OutOfTime => unfinished,
-        FaultKind::ReportCorrupted => unfinished.with_hint(
+    match error.kind {
+        ErrorKind::OutOfTime => unfinished,
+        ErrorKind::ReportCorrupted => unfinished.with_hint(
             "Nothing was told from these bytes, and a later run requests a new report. If its bytes are not right either, look for what changes them between S3 and the function (a proxy, an endpoint of a VPC), then ask AWS Support with the object's key.",
         ),
-        _ => fault,
+        _ => error,
     }
 }

@@ -9,16 +9,16 @@ const SCANS_AT_ONCE: u32 = 2;
 
 /// Lets a few scans run at once, and those that may take the process down last and alone.
 #[derive(Debug)]
-pub struct Gate {
+pub struct ScanLimiter {
     scans: Semaphore,
     ordinary: watch::Sender<usize>,
 }
 
 /// The place of an audit among the ordinary ones, until it is dropped.
 #[derive(Debug)]
-pub struct Place<'a>(&'a Gate);
+pub struct ScanSlot<'a>(&'a ScanLimiter);
 
-impl Gate {
+impl ScanLimiter {
     pub fn new() -> Self {
         Self {
             scans: Semaphore::new(SCANS_AT_ONCE as usize),
@@ -27,9 +27,9 @@ impl Gate {
     }
 
     /// A place among the ordinary audits; every audit takes one before any of them starts.
-    pub fn place(&self) -> Place<'_> {
+    pub fn scan_slot(&self) -> ScanSlot<'_> {
         self.ordinary.send_modify(|count| *count += 1);
-        Place(self)
+        ScanSlot(self)
     }
 
     /// Waits for the turn to scan: alone where an earlier scan did not come to its end, and after
@@ -38,12 +38,12 @@ impl Gate {
     pub async fn turn(
         &self,
         is_suspicious: bool,
-        place: &mut Option<Place<'_>>,
+        scan_slot: &mut Option<ScanSlot<'_>>,
         budget: &Budget,
     ) -> Option<SemaphorePermit<'_>> {
         let turn = async {
             if is_suspicious {
-                *place = None;
+                *scan_slot = None;
                 let mut ordinary = self.ordinary.subscribe();
                 let alone = async {
                     let _ = ordinary.wait_for(|&count| count == 0).await;
@@ -64,13 +64,13 @@ impl Gate {
     }
 }
 
-impl Default for Gate {
+impl Default for ScanLimiter {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for ScanSlot<'_> {
     fn drop(&mut self) {
         self.0.ordinary.send_modify(|count| *count -= 1);
     }
@@ -90,23 +90,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_may_take_the_process_down_scans_last_and_alone() {
-        let (gate, budget) = (Gate::new(), budget());
-        let (mut first, mut second) = (Some(gate.place()), Some(gate.place()));
-        let mut suspicious = Some(gate.place());
+        let (scan_limiter, budget) = (ScanLimiter::new(), budget());
+        let (mut first, mut second) = (
+            Some(scan_limiter.scan_slot()),
+            Some(scan_limiter.scan_slot()),
+        );
+        let mut suspicious = Some(scan_limiter.scan_slot());
         let began = Instant::now();
-        let ordinary = async |place: &mut Option<Place<'_>>, seconds| {
-            let turn = gate.turn(false, place, &budget).await;
+        let ordinary = async |scan_slot: &mut Option<ScanSlot<'_>>, seconds| {
+            let turn = scan_limiter.turn(false, scan_slot, &budget).await;
             let at = began.elapsed();
             sleep(Duration::from_secs(seconds)).await;
             drop(turn.expect("there is time"));
-            *place = None;
+            *scan_slot = None;
             at
         };
         let last = async {
-            let turn = gate.turn(true, &mut suspicious, &budget).await;
+            let turn = scan_limiter.turn(true, &mut suspicious, &budget).await;
             let at = began.elapsed();
             let _alone = turn.expect("there is time");
-            assert_eq!(gate.scans.available_permits(), 0);
+            assert_eq!(scan_limiter.scans.available_permits(), 0);
             at
         };
 
@@ -120,25 +123,38 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn beside_a_scan_without_end_it_scans_too_and_holds_nobody_up() {
-        let (gate, budget) = (Gate::new(), budget());
-        let (mut endless, mut third) = (Some(gate.place()), Some(gate.place()));
-        let _endless = gate.turn(false, &mut endless, &budget).await;
-        let mut suspicious = Some(gate.place());
+        let (scan_limiter, budget) = (ScanLimiter::new(), budget());
+        let (mut endless, mut third) = (
+            Some(scan_limiter.scan_slot()),
+            Some(scan_limiter.scan_slot()),
+        );
+        let _endless = scan_limiter.turn(false, &mut endless, &budget).await;
+        let mut suspicious = Some(scan_limiter.scan_slot());
 
-        drop(gate.turn(true, &mut suspicious, &budget).await.unwrap());
+        drop(
+            scan_limiter
+                .turn(true, &mut suspicious, &budget)
+                .await
+                .unwrap(),
+        );
 
-        assert!(gate.turn(false, &mut third, &budget).await.is_some());
+        assert!(
+            scan_limiter
+                .turn(false, &mut third, &budget)
+                .await
+                .is_some()
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_waits_no_longer_than_half_of_the_time_for_audits_that_wait_themselves() {
-        let (gate, budget) = (Gate::new(), budget());
-        let _waits_for_its_report = gate.place();
-        let mut suspicious = Some(gate.place());
+        let (scan_limiter, budget) = (ScanLimiter::new(), budget());
+        let _waits_for_its_report = scan_limiter.scan_slot();
+        let mut suspicious = Some(scan_limiter.scan_slot());
         let half = budget.left() / 2;
         let began = Instant::now();
 
-        let turn = gate.turn(true, &mut suspicious, &budget).await;
+        let turn = scan_limiter.turn(true, &mut suspicious, &budget).await;
 
         assert!(turn.is_some());
         assert_eq!(began.elapsed().as_secs(), half.as_secs());

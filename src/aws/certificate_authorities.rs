@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use crate::arn::CertificateAuthorityArn;
 use crate::aws::clients::Clients;
 use crate::aws::failure::{CallFailure, FailureClass};
-use crate::error::{Fault, FaultKind};
+use crate::error::{AuditError, ErrorKind};
 
 /// A name is worth no longer wait.
 const NAME_TIMEOUT: Duration = Duration::from_secs(3);
@@ -27,7 +27,7 @@ const NAME_PACE: Duration = Duration::from_millis(100);
 pub async fn list_auditable(
     clients: &Clients,
     names: &Names,
-) -> Result<Vec<CertificateAuthorityArn>, Fault> {
+) -> Result<Vec<CertificateAuthorityArn>, AuditError> {
     let mut auditable = Vec::new();
     let mut left_out = Vec::new();
     let mut pages = clients
@@ -41,9 +41,9 @@ pub async fn list_auditable(
             let failure = CallFailure::new("ListCertificateAuthorities", &error);
             let target = "the account's certificate authorities";
             if failure.class == FailureClass::Refused {
-                failure.fault_of(FaultKind::AccessDenied, target)
+                failure.error_of(ErrorKind::AccessDenied, target)
             } else {
-                failure.fault(target)
+                failure.error(target)
             }
         })?;
         for ca in page.certificate_authorities() {

@@ -6,7 +6,7 @@ use std::fmt;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use crate::error::{Fault, FaultKind};
+use crate::error::{AuditError, ErrorKind};
 
 /// What became of a call that did not succeed.
 #[derive(Clone, Debug)]
@@ -98,21 +98,21 @@ impl CallFailure {
 
     /// The fault where nothing more particular is known of this failure. `target` says what was
     /// asked for, for people.
-    pub fn fault(&self, target: &str) -> Fault {
+    pub fn error(&self, target: &str) -> AuditError {
         let kind = match self.class {
-            FailureClass::Throttled => FaultKind::Throttled,
-            FailureClass::Unavailable => FaultKind::Unavailable,
+            FailureClass::Throttled => ErrorKind::Throttled,
+            FailureClass::Unavailable => ErrorKind::Unavailable,
             FailureClass::Refused if self.is("NoSuchBucket") || self.is_elsewhere() => {
-                FaultKind::ReportBucketNotFound
+                ErrorKind::ReportBucketNotFound
             }
-            FailureClass::Refused => FaultKind::AccessDenied,
+            FailureClass::Refused => ErrorKind::AccessDenied,
         };
-        self.fault_of(kind, target)
+        self.error_of(kind, target)
     }
 
     /// A fault of a given kind, in the words of this failure.
-    pub fn fault_of(&self, kind: FaultKind, target: &str) -> Fault {
-        Fault::new(
+    pub fn error_of(&self, kind: ErrorKind, target: &str) -> AuditError {
+        AuditError::new(
             kind,
             format!("{} of {target} failed: {}", self.operation, self.message),
         )

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::aws::clients::Clients;
 use crate::aws::failure::{CallFailure, chain};
-use crate::error::{Fault, FaultKind};
+use crate::error::{AuditError, ErrorKind};
 use crate::report::wait::ReportObject;
 
 /// A body may break off so often before the run gives up on it.
@@ -44,8 +44,8 @@ struct StatedChecksum {
 #[derive(Debug)]
 pub enum FetchError {
     /// The object that was there is gone, or is another one by now.
-    Vanished(Fault),
-    Fault(Fault),
+    Vanished(AuditError),
+    AuditError(AuditError),
 }
 
 impl<'a> Fetch<'a> {
@@ -135,8 +135,8 @@ impl<'a> Fetch<'a> {
             "reading broke off; going on from there"
         );
         if self.resumptions > MAX_RESUMPTIONS {
-            return Err(FetchError::Fault(Fault::new(
-                FaultKind::Unavailable,
+            return Err(FetchError::AuditError(AuditError::new(
+                ErrorKind::Unavailable,
                 format!(
                     "reading s3://{}/{} broke off {} times, last after {} of {} bytes: {why}",
                     self.bucket,
@@ -171,8 +171,8 @@ impl<'a> Fetch<'a> {
 
     fn verify(&mut self) -> Result<(), FetchError> {
         let corrupted = |why: String| {
-            FetchError::Fault(Fault::new(
-                FaultKind::ReportCorrupted,
+            FetchError::AuditError(AuditError::new(
+                ErrorKind::ReportCorrupted,
                 format!(
                     "s3://{}/{} did not arrive as S3 holds it: {why}",
                     self.bucket, self.object.key
@@ -208,8 +208,8 @@ impl<'a> Fetch<'a> {
 fn failure(bucket: &str, object: &ReportObject, failure: &CallFailure) -> FetchError {
     let location = format!("s3://{bucket}/{}", object.key);
     if matches!(failure.status, Some(404 | 412)) {
-        FetchError::Vanished(failure.fault_of(FaultKind::ReportVanished, &location))
+        FetchError::Vanished(failure.error_of(ErrorKind::ReportVanished, &location))
     } else {
-        FetchError::Fault(failure.fault(&location))
+        FetchError::AuditError(failure.error(&location))
     }
 }

@@ -10,16 +10,16 @@ use crate::arn::CertificateAuthorityArn;
 use crate::aws::clients::Clients;
 use crate::aws::failure::{CallFailure, FailureClass};
 use crate::budget::{Budget, Pacer};
-use crate::error::{Fault, FaultKind};
-use crate::pending_report::ReportInHand;
+use crate::error::{AuditError, ErrorKind};
+use crate::pending_report::PendingReport;
 use crate::report_format::ReportFormat;
 use crate::timestamp::Timestamp;
 
 /// What AWS said to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum RequestOutcome {
     /// The report is requested, at that instant at the latest; its object is not there yet.
-    Requested(ReportInHand, SystemTime),
+    Requested(PendingReport, SystemTime),
     /// Another report of this certificate authority was requested too short a time ago, or is
     /// still being written.
     TooSoon,
@@ -48,13 +48,13 @@ pub async fn request(
     format: ReportFormat,
     pacer: &Pacer,
     budget: &Budget,
-) -> Result<Answer, Fault> {
+) -> Result<RequestOutcome, AuditError> {
     let mut backoff = THROTTLED_BACKOFF;
     let mut unanswered = 0;
     loop {
         if !pacer.turn(budget).await {
-            return Err(Fault::new(
-                FaultKind::OutOfTime,
+            return Err(AuditError::new(
+                ErrorKind::OutOfTime,
                 format!(
                     "no time was left to request an audit report of {arn}, at one request per second"
                 ),
@@ -79,17 +79,17 @@ pub async fn request(
             Ok(output) => match (output.audit_report_id(), output.s3_key()) {
                 (Some(id), Some(key)) => {
                     let at = budget.clock();
-                    let report = ReportInHand {
+                    let report = PendingReport {
                         id: id.to_owned(),
                         key: key.to_owned(),
                         requested_at: at.into(),
                         attempts: 0,
                     };
-                    return Ok(Answer::Requested(report, at));
+                    return Ok(RequestOutcome::Requested(report, at));
                 }
                 _ => {
-                    return Err(Fault::new(
-                        FaultKind::Unavailable,
+                    return Err(AuditError::new(
+                        ErrorKind::Unavailable,
                         format!(
                             "AWS answered the request for an audit report of {arn} without id or key"
                         ),
@@ -99,11 +99,11 @@ pub async fn request(
             Err(error) => CallFailure::new("CreateCertificateAuthorityAuditReport", &error),
         };
         match failure.class {
-            _ if failure.is("RequestInProgressException") => return Ok(Answer::TooSoon),
+            _ if failure.is("RequestInProgressException") => return Ok(RequestOutcome::TooSoon),
             FailureClass::Throttled => {
                 warn!(certificate_authority = arn.id(), error = %failure, "request throttled");
                 if !budget.wait(backoff).await {
-                    return Err(failure.fault(arn.as_str()));
+                    return Err(failure.error(arn.as_str()));
                 }
                 backoff *= 2;
             }
@@ -111,7 +111,7 @@ pub async fn request(
                 unanswered += 1;
                 warn!(certificate_authority = arn.id(), error = %failure, "request not answered");
                 if unanswered == UNANSWERED_TRIES || !budget.wait(THROTTLED_BACKOFF).await {
-                    return Err(failure.fault(arn.as_str()));
+                    return Err(failure.error(arn.as_str()));
                 }
             }
             FailureClass::Refused => return Err(refusal(&failure, arn, bucket)),
@@ -132,10 +132,10 @@ pub async fn find_unrecorded(
     last_scanned: Option<Timestamp>,
     report_interval: Duration,
     now: Timestamp,
-) -> Result<Option<ReportInHand>, Fault> {
+) -> Result<Option<PendingReport>, AuditError> {
     let prefix = format!("audit-report/{}/", arn.id());
     let oldest = now.saturating_sub(report_interval + CLOCK_SLACK);
-    let mut newest: Option<ReportInHand> = None;
+    let mut newest: Option<PendingReport> = None;
     // Key order says nothing about age: all pages count.
     let mut pages = clients
         .s3
@@ -146,7 +146,7 @@ pub async fn find_unrecorded(
         .send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| {
-            CallFailure::new("ListObjectsV2", &error).fault(&format!("s3://{bucket}/{prefix}"))
+            CallFailure::new("ListObjectsV2", &error).error(&format!("s3://{bucket}/{prefix}"))
         })?;
         for object in page.contents() {
             let (Some(key), Some(modified)) = (
@@ -167,7 +167,7 @@ pub async fn find_unrecorded(
                     .as_ref()
                     .is_none_or(|newest| modified > newest.requested_at)
             {
-                newest = Some(ReportInHand {
+                newest = Some(PendingReport {
                     id: id.to_owned(),
                     key: key.to_owned(),
                     requested_at: modified,
@@ -196,19 +196,19 @@ fn report_id(key: &str) -> Option<&str> {
         .filter(|id| !id.is_empty())
 }
 
-fn refusal(failure: &CallFailure, arn: &CertificateAuthorityArn, bucket: &str) -> Fault {
+fn refusal(failure: &CallFailure, arn: &CertificateAuthorityArn, bucket: &str) -> AuditError {
     let kind = match failure.code.as_deref() {
-        Some("InvalidStateException") => FaultKind::CertificateAuthorityState,
+        Some("InvalidStateException") => ErrorKind::CertificateAuthorityState,
         // The same code stands for a missing bucket; the message of AWS says which.
         Some("ResourceNotFoundException" | "InvalidArnException") => {
-            FaultKind::CertificateAuthorityNotFound
+            ErrorKind::CertificateAuthorityNotFound
         }
         Some("InvalidArgsException" | "RequestFailedException" | "ValidationException") => {
-            FaultKind::ReportBucketRefused
+            ErrorKind::ReportBucketRefused
         }
-        _ => FaultKind::AccessDenied,
+        _ => ErrorKind::AccessDenied,
     };
-    failure.fault_of(kind, &format!("{arn} to bucket {bucket}"))
+    failure.error_of(kind, &format!("{arn} to bucket {bucket}"))
 }
 
 #[cfg(test)]

@@ -9,15 +9,15 @@ use crate::arn::CertificateAuthorityArn;
 use crate::aws::clients::Clients;
 use crate::aws::failure::{CallFailure, FailureClass};
 use crate::budget::{Budget, Pacer};
-use crate::error::{Fault, FaultKind};
-use crate::pending_report::ReportInHand;
+use crate::error::{AuditError, ErrorKind};
+use crate::pending_report::PendingReport;
 use crate::timestamp::Timestamp;
 
 /// For so long `CREATING` is believed.
-pub const CREATING_IS_BELIEVED: Duration = Duration::from_secs(24 * 3600);
+pub const CREATING_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// For so long `SUCCESS` is believed although the object does not show.
-pub const SUCCESS_IS_BELIEVED: Duration = Duration::from_secs(3600);
+pub const MISSING_OBJECT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What came of waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Waited {
     /// Not in time: the next run takes it up.
     NotYet,
     /// It will never come: the report is to be dropped.
-    Gone(Fault),
+    Gone(AuditError),
 }
 
 /// A report's object in S3.
@@ -50,10 +50,10 @@ pub async fn wait(
     clients: &Clients,
     arn: &CertificateAuthorityArn,
     bucket: &str,
-    report: &ReportInHand,
+    report: &PendingReport,
     pacer: &Pacer,
     budget: &Budget,
-) -> Result<Waited, Fault> {
+) -> Result<Waited, AuditError> {
     let mut poll = FIRST_POLL;
     let mut transient = 0;
     let mut is_done = false;
@@ -69,14 +69,14 @@ pub async fn wait(
                 }
                 continue;
             }
-            Err(failure) => return Err(failure.fault(&format!("s3://{bucket}/{}", report.key))),
+            Err(failure) => return Err(failure.error(&format!("s3://{bucket}/{}", report.key))),
         };
         match object {
             Some(object) if object.size_bytes > 0 => return Ok(Waited::Ready(object)),
             // Looked for once more after AWS had said that it is written.
-            None if is_done && budget.now().since(report.requested_at) > SUCCESS_IS_BELIEVED => {
-                return Ok(Waited::Gone(Fault::new(
-                    FaultKind::ReportVanished,
+            None if is_done && budget.now().since(report.requested_at) > MISSING_OBJECT_TIMEOUT => {
+                return Ok(Waited::Gone(AuditError::new(
+                    ErrorKind::ReportVanished,
                     format!(
                         "audit report {} of {arn} is said to be done, but its object {} is not there",
                         report.id, report.key
@@ -84,7 +84,7 @@ pub async fn wait(
                 )));
             }
             object => match (status(clients, arn, report, pacer, budget).await, object) {
-                (Status::Gone(fault), _) => return Ok(Waited::Gone(fault)),
+                (Status::Gone(error), _) => return Ok(Waited::Gone(error)),
                 // An empty object of a report that is done stays empty: the scanner says so.
                 (Status::Done, Some(empty)) => return Ok(Waited::Ready(empty)),
                 (Status::Done, None) => is_done = true,
@@ -144,13 +144,13 @@ enum Status {
     Open,
     /// Written, says AWS.
     Done,
-    Gone(Fault),
+    Gone(AuditError),
 }
 
 async fn status(
     clients: &Clients,
     arn: &CertificateAuthorityArn,
-    report: &ReportInHand,
+    report: &PendingReport,
     pacer: &Pacer,
     budget: &Budget,
 ) -> Status {
@@ -168,13 +168,13 @@ async fn status(
         .await;
     match answered {
         Ok(output) => match output.audit_report_status() {
-            Some(AuditReportStatus::Failed) => Status::Gone(Fault::new(
-                FaultKind::ReportFailed,
+            Some(AuditReportStatus::Failed) => Status::Gone(AuditError::new(
+                ErrorKind::ReportFailed,
                 format!("AWS Private CA failed to generate {}", about()),
             )),
             Some(AuditReportStatus::Success) => Status::Done,
-            status if age > CREATING_IS_BELIEVED => Status::Gone(Fault::new(
-                FaultKind::ReportFailed,
+            status if age > CREATING_TIMEOUT => Status::Gone(AuditError::new(
+                ErrorKind::ReportFailed,
                 format!(
                     "{} was requested more than a day ago and is still {}",
                     about(),
@@ -194,12 +194,12 @@ async fn status(
         Err(error) => {
             let failure = CallFailure::new("DescribeCertificateAuthorityAuditReport", &error);
             if failure.is("ResourceNotFoundException") || failure.is("InvalidArgsException") {
-                return Status::Gone(failure.fault_of(FaultKind::ReportVanished, &about()));
+                return Status::Gone(failure.error_of(ErrorKind::ReportVanished, &about()));
             }
             // The object alone can still show that the report is there.
             warn!(certificate_authority = arn.id(), report = report.id, error = %failure, "no status");
-            if age > CREATING_IS_BELIEVED {
-                return Status::Gone(failure.fault_of(FaultKind::ReportVanished, &about()));
+            if age > CREATING_TIMEOUT {
+                return Status::Gone(failure.error_of(ErrorKind::ReportVanished, &about()));
             }
             Status::Open
         }

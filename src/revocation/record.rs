@@ -25,7 +25,7 @@ pub struct RevokedRecord<'a> {
     pub template_arn: Option<Cow<'a, str>>,
     /// Whether anything about the record is odd: a known field twice or of another type, an
     /// unreadable time, a missing or strange serial.
-    pub odd: bool,
+    pub malformed: bool,
     /// The record's bytes in the report.
     pub raw: &'a [u8],
 }
@@ -47,8 +47,8 @@ pub struct Revocation {
     pub aws_account_id: Option<String>,
     pub template_arn: Option<String>,
     pub requested_by_service_principal: Option<String>,
-    /// See [`RevokedRecord::odd`].
-    pub odd: bool,
+    /// See [`RevokedRecord::malformed`].
+    pub malformed: bool,
 }
 
 /// A time as a report states it; `at` is `None` where it cannot be read.
@@ -96,7 +96,7 @@ impl RevokedRecord<'_> {
             aws_account_id: text(&self.aws_account_id),
             template_arn: text(&self.template_arn),
             requested_by_service_principal: text(&self.requested_by_service_principal),
-            odd: self.odd,
+            malformed: self.malformed,
         }
     }
 }

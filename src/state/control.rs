@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::arn::CertificateAuthorityArn;
-use crate::error::{Fault, FaultKind};
-use crate::pending_report::ReportInHand;
+use crate::error::{AuditError, ErrorKind};
+use crate::pending_report::PendingReport;
 use crate::timestamp::Timestamp;
 
 /// Makes the next version of a control document out of one.
@@ -23,10 +23,10 @@ const MIGRATIONS: &[Migration] = &[];
 pub const VERSION: usize = MIGRATIONS.len() + 1;
 
 /// A failed scan of the same report so often drops it.
-pub const MAX_ATTEMPTS: u32 = 2;
+pub const MAX_SCAN_ATTEMPTS: u32 = 2;
 
 /// For so long a report is not blamed for S3's not giving its bytes.
-pub const UNAVAILABLE_IS_BELIEVED: Duration = Duration::from_secs(24 * 3600);
+pub const UNAVAILABLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// Lambda's longest timeout (AWS Lambda Developer Guide, "Lambda quotas"): no lease is longer.
 const LONGEST_RUN: Duration = Duration::from_secs(900);
@@ -46,13 +46,13 @@ pub struct Control {
     /// documents are equal, as their ETags would be.
     pub nonce: String,
     /// When this program first looked at the certificate authority.
-    pub watched_since: Timestamp,
+    pub first_seen_at: Timestamp,
     /// The run that holds this certificate authority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
     /// The report that was requested and not read to its end yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub report_in_hand: Option<ReportInHand>,
+    pub pending_report: Option<PendingReport>,
     /// When the last report was requested, whatever became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_requested_at: Option<Timestamp>,
@@ -75,13 +75,13 @@ pub struct Control {
     #[serde(default)]
     pub started: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fault: Option<RecordedFault>,
+    pub error: Option<RecordedError>,
     /// The key of the told list; none before the first audit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told_list: Option<String>,
+    pub notified_set: Option<String>,
     /// How many revocations the told list holds.
     #[serde(default)]
-    pub told: u64,
+    pub notified_count: u64,
 }
 
 /// Who works on a certificate authority, and until when at most.
@@ -114,31 +114,31 @@ pub struct CompleteAudit {
 /// A fault that only a person can cure, as last told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RecordedFault {
+pub struct RecordedError {
     #[serde(rename = "type")]
     pub kind: String,
     pub since: Timestamp,
     /// Whether `watch-failed` was published.
-    pub told: bool,
+    pub announced: bool,
     /// Whether it may have been: SNS's answer was lost.
     #[serde(default)]
-    pub maybe_told: bool,
+    pub maybe_announced: bool,
 }
 
-impl RecordedFault {
+impl RecordedError {
     /// A fault that nobody was told of yet.
     pub fn new(kind: &str, since: Timestamp) -> Self {
         Self {
             kind: kind.to_owned(),
             since,
-            told: false,
-            maybe_told: false,
+            announced: false,
+            maybe_announced: false,
         }
     }
 
     /// Whether people know of it, or may: then they are told of its end.
-    pub fn may_be_known(&self) -> bool {
-        self.told || self.maybe_told
+    pub fn may_be_announced(&self) -> bool {
+        self.announced || self.maybe_announced
     }
 }
 
@@ -146,7 +146,7 @@ impl RecordedFault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextStep {
     /// Go on with the report in hand.
-    Resume(ReportInHand),
+    Resume(PendingReport),
     /// Request a report, now or from that instant on.
     Request { not_before: Option<SystemTime> },
 }
@@ -159,9 +159,9 @@ impl Control {
             certificate_authority_arn,
             sequence: 0,
             nonce: String::new(),
-            watched_since: now,
+            first_seen_at: now,
             lease: None,
-            report_in_hand: None,
+            pending_report: None,
             last_requested_at: None,
             last_requested_at_millis: 0,
             last_scanned: None,
@@ -169,9 +169,9 @@ impl Control {
             runs_without_audit: 0,
             without_audit_since: None,
             started: false,
-            fault: None,
-            told_list: None,
-            told: 0,
+            error: None,
+            notified_set: None,
+            notified_count: 0,
         }
     }
 
@@ -184,10 +184,10 @@ impl Control {
         bytes: &[u8],
         certificate_authority_arn: &CertificateAuthorityArn,
         location: &str,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, AuditError> {
         let unreadable = |why: String| {
-            Fault::new(
-                FaultKind::StateUnreadable,
+            AuditError::new(
+                ErrorKind::StateUnreadable,
                 format!("the state at {location} {why}"),
             )
         };
@@ -195,8 +195,8 @@ impl Control {
         let mut document: Map<String, Value> =
             serde_json::from_slice(bytes).map_err(no_document)?;
         migrate(&mut document, MIGRATIONS).map_err(|version| match version {
-            Unknown::Newer(version) => Fault::new(
-                FaultKind::StateNewer,
+            Unknown::Newer(version) => AuditError::new(
+                ErrorKind::StateNewer,
                 format!("the state at {location} is of version {version}; this program knows versions up to {VERSION}"),
             ),
             Unknown::None => unreadable("is of no version that ever was".to_owned()),
@@ -222,7 +222,7 @@ impl Control {
 
     /// What to do next about a report.
     pub fn next_step(&self, now: SystemTime, report_interval: Duration) -> NextStep {
-        if let Some(report) = &self.report_in_hand {
+        if let Some(report) = &self.pending_report {
             return NextStep::Resume(report.clone());
         }
         let millis = Duration::from_millis(self.last_requested_at_millis.into());
@@ -258,24 +258,24 @@ impl Control {
 
     /// Whether a scan of the report in hand was begun and did not come to its end.
     pub fn has_unfinished_scan(&self) -> bool {
-        self.report_in_hand
+        self.pending_report
             .as_ref()
             .is_some_and(|report| report.attempts > 0)
     }
 
     /// Takes note of a report that was requested, or adopted, at that instant.
-    pub fn take_in_hand(&mut self, report: ReportInHand, at: SystemTime) {
+    pub fn set_pending_report(&mut self, report: PendingReport, at: SystemTime) {
         let since_1970 = at
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         self.last_requested_at = Some(at.into());
         self.last_requested_at_millis = since_1970.subsec_millis();
-        self.report_in_hand = Some(report);
+        self.pending_report = Some(report);
     }
 
     /// Takes note of a complete audit.
     pub fn complete(&mut self, audit: CompleteAudit) {
-        self.report_in_hand = None;
+        self.pending_report = None;
         self.last_complete_audit = Some(audit);
         self.runs_without_audit = 0;
         self.without_audit_since = None;
@@ -329,8 +329,8 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(1800);
 
-    fn in_hand() -> ReportInHand {
-        ReportInHand {
+    fn in_hand() -> PendingReport {
+        PendingReport {
             id: "a1b2c3d4-1234-1122-2233-112233445566".to_owned(),
             key: "audit-report/11223344-1234-1122-2233-112233445566/a1b2c3d4-1234-1122-2233-112233445566.json".to_owned(),
             requested_at: at("2026-11-21T04:00:02Z"),
@@ -341,17 +341,17 @@ mod tests {
     #[test]
     fn what_is_written_reads_back() {
         let mut control = Control::new(arn(), at("2026-11-21T04:00:00Z"));
-        control.take_in_hand(in_hand(), clock("2026-11-21T04:00:02Z"));
+        control.set_pending_report(in_hand(), clock("2026-11-21T04:00:02Z"));
         control.lease = Some(Lease {
             request_id: "r".to_owned(),
             nonce: "n".to_owned(),
             until: at("2026-11-21T04:15:30Z"),
         });
-        control.fault = Some(RecordedFault {
+        control.error = Some(RecordedError {
             kind: "AccessDenied".to_owned(),
             since: at("2026-11-21T04:00:00Z"),
-            told: true,
-            maybe_told: false,
+            announced: true,
+            maybe_announced: false,
         });
         assert_eq!(
             Control::read(&control.to_json(), &arn(), "here"),
@@ -363,9 +363,9 @@ mod tests {
     fn what_is_no_control_document_of_this_certificate_authority_is_a_fault() {
         let whole = Control::new(arn(), at("2026-11-21T04:00:00Z")).to_json();
         for cut in 0..whole.len() - 2 {
-            let fault = Control::read(&whole[..cut], &arn(), "here").unwrap_err();
-            assert_eq!(fault.kind, FaultKind::StateUnreadable);
-            assert!(fault.message.contains("here"));
+            let error = Control::read(&whole[..cut], &arn(), "here").unwrap_err();
+            assert_eq!(error.kind, ErrorKind::StateUnreadable);
+            assert!(error.message.contains("here"));
         }
         let text = String::from_utf8(whole).unwrap();
         let kind = |text: String| {
@@ -375,19 +375,19 @@ mod tests {
         };
         assert_eq!(
             kind(text.replace("\"version\": 1", "\"version\": 2")),
-            FaultKind::StateNewer
+            ErrorKind::StateNewer
         );
         assert_eq!(
             kind(text.replace("\"version\": 1", "\"version\": 0")),
-            FaultKind::StateUnreadable
+            ErrorKind::StateUnreadable
         );
         assert_eq!(
             kind(text.replace("11223344-", "99887766-")),
-            FaultKind::StateUnreadable
+            ErrorKind::StateUnreadable
         );
         assert_eq!(
-            kind(text.replace("\"told\"", "\"tolled\"")),
-            FaultKind::StateUnreadable
+            kind(text.replace("\"notifiedCount\"", "\"counted\"")),
+            ErrorKind::StateUnreadable
         );
     }
 
@@ -399,7 +399,7 @@ mod tests {
             control.next_step(now, INTERVAL),
             NextStep::Request { not_before: None }
         );
-        control.take_in_hand(in_hand(), clock("2026-11-21T04:00:02Z"));
+        control.set_pending_report(in_hand(), clock("2026-11-21T04:00:02Z"));
         assert_eq!(
             control.next_step(now, INTERVAL),
             NextStep::Resume(in_hand())
@@ -409,8 +409,8 @@ mod tests {
     #[test]
     fn a_request_counts_for_the_interval_whatever_became_of_it() {
         let mut control = Control::new(arn(), at("2026-11-21T04:00:00Z"));
-        control.take_in_hand(in_hand(), clock("2026-11-21T04:00:02Z"));
-        control.report_in_hand = None;
+        control.set_pending_report(in_hand(), clock("2026-11-21T04:00:02Z"));
+        control.pending_report = None;
         let not_before = |now| match control.next_step(clock(now), INTERVAL) {
             NextStep::Request { not_before } => {
                 not_before.map(|at| Timestamp::from(at).to_string())
@@ -434,8 +434,8 @@ mod tests {
     fn the_fraction_of_a_second_counts() {
         let mut control = Control::new(arn(), at("2026-11-21T04:00:00Z"));
         let requested_at = clock("2026-11-21T04:00:02Z") + Duration::from_millis(123);
-        control.take_in_hand(in_hand(), requested_at);
-        control.report_in_hand = None;
+        control.set_pending_report(in_hand(), requested_at);
+        control.pending_report = None;
         let control = Control::read(&control.to_json(), &arn(), "here").unwrap();
         assert_eq!(
             control.next_step(requested_at, INTERVAL),

@@ -6,7 +6,7 @@
 //! ascending order:
 //!
 //! ```json
-//! {"version":1,"certificateAuthorityArn":"arn:aws:acm-pca:...","count":2,"told":[
+//! {"version":1,"certificateAuthorityArn":"arn:aws:acm-pca:...","count":2,"revocations":[
 //! "2bae9a75d71b42b4e41e36f8b4b488fc",
 //! "e8cbd2bedb122329f97706bcfec990f8"
 //! ]}
@@ -25,18 +25,18 @@ use memchr::memchr2;
 use crate::revocation::key::{RevocationKey, ascii_serial_octets};
 
 /// The version of the document that this program writes, and the newest one that it reads.
-pub const TOLD_LIST_VERSION: u64 = 1;
+pub const NOTIFIED_SET_VERSION: u64 = 1;
 
 /// The told revocations of one certificate authority, exactly.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ToldList {
+pub struct NotifiedSet {
     /// Serials by the number of their octets, from 1 on.
     serials: [Serials; 20],
     /// What has no usable serial, ascending.
     texts: Vec<Box<str>>,
 }
 
-impl ToldList {
+impl NotifiedSet {
     /// A list of nothing.
     pub fn new() -> Self {
         Self::default()
@@ -91,7 +91,7 @@ impl ToldList {
     }
 
     /// Adds everything that another list holds.
-    pub fn union_with(&mut self, mut other: ToldList) {
+    pub fn union_with(&mut self, mut other: NotifiedSet) {
         if other.len() > self.len() {
             std::mem::swap(self, &mut other);
         }
@@ -123,7 +123,7 @@ impl ToldList {
     }
 
     /// The document, in pieces of some 64 KiB, so that it never is in memory as a whole.
-    pub fn document_chunks(&self, certificate_authority_arn: &str) -> DocumentChunks<&ToldList> {
+    pub fn document_chunks(&self, certificate_authority_arn: &str) -> DocumentChunks<&NotifiedSet> {
         DocumentChunks::new(self, certificate_authority_arn)
     }
 
@@ -131,7 +131,7 @@ impl ToldList {
     pub fn into_document_chunks(
         self: Arc<Self>,
         certificate_authority_arn: &str,
-    ) -> DocumentChunks<Arc<ToldList>> {
+    ) -> DocumentChunks<Arc<NotifiedSet>> {
         DocumentChunks::new(self, certificate_authority_arn)
     }
 
@@ -271,9 +271,9 @@ pub struct DocumentChunks<L> {
 const CHUNK_BYTES: usize = 64 << 10;
 const DOCUMENT_TAIL: &str = "]}\n";
 
-fn document_head(list: &ToldList, certificate_authority_arn: &str) -> String {
+fn document_head(list: &NotifiedSet, certificate_authority_arn: &str) -> String {
     format!(
-        "{{\"version\":{TOLD_LIST_VERSION},\"certificateAuthorityArn\":{},\"count\":{},\"told\":[\n",
+        "{{\"version\":{NOTIFIED_SET_VERSION},\"certificateAuthorityArn\":{},\"count\":{},\"revocations\":[\n",
         json_string(certificate_authority_arn),
         list.len()
     )
@@ -284,7 +284,7 @@ fn json_string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-impl<L: Deref<Target = ToldList>> DocumentChunks<L> {
+impl<L: Deref<Target = NotifiedSet>> DocumentChunks<L> {
     fn new(list: L, certificate_authority_arn: &str) -> Self {
         Self {
             head: Some(document_head(&list, certificate_authority_arn)),
@@ -319,7 +319,7 @@ impl<L: Deref<Target = ToldList>> DocumentChunks<L> {
     }
 }
 
-impl<L: Deref<Target = ToldList>> Iterator for DocumentChunks<L> {
+impl<L: Deref<Target = NotifiedSet>> Iterator for DocumentChunks<L> {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
@@ -342,16 +342,16 @@ impl<L: Deref<Target = ToldList>> Iterator for DocumentChunks<L> {
 
 /// Why a told list cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToldListError {
+pub struct NotifiedSetError {
     /// Where, as an offset from 0 in the document.
     pub byte: u64,
-    pub kind: ToldListErrorKind,
+    pub kind: NotifiedSetErrorKind,
 }
 
 /// What is wrong with a told list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ToldListErrorKind {
+pub enum NotifiedSetErrorKind {
     /// A newer version of this program wrote it.
     NewerVersion(u64),
     /// It is the told list of that other certificate authority.
@@ -364,30 +364,32 @@ pub enum ToldListErrorKind {
     Invalid(&'static str),
 }
 
-impl fmt::Display for ToldListError {
+impl fmt::Display for NotifiedSetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            ToldListErrorKind::NewerVersion(version) => write!(
+            NotifiedSetErrorKind::NewerVersion(version) => write!(
                 f,
-                "its version is {version}, and this program knows none above {TOLD_LIST_VERSION}"
+                "its version is {version}, and this program knows none above {NOTIFIED_SET_VERSION}"
             ),
-            ToldListErrorKind::OtherCertificateAuthority(arn) => {
+            NotifiedSetErrorKind::OtherCertificateAuthority(arn) => {
                 write!(f, "it belongs to another certificate authority, {arn}")
             }
-            ToldListErrorKind::Count { stated, found } => write!(
+            NotifiedSetErrorKind::Count { stated, found } => write!(
                 f,
                 "it states {stated} revocations and holds {found} different ones"
             ),
-            ToldListErrorKind::Truncated => write!(f, "it ends too early, at byte {}", self.byte),
-            ToldListErrorKind::Invalid(what) => write!(f, "{what} at byte {}", self.byte),
+            NotifiedSetErrorKind::Truncated => {
+                write!(f, "it ends too early, at byte {}", self.byte)
+            }
+            NotifiedSetErrorKind::Invalid(what) => write!(f, "{what} at byte {}", self.byte),
         }
     }
 }
 
-impl std::error::Error for ToldListError {}
+impl std::error::Error for NotifiedSetError {}
 
 /// Reads the document of a told list from slices of any size.
-pub struct ToldListReader {
+pub struct NotifiedSetReader {
     certificate_authority_arn: String,
     expects: Expects,
     /// A string or a number that straddles slices, from its first byte on.
@@ -399,10 +401,10 @@ pub struct ToldListReader {
     count: Option<u64>,
     entries: u64,
     has_list: bool,
-    list: ToldList,
+    list: NotifiedSet,
     /// Serials that came after a greater one.
     unordered: Vec<[u8; 20]>,
-    failed: Option<ToldListError>,
+    failed: Option<NotifiedSetError>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -424,14 +426,14 @@ enum Key {
     Version,
     CertificateAuthorityArn,
     Count,
-    Told,
+    Revocations,
 }
 
 /// The longest string of a document: an ARN may be as long as a record of a report, and its escape
 /// sequences six times that.
 const MAX_TOKEN_BYTES: usize = 6 << 20;
 
-impl ToldListReader {
+impl NotifiedSetReader {
     /// A reader of the told list of that certificate authority.
     pub fn new(certificate_authority_arn: impl Into<String>) -> Self {
         Self {
@@ -445,7 +447,7 @@ impl ToldListReader {
             count: None,
             entries: 0,
             has_list: false,
-            list: ToldList::new(),
+            list: NotifiedSet::new(),
             unordered: Vec::new(),
             failed: None,
         }
@@ -457,13 +459,13 @@ impl ToldListReader {
     ///
     /// They do not belong to a told list of this certificate authority that this version of the
     /// program knows. Every later call fails the same way.
-    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), ToldListError> {
+    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), NotifiedSetError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
         self.read(chunk).map_err(|(at, kind)| {
             let byte = self.at + at as u64;
-            self.failed.insert(ToldListError { byte, kind }).clone()
+            self.failed.insert(NotifiedSetError { byte, kind }).clone()
         })?;
         self.at += chunk.len() as u64;
         Ok(())
@@ -474,22 +476,22 @@ impl ToldListReader {
     /// # Errors
     ///
     /// It is not, or it does not hold as many revocations as it states.
-    pub fn finish(mut self) -> Result<ToldList, ToldListError> {
+    pub fn finish(mut self) -> Result<NotifiedSet, NotifiedSetError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let error = |kind| ToldListError {
+        let error = |kind| NotifiedSetError {
             byte: self.at,
             kind,
         };
         if self.expects != Expects::Nothing {
-            return Err(error(ToldListErrorKind::Truncated));
+            return Err(error(NotifiedSetErrorKind::Truncated));
         }
         let (Some(_), Some(_), Some(stated), true) =
             (self.version, self.arn, self.count, self.has_list)
         else {
-            return Err(error(ToldListErrorKind::Invalid(
-                "one of version, certificateAuthorityArn, count and told is missing",
+            return Err(error(NotifiedSetErrorKind::Invalid(
+                "one of version, certificateAuthorityArn, count and revocations is missing",
             )));
         };
         for serials in &mut self.list.serials {
@@ -502,18 +504,21 @@ impl ToldListReader {
         self.list.merge(unordered);
         let found = self.list.len() as u64;
         if stated != found || stated != self.entries {
-            return Err(error(ToldListErrorKind::Count { stated, found }));
+            return Err(error(NotifiedSetErrorKind::Count { stated, found }));
         }
         Ok(self.list)
     }
 
-    fn read(&mut self, chunk: &[u8]) -> Result<(), (usize, ToldListErrorKind)> {
+    fn read(&mut self, chunk: &[u8]) -> Result<(), (usize, NotifiedSetErrorKind)> {
         let mut at = self.read_token(chunk, 0)?;
         while let Some(&byte) = chunk.get(at) {
             match byte {
                 b' ' | b'\n' | b'\r' | b'\t' => at += 1,
                 _ if self.expects == Expects::Nothing => {
-                    return Err((at, ToldListErrorKind::Invalid("something after the list")));
+                    return Err((
+                        at,
+                        NotifiedSetErrorKind::Invalid("something after the list"),
+                    ));
                 }
                 b'"' => {
                     let text = &chunk[at + 1..];
@@ -543,7 +548,7 @@ impl ToldListReader {
         &mut self,
         chunk: &[u8],
         at: usize,
-    ) -> Result<usize, (usize, ToldListErrorKind)> {
+    ) -> Result<usize, (usize, NotifiedSetErrorKind)> {
         self.token.push(chunk[at]);
         self.read_token(chunk, at + 1)
     }
@@ -553,7 +558,7 @@ impl ToldListReader {
         &mut self,
         chunk: &[u8],
         from: usize,
-    ) -> Result<usize, (usize, ToldListErrorKind)> {
+    ) -> Result<usize, (usize, NotifiedSetErrorKind)> {
         let Some(&first) = self.token.first() else {
             return Ok(from);
         };
@@ -567,7 +572,7 @@ impl ToldListReader {
             self.token.push(byte);
             at += 1;
             if self.token.len() > MAX_TOKEN_BYTES {
-                return Err((at, ToldListErrorKind::Invalid("too long a text")));
+                return Err((at, NotifiedSetErrorKind::Invalid("too long a text")));
             }
             let ends = first == b'"' && byte == b'"' && !self.after_backslash;
             self.after_backslash = byte == b'\\' && !self.after_backslash;
@@ -580,11 +585,11 @@ impl ToldListReader {
         Ok(at)
     }
 
-    fn punctuation(&mut self, byte: u8) -> Result<(), ToldListErrorKind> {
+    fn punctuation(&mut self, byte: u8) -> Result<(), NotifiedSetErrorKind> {
         self.expects = match (self.expects, byte) {
             (Expects::Object, b'{') => Expects::FirstKeyOrEnd,
             (Expects::Colon(key), b':') => Expects::Value(key),
-            (Expects::Value(Key::Told), b'[') => {
+            (Expects::Value(Key::Revocations), b'[') => {
                 self.has_list = true;
                 Expects::FirstEntryOrEnd
             }
@@ -592,33 +597,33 @@ impl ToldListReader {
             (Expects::FirstEntryOrEnd | Expects::EntryCommaOrEnd, b']') => Expects::CommaOrEnd,
             (Expects::CommaOrEnd, b',') => Expects::Key,
             (Expects::FirstKeyOrEnd | Expects::CommaOrEnd, b'}') => Expects::Nothing,
-            _ => return Err(ToldListErrorKind::Invalid("an unexpected character")),
+            _ => return Err(NotifiedSetErrorKind::Invalid("an unexpected character")),
         };
         Ok(())
     }
 
-    fn number(&mut self, digits: &[u8]) -> Result<(), ToldListErrorKind> {
-        let invalid = |_| ToldListErrorKind::Invalid("an invalid number");
+    fn number(&mut self, digits: &[u8]) -> Result<(), NotifiedSetErrorKind> {
+        let invalid = |_| NotifiedSetErrorKind::Invalid("an invalid number");
         let number: u64 = serde_json::from_slice(digits).map_err(invalid)?;
         match self.expects {
-            Expects::Value(Key::Version) if number > TOLD_LIST_VERSION => {
-                return Err(ToldListErrorKind::NewerVersion(number));
+            Expects::Value(Key::Version) if number > NOTIFIED_SET_VERSION => {
+                return Err(NotifiedSetErrorKind::NewerVersion(number));
             }
-            Expects::Value(Key::Version) if number == TOLD_LIST_VERSION => {
+            Expects::Value(Key::Version) if number == NOTIFIED_SET_VERSION => {
                 self.version = Some(number);
             }
             Expects::Value(Key::Version) => {
-                return Err(ToldListErrorKind::Invalid("an unknown version"));
+                return Err(NotifiedSetErrorKind::Invalid("an unknown version"));
             }
             Expects::Value(Key::Count) => self.count = Some(number),
-            _ => return Err(ToldListErrorKind::Invalid("an unexpected number")),
+            _ => return Err(NotifiedSetErrorKind::Invalid("an unexpected number")),
         }
         self.expects = Expects::CommaOrEnd;
         Ok(())
     }
 
     /// Takes a whole string, quotes included.
-    fn string(&mut self, quoted: &[u8]) -> Result<(), ToldListErrorKind> {
+    fn string(&mut self, quoted: &[u8]) -> Result<(), NotifiedSetErrorKind> {
         if let Expects::FirstEntryOrEnd | Expects::Entry = self.expects {
             self.entries += 1;
             self.expects = Expects::EntryCommaOrEnd;
@@ -635,26 +640,26 @@ impl ToldListReader {
             Expects::FirstKeyOrEnd | Expects::Key => Expects::Colon(self.key(&text)?),
             Expects::Value(Key::CertificateAuthorityArn) => {
                 if text != self.certificate_authority_arn {
-                    return Err(ToldListErrorKind::OtherCertificateAuthority(text));
+                    return Err(NotifiedSetErrorKind::OtherCertificateAuthority(text));
                 }
                 self.arn = Some(text);
                 Expects::CommaOrEnd
             }
-            _ => return Err(ToldListErrorKind::Invalid("an unexpected text")),
+            _ => return Err(NotifiedSetErrorKind::Invalid("an unexpected text")),
         };
         Ok(())
     }
 
-    fn key(&self, name: &str) -> Result<Key, ToldListErrorKind> {
+    fn key(&self, name: &str) -> Result<Key, NotifiedSetErrorKind> {
         let (key, is_first) = match name {
             "version" => (Key::Version, self.version.is_none()),
             "certificateAuthorityArn" => (Key::CertificateAuthorityArn, self.arn.is_none()),
             "count" => (Key::Count, self.count.is_none()),
-            "told" => (Key::Told, !self.has_list),
-            _ => return Err(ToldListErrorKind::Invalid("an unknown key")),
+            "revocations" => (Key::Revocations, !self.has_list),
+            _ => return Err(NotifiedSetErrorKind::Invalid("an unknown key")),
         };
         if !is_first {
-            return Err(ToldListErrorKind::Invalid("a key for the second time"));
+            return Err(NotifiedSetErrorKind::Invalid("a key for the second time"));
         }
         Ok(key)
     }
@@ -670,12 +675,12 @@ impl ToldListReader {
         }
     }
 
-    fn add_text(&mut self, text: String) -> Result<(), ToldListErrorKind> {
+    fn add_text(&mut self, text: String) -> Result<(), NotifiedSetErrorKind> {
         match RevocationKey::from_text(&text) {
             Some(RevocationKey::Text(text)) => self.list.texts.push(text),
             Some(RevocationKey::Serial(octets)) => self.add_serial(octets),
             None => {
-                return Err(ToldListErrorKind::Invalid(
+                return Err(NotifiedSetErrorKind::Invalid(
                     "neither a serial nor an ARN nor a hash",
                 ));
             }
@@ -684,6 +689,6 @@ impl ToldListReader {
     }
 }
 
-fn decoded(quoted: &[u8]) -> Result<String, ToldListErrorKind> {
-    serde_json::from_slice(quoted).map_err(|_| ToldListErrorKind::Invalid("an invalid text"))
+fn decoded(quoted: &[u8]) -> Result<String, NotifiedSetErrorKind> {
+    serde_json::from_slice(quoted).map_err(|_| NotifiedSetErrorKind::Invalid("an invalid text"))
 }

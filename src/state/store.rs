@@ -14,9 +14,9 @@ use tracing::{info, warn};
 use crate::arn::CertificateAuthorityArn;
 use crate::aws::failure::{CallFailure, FailureClass, chain};
 use crate::budget::Budget;
-use crate::error::{Cure, Fault, FaultKind};
-use crate::state::control::{Control, Lease, RecordedFault};
-use crate::state::notified_set::{ToldList, ToldListErrorKind, ToldListReader};
+use crate::error::{AuditError, ErrorKind, Remedy};
+use crate::state::control::{Control, Lease, RecordedError};
+use crate::state::notified_set::{NotifiedSet, NotifiedSetErrorKind, NotifiedSetReader};
 use crate::timestamp::Timestamp;
 
 /// How often a run that waits for a lease looks whether it was released.
@@ -45,7 +45,7 @@ pub struct Store {
 
 /// A control document, and the version of it that S3 holds.
 #[derive(Clone, Debug)]
-pub struct Slot {
+pub struct VersionedState {
     pub control: Control,
     /// `None` where S3 holds none yet.
     e_tag: Option<String>,
@@ -53,28 +53,28 @@ pub struct Slot {
 
 /// What came of reaching for a lease.
 #[derive(Debug)]
-pub enum Taken {
+pub enum LeaseAttempt {
     /// This run holds the certificate authority.
-    Held(Box<Slot>),
+    Acquired(Box<VersionedState>),
     /// Another run does.
-    Busy(Lease),
+    HeldBy(Lease),
 }
 
 /// Why a control document was not saved.
 #[derive(Debug)]
 pub enum SaveError {
     /// S3 holds another one by now.
-    Conflict(Box<Slot>),
-    Fault(Fault),
+    Conflict(Box<VersionedState>),
+    AuditError(AuditError),
 }
 
 impl SaveError {
     /// The fault where a newer state cannot be dealt with.
-    pub fn into_fault(self) -> Fault {
+    pub fn into_error(self) -> AuditError {
         match self {
-            SaveError::Fault(fault) => fault,
-            SaveError::Conflict(newer) => Fault::new(
-                FaultKind::StateConflict,
+            SaveError::AuditError(error) => error,
+            SaveError::Conflict(newer) => AuditError::new(
+                ErrorKind::StateConflict,
                 format!(
                     "another run changed the state of {} (its sequence is {} now)",
                     newer.control.certificate_authority_arn, newer.control.sequence
@@ -86,11 +86,11 @@ impl SaveError {
 
 /// The note of a fault that was told.
 #[derive(Debug, Default)]
-pub struct Note {
+pub struct ErrorMarker {
     /// Whether S3 holds it.
     pub is_there: bool,
     /// None where it may not be read.
-    pub fault: Option<RecordedFault>,
+    pub error: Option<RecordedError>,
 }
 
 impl Store {
@@ -99,7 +99,11 @@ impl Store {
     /// # Errors
     /// A document that is unreadable, deleted, of another certificate authority or of a newer
     /// version is a fault, never a fresh start.
-    pub async fn load(&self, arn: &CertificateAuthorityArn, now: Timestamp) -> Result<Slot, Fault> {
+    pub async fn load(
+        &self,
+        arn: &CertificateAuthorityArn,
+        now: Timestamp,
+    ) -> Result<VersionedState, AuditError> {
         let key = self.control_key(arn);
         let location = self.location(&key);
         let mut broke_off = 0;
@@ -116,18 +120,18 @@ impl Store {
                 Err(error) => {
                     let failure = CallFailure::new("GetObject", &error);
                     if !failure.is_not_found() || failure.is("NoSuchBucket") {
-                        return Err(failure.fault(&location));
+                        return Err(failure.error(&location));
                     }
                     let deleted = error
                         .raw_response()
                         .is_some_and(|r| r.headers().get("x-amz-delete-marker") == Some("true"));
-                    if deleted || self.any_told_list(arn).await? {
-                        return Err(Fault::new(
-                            FaultKind::StateUnreadable,
+                    if deleted || self.any_notified_set(arn).await? {
+                        return Err(AuditError::new(
+                            ErrorKind::StateUnreadable,
                             format!("the state at {location} was deleted"),
                         ));
                     }
-                    return Ok(Slot {
+                    return Ok(VersionedState {
                         control: Control::new(arn.clone(), now),
                         e_tag: None,
                     });
@@ -137,8 +141,8 @@ impl Store {
                 .content_length()
                 .is_some_and(|length| length > MAX_CONTROL_BYTES)
             {
-                return Err(Fault::new(
-                    FaultKind::StateUnreadable,
+                return Err(AuditError::new(
+                    ErrorKind::StateUnreadable,
                     format!("the state at {location} is too large to be a control document"),
                 ));
             }
@@ -152,7 +156,7 @@ impl Store {
             }
         };
         let control = Control::read(&bytes.into_bytes(), arn, &location)?;
-        Ok(Slot { control, e_tag })
+        Ok(VersionedState { control, e_tag })
     }
 
     /// Takes the lease until `lease.until`. A run that `waits` waits for another's end while its
@@ -166,10 +170,10 @@ impl Store {
         lease: &Lease,
         budget: &Budget,
         waits: bool,
-    ) -> Result<Taken, Fault> {
+    ) -> Result<LeaseAttempt, AuditError> {
         loop {
-            let mut slot = self.load(arn, budget.now()).await?;
-            if let Some(holder) = slot
+            let mut state = self.load(arn, budget.now()).await?;
+            if let Some(holder) = state
                 .control
                 .holder(budget.now())
                 .filter(|h| h.nonce != lease.nonce)
@@ -177,16 +181,16 @@ impl Store {
                 // Most are given back long before their end.
                 let over_in = holder.until.since(budget.now());
                 if !waits || !budget.wait(over_in.min(LEASE_POLL)).await {
-                    return Ok(Taken::Busy(holder.clone()));
+                    return Ok(LeaseAttempt::HeldBy(holder.clone()));
                 }
                 continue;
             }
-            slot.control.lease = Some(lease.clone());
-            match self.save(&mut slot, &lease.nonce).await {
-                Ok(()) => return Ok(Taken::Held(Box::new(slot))),
+            state.control.lease = Some(lease.clone());
+            match self.save(&mut state, &lease.nonce).await {
+                Ok(()) => return Ok(LeaseAttempt::Acquired(Box::new(state))),
                 // Somebody was faster: their lease is looked at like any other.
                 Err(SaveError::Conflict(_)) if budget.wait(LEASE_RETRY).await => {}
-                Err(error) => return Err(error.into_fault()),
+                Err(error) => return Err(error.into_error()),
             }
         }
     }
@@ -194,12 +198,12 @@ impl Store {
     /// Writes the control document, if S3 still holds the version that was read.
     ///
     /// A write whose answer was lost is recognised as one's own by its nonce.
-    pub async fn save(&self, slot: &mut Slot, run_nonce: &str) -> Result<(), SaveError> {
-        let key = self.control_key(&slot.control.certificate_authority_arn);
+    pub async fn save(&self, state: &mut VersionedState, run_nonce: &str) -> Result<(), SaveError> {
+        let key = self.control_key(&state.control.certificate_authority_arn);
         let location = self.location(&key);
-        slot.control.sequence += 1;
-        slot.control.nonce = format!("{run_nonce}-{}", slot.control.sequence);
-        let body = Bytes::from(slot.control.to_json());
+        state.control.sequence += 1;
+        state.control.nonce = format!("{run_nonce}-{}", state.control.sequence);
+        let body = Bytes::from(state.control.to_json());
         let mut last_failure = None;
         for attempt in 0..WRITE_ATTEMPTS {
             if attempt > 0 {
@@ -211,13 +215,13 @@ impl Store {
                 .bucket(&self.bucket)
                 .key(&key)
                 .body(body.clone().into());
-            let put = match &slot.e_tag {
+            let put = match &state.e_tag {
                 Some(e_tag) => put.if_match(e_tag),
                 None => put.if_none_match("*"),
             };
             let failure = match put.content_type("application/json").send().await {
                 Ok(output) => {
-                    slot.e_tag = output.e_tag().map(str::to_owned);
+                    state.e_tag = output.e_tag().map(str::to_owned);
                     return Ok(());
                 }
                 Err(error) => CallFailure::new("PutObject", &error),
@@ -225,58 +229,58 @@ impl Store {
             let conditional =
                 matches!(failure.status, Some(404 | 409 | 412)) && !failure.is("NoSuchBucket");
             if !conditional && failure.class == FailureClass::Refused {
-                return Err(SaveError::Fault(failure.fault(&location)));
+                return Err(SaveError::AuditError(failure.error(&location)));
             }
             warn!(location, error = %failure, "not known whether the state was saved; looking");
-            let arn = &slot.control.certificate_authority_arn;
-            match self.load(arn, slot.control.watched_since).await {
-                Ok(stored) if stored.control.nonce == slot.control.nonce => {
-                    slot.e_tag = stored.e_tag;
+            let arn = &state.control.certificate_authority_arn;
+            match self.load(arn, state.control.first_seen_at).await {
+                Ok(stored) if stored.control.nonce == state.control.nonce => {
+                    state.e_tag = stored.e_tag;
                     return Ok(());
                 }
                 // An earlier write of this run, which had counted as failed: this one goes on top.
-                Ok(stored) if stored.control.is_written_by(run_nonce) => slot.e_tag = stored.e_tag,
-                Ok(stored) if stored.e_tag != slot.e_tag => {
+                Ok(stored) if stored.control.is_written_by(run_nonce) => state.e_tag = stored.e_tag,
+                Ok(stored) if stored.e_tag != state.e_tag => {
                     return Err(SaveError::Conflict(Box::new(stored)));
                 }
                 Ok(_) => {}
-                Err(fault) if fault.kind.cure() == Cure::Retry => {
+                Err(error) if error.kind.remedy() == Remedy::Retry => {
                     warn!(
                         location,
-                        error = fault.message,
+                        error = error.message,
                         "whether the state was saved is not known yet"
                     );
                 }
-                Err(fault) => return Err(SaveError::Fault(fault)),
+                Err(error) => return Err(SaveError::AuditError(error)),
             }
             last_failure = Some(failure);
         }
         let failure = last_failure.expect("the loop ran and did not return");
-        let fault = if failure.class == FailureClass::Refused {
-            failure.fault_of(FaultKind::StateConflict, &location)
+        let error = if failure.class == FailureClass::Refused {
+            failure.error_of(ErrorKind::StateConflict, &location)
         } else {
-            failure.fault(&location)
+            failure.error(&location)
         };
-        Err(SaveError::Fault(fault))
+        Err(SaveError::AuditError(error))
     }
 
     /// Reads the told list that the control document points to; an empty one before the first audit.
     ///
     /// # Errors
     /// A list that is gone or unreadable is a fault, never an empty list.
-    pub async fn load_told(&self, control: &Control) -> Result<ToldList, Fault> {
-        let Some(key) = &control.told_list else {
-            return Ok(ToldList::new());
+    pub async fn load_notified_set(&self, control: &Control) -> Result<NotifiedSet, AuditError> {
+        let Some(key) = &control.notified_set else {
+            return Ok(NotifiedSet::new());
         };
         let location = self.location(key);
         let unreadable = |why: String| {
-            Fault::new(
-                FaultKind::StateUnreadable,
+            AuditError::new(
+                ErrorKind::StateUnreadable,
                 format!("the told list at {location} {why}"),
             )
         };
         let mut broke_off = 0;
-        let told = 'reading: loop {
+        let notified = 'reading: loop {
             let output = match self
                 .s3
                 .get_object()
@@ -291,11 +295,11 @@ impl Store {
                     return Err(if failure.is_not_found() && !failure.is("NoSuchBucket") {
                         unreadable("is gone".to_owned())
                     } else {
-                        failure.fault(&location)
+                        failure.error(&location)
                     });
                 }
             };
-            let mut reader = ToldListReader::new(control.certificate_authority_arn.as_str());
+            let mut reader = NotifiedSetReader::new(control.certificate_authority_arn.as_str());
             let mut body = output.body;
             let mut bad = None;
             // Read to its end even where it is no told list: only then is it known that these
@@ -316,21 +320,21 @@ impl Store {
                 None => reader.finish(),
             };
             break read.map_err(|error| match error.kind {
-                ToldListErrorKind::NewerVersion(_) => Fault::new(
-                    FaultKind::StateNewer,
+                NotifiedSetErrorKind::NewerVersion(_) => AuditError::new(
+                    ErrorKind::StateNewer,
                     format!("the told list at {location} cannot be read: {error}"),
                 ),
                 _ => unreadable(format!("cannot be read: {error}")),
             })?;
         };
-        if told.len() as u64 != control.told {
+        if notified.len() as u64 != control.notified_count {
             return Err(unreadable(format!(
                 "holds {} revocations where the control document says {}",
-                told.len(),
-                control.told
+                notified.len(),
+                control.notified_count
             )));
         }
-        Ok(told)
+        Ok(notified)
     }
 
     /// Waits a little before an object whose body broke off is read again.
@@ -339,12 +343,12 @@ impl Store {
         location: &str,
         error: &aws_sdk_s3::primitives::ByteStreamError,
         broke_off: u32,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), AuditError> {
         let error = chain(error);
         warn!(location, error, "reading the state broke off");
         if broke_off == READ_ATTEMPTS {
-            return Err(Fault::new(
-                FaultKind::Unavailable,
+            return Err(AuditError::new(
+                ErrorKind::Unavailable,
                 format!("GetObject of {location} broke off {broke_off} times: {error}"),
             ));
         }
@@ -353,23 +357,23 @@ impl Store {
     }
 
     /// Writes a told list under a key of its own and returns the key.
-    pub async fn write_told(
+    pub async fn write_notified_set(
         &self,
         control: &Control,
-        told: &Arc<ToldList>,
-    ) -> Result<String, Fault> {
+        notified: &Arc<NotifiedSet>,
+    ) -> Result<String, AuditError> {
         let arn = &control.certificate_authority_arn;
         let mut sequence = control.sequence + 1;
         let mut conflicts = 0;
         loop {
-            let key = format!("{}{sequence}.json", self.told_prefix(arn));
+            let key = format!("{}{sequence}.json", self.notified_prefix(arn));
             let put = self
                 .s3
                 .put_object()
                 .bucket(&self.bucket)
                 .key(&key)
                 .content_type("application/json")
-                .body(told_body(told, arn))
+                .body(notified_body(notified, arn))
                 .if_none_match("*");
             let failure = match put.send().await {
                 Ok(_) => return Ok(key),
@@ -391,25 +395,25 @@ impl Store {
                     tokio::time::sleep(Duration::from_millis(100 << conflicts)).await;
                 }
                 Some(409) => {
-                    return Err(failure.fault_of(FaultKind::StateConflict, &self.location(&key)));
+                    return Err(failure.error_of(ErrorKind::StateConflict, &self.location(&key)));
                 }
-                _ => return Err(failure.fault(&self.location(&key))),
+                _ => return Err(failure.error(&self.location(&key))),
             }
         }
     }
 
     /// Removes told lists older than the one that the control document points to. Those that could
     /// not be removed lie there unread until the next time.
-    pub async fn remove_older_told(&self, control: &Control) {
+    pub async fn remove_older_notified_sets(&self, control: &Control) {
         let arn = &control.certificate_authority_arn;
-        let prefix = self.told_prefix(arn);
+        let prefix = self.notified_prefix(arn);
         let sequence = |key: &str| -> Option<u64> {
             key.strip_prefix(&prefix)?
                 .strip_suffix(".json")?
                 .parse()
                 .ok()
         };
-        let Some(current) = control.told_list.as_deref().and_then(sequence) else {
+        let Some(current) = control.notified_set.as_deref().and_then(sequence) else {
             return;
         };
         let keys = match self.list(&prefix).await {
@@ -445,11 +449,11 @@ impl Store {
 
     /// Looks for the note of a fault that was told while the control document could not record it.
     /// Where that cannot be known, there is none, and a line in the log.
-    pub async fn read_note(&self, arn: &CertificateAuthorityArn) -> Note {
-        let key = self.note_key(arn);
+    pub async fn read_error_marker(&self, arn: &CertificateAuthorityArn) -> ErrorMarker {
+        let key = self.error_marker_key(arn);
         let unknown = |error: &dyn Display| {
             warn!(certificate_authority = arn.id(), key, %error, "not known whether a fault was told");
-            Note::default()
+            ErrorMarker::default()
         };
         let get = self.s3.get_object().bucket(&self.bucket).key(&key);
         let body = match get.send().await {
@@ -457,13 +461,13 @@ impl Store {
             Err(error) => {
                 let failure = CallFailure::new("GetObject", &error);
                 if failure.is_not_found() {
-                    return Note::default();
+                    return ErrorMarker::default();
                 }
-                let note = unknown(&failure);
+                let marker = unknown(&failure);
                 // Who may not read objects may still see which there are.
                 let is_there = failure.is_denied()
                     && self.list(&key).await.is_ok_and(|keys| keys.contains(&key));
-                return Note { is_there, ..note };
+                return ErrorMarker { is_there, ..marker };
             }
         };
         let bytes = match body {
@@ -471,9 +475,9 @@ impl Store {
             Err(error) => return unknown(&error),
         };
         match serde_json::from_slice(&bytes) {
-            Ok(fault) => Note {
+            Ok(error) => ErrorMarker {
                 is_there: true,
-                fault: Some(fault),
+                error: Some(error),
             },
             Err(error) => unknown(&error),
         }
@@ -481,9 +485,13 @@ impl Store {
 
     /// Notes a fault that was told and that the control document cannot record, for the run that can
     /// read it again. Whether S3 took the note.
-    pub async fn write_note(&self, arn: &CertificateAuthorityArn, fault: &RecordedFault) -> bool {
-        let key = self.note_key(arn);
-        let body = serde_json::to_vec_pretty(fault).expect("a recorded fault has string keys only");
+    pub async fn write_error_marker(
+        &self,
+        arn: &CertificateAuthorityArn,
+        error: &RecordedError,
+    ) -> bool {
+        let key = self.error_marker_key(arn);
+        let body = serde_json::to_vec_pretty(error).expect("a recorded fault has string keys only");
         let put = self
             .s3
             .put_object()
@@ -501,15 +509,15 @@ impl Store {
 
     /// Removes the note, once the control document holds what it says; where that is not allowed,
     /// writes into it that nobody is to be told of the fault's end.
-    pub async fn remove_note(&self, arn: &CertificateAuthorityArn, fault: &RecordedFault) {
-        let key = self.note_key(arn);
+    pub async fn remove_error_marker(&self, arn: &CertificateAuthorityArn, error: &RecordedError) {
+        let key = self.error_marker_key(arn);
         let delete = self.s3.delete_object().bucket(&self.bucket).key(&key);
-        if let Err(error) = delete.send().await {
-            let error = CallFailure::new("DeleteObject", &error);
-            warn!(certificate_authority = arn.id(), key, %error, "could not remove a note of what is recorded");
-            let over = RecordedFault::new(&fault.kind, fault.since);
-            if fault.may_be_known() {
-                self.write_note(arn, &over).await;
+        if let Err(failure) = delete.send().await {
+            let failure = CallFailure::new("DeleteObject", &failure);
+            warn!(certificate_authority = arn.id(), key, error = %failure, "could not remove a note of what is recorded");
+            let over = RecordedError::new(&error.kind, error.since);
+            if error.may_be_announced() {
+                self.write_error_marker(arn, &over).await;
             }
         }
     }
@@ -523,24 +531,24 @@ impl Store {
         format!("{}{}.json", self.prefix, arn.id())
     }
 
-    fn note_key(&self, arn: &CertificateAuthorityArn) -> String {
-        format!("{}fault.json", self.prefix_of(arn))
+    fn error_marker_key(&self, arn: &CertificateAuthorityArn) -> String {
+        format!("{}error.json", self.prefix_of(arn))
     }
 
-    fn told_prefix(&self, arn: &CertificateAuthorityArn) -> String {
-        format!("{}told-", self.prefix_of(arn))
+    fn notified_prefix(&self, arn: &CertificateAuthorityArn) -> String {
+        format!("{}notified-", self.prefix_of(arn))
     }
 
     fn location(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.bucket)
     }
 
-    async fn any_told_list(&self, arn: &CertificateAuthorityArn) -> Result<bool, Fault> {
-        let prefix = self.told_prefix(arn);
+    async fn any_notified_set(&self, arn: &CertificateAuthorityArn) -> Result<bool, AuditError> {
+        let prefix = self.notified_prefix(arn);
         let keys = self
             .list(&prefix)
             .await
-            .map_err(|failure| failure.fault(&self.location(&prefix)))?;
+            .map_err(|failure| failure.error(&self.location(&prefix)))?;
         Ok(!keys.is_empty())
     }
 
@@ -566,13 +574,13 @@ impl Store {
 }
 
 /// A body that writes the list as it is sent, so that the document is never in memory.
-fn told_body(told: &Arc<ToldList>, arn: &CertificateAuthorityArn) -> ByteStream {
-    let told = Arc::clone(told);
+fn notified_body(notified: &Arc<NotifiedSet>, arn: &CertificateAuthorityArn) -> ByteStream {
+    let notified = Arc::clone(notified);
     let arn = arn.clone();
     ByteStream::new(SdkBody::retryable(move || {
         SdkBody::from_body_1_x(ToldBody {
-            left: told.document_len(arn.as_str()),
-            chunks: Box::new(Arc::clone(&told).into_document_chunks(arn.as_str())),
+            left: notified.document_len(arn.as_str()),
+            chunks: Box::new(Arc::clone(&notified).into_document_chunks(arn.as_str())),
         })
     }))
 }

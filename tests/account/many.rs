@@ -148,9 +148,9 @@ impl Account {
 }
 
 /// How many certificate authorities came to which outcome.
-pub fn outcomes(answer: &Value) -> BTreeMap<String, usize> {
+pub fn outcomes(response: &Value) -> BTreeMap<String, usize> {
     let mut outcomes = BTreeMap::new();
-    for ca in answer["certificateAuthorities"]
+    for ca in response["certificateAuthorities"]
         .as_array()
         .expect("the answer lists them")
     {

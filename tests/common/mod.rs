@@ -130,7 +130,7 @@ impl World {
     /// The told list of the first certificate authority.
     pub fn told(&self) -> Vec<String> {
         let control = self.control();
-        let Some(key) = control["toldList"].as_str() else {
+        let Some(key) = control["notifiedSet"].as_str() else {
             return Vec::new();
         };
         let bytes = self
@@ -139,7 +139,7 @@ impl World {
             .get(BUCKET, key)
             .expect("there is a told list");
         let document: Value = serde_json::from_slice(&bytes).expect("the told list is JSON");
-        document["told"]
+        document["revocations"]
             .as_array()
             .expect("a list")
             .iter()
@@ -195,11 +195,11 @@ impl Function {
 }
 
 /// An invocation's answer for its only certificate authority.
-pub fn only(answer: &Value) -> &Value {
-    let all = answer["certificateAuthorities"]
+pub fn only(response: &Value) -> &Value {
+    let all = response["certificateAuthorities"]
         .as_array()
         .expect("the answer lists them");
-    assert_eq!(all.len(), 1, "{answer:#}");
+    assert_eq!(all.len(), 1, "{response:#}");
     &all[0]
 }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use pca_revocation_watch::config::{CertificateAuthorities, Config, VARIABLES};
-use pca_revocation_watch::error::{Cure, FaultKind};
+use pca_revocation_watch::error::{ErrorKind, Remedy};
 use pca_revocation_watch::event::{Mode, Request, Trigger};
 use pca_revocation_watch::metrics::{METRICS, NAMESPACE};
 use pca_revocation_watch::revocation::reason::RevocationReason;
@@ -366,7 +366,7 @@ fn the_policies_cover_the_state_prefix_and_nothing_beside_it() {
         let object = |key: &str| format!("arn:aws:s3:::{}/{key}", config.report_bucket);
         let state = |name: &str| object(&format!("{}{name}", config.state_prefix));
         let control = state("11223344.json");
-        let told = state("11223344/told-7.json");
+        let told = state("11223344/notified-7.json");
         let full = state("11223344/full-list/1.jsonl");
 
         for key in [&control, &told, &full] {
@@ -378,7 +378,7 @@ fn the_policies_cover_the_state_prefix_and_nothing_beside_it() {
                 );
             }
         }
-        for key in [&told, &state("11223344/fault.json")] {
+        for key in [&told, &state("11223344/error.json")] {
             assert_eq!(
                 allowing(&role, "s3:DeleteObject", key),
                 ["RemoveSupersededState"],
@@ -397,7 +397,7 @@ fn the_policies_cover_the_state_prefix_and_nothing_beside_it() {
         for other in [
             "crl/1.crl",
             "revocation-watch/another-stack/1.json",
-            "revocation-watch/another-stack/1/told-1.json",
+            "revocation-watch/another-stack/1/notified-1.json",
             "1.json",
         ] {
             for action in ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"] {
@@ -933,11 +933,11 @@ fn revocation_events_come_back_when_a_run_is_surely_over() {
         assert!(list(&pattern[key]).contains(&text(&event[key])), "{key}");
     }
     assert!(list(&pattern["detail"]["result"]).contains(&text(&event["detail"]["result"])));
-    let watched = list(&pattern["resources"]);
+    let expected = list(&pattern["resources"]);
     assert!(
         list(&event["resources"])
             .iter()
-            .any(|resource| watched.contains(resource))
+            .any(|resource| expected.contains(resource))
     );
 
     let all = deploy(&[("RevocationEvents", "yes")]);
@@ -1001,10 +1001,10 @@ fn every_event_is_one_that_the_function_takes() {
 #[test]
 fn the_operators_guide_knows_every_error_type_parameter_and_alarm() {
     let guide = read(root().join("docs/operations.md"));
-    for kind in FaultKind::ALL {
-        let cured = match kind.cure() {
-            Cure::Retry => "retry",
-            Cure::Person => "you",
+    for kind in ErrorKind::ALL {
+        let cured = match kind.remedy() {
+            Remedy::Retry => "retry",
+            Remedy::Operator => "you",
         };
         let row = format!("\n| `{}` | {cured} |", kind.name());
         assert!(guide.contains(&row), "{row}");

@@ -57,14 +57,14 @@ pub const CALLS: &[(&str, &str, What)] = &[
     ),
     ("report/wait.rs", "HeadObject", What::Report),
     ("state/store.rs", "DeleteObject", What::Note),
-    ("state/store.rs", "DeleteObject", What::ToldList),
+    ("state/store.rs", "DeleteObject", What::NotifiedSet),
     ("state/store.rs", "GetObject", What::Control),
     ("state/store.rs", "GetObject", What::Note),
-    ("state/store.rs", "GetObject", What::ToldList),
+    ("state/store.rs", "GetObject", What::NotifiedSet),
     ("state/store.rs", "ListObjectsV2", What::ToldLists),
     ("state/store.rs", "PutObject", What::Control),
     ("state/store.rs", "PutObject", What::Note),
-    ("state/store.rs", "PutObject", What::ToldList),
+    ("state/store.rs", "PutObject", What::NotifiedSet),
 ];
 
 /// What a call is about.
@@ -77,7 +77,7 @@ pub enum What {
     PartOfReport,
     Reports,
     Control,
-    ToldList,
+    NotifiedSet,
     ToldLists,
     /// Remembers that a fault was told that the control document could not record.
     Note,
@@ -123,8 +123,8 @@ impl What {
             .unwrap_or(("", ""));
         Some(match name {
             "" => What::Control,
-            "fault.json" => What::Note,
-            name if name.starts_with("told-") => What::ToldList,
+            "error.json" => What::Note,
+            name if name.starts_with("notified-") => What::NotifiedSet,
             name if name.starts_with("full-list/") => What::FullList,
             _ => return None,
         })
@@ -172,11 +172,11 @@ pub async fn record(config: Config) -> Vec<Call> {
     let function = InProcess::new(&aws, config.clone());
     let outcome = async |payload: Value| {
         aws.advance(HALF_AN_HOUR);
-        let answer = function
+        let response = function
             .invoke(payload)
             .await
             .unwrap_or_else(|error| panic!("{error}"));
-        let first = &answer["certificateAuthorities"][0];
+        let first = &response["certificateAuthorities"][0];
         let error = first["error"]["type"].as_str();
         error
             .or(first["outcome"].as_str())

@@ -8,8 +8,8 @@ use local_aws::{Fault, On, PrivateCaAccess, Protocol, Service, Status, Subscript
 use crate::simulation::on_paused_clock;
 use crate::simulation::world::{BUCKET, How, PERIOD, World};
 use crate::{
-    Left, REPORTS, STATE, assert_failed_and_recovered_once, audit_of, comes_in_order,
-    is_told_once_without_a_word, lasts, named, run, run_well, watched,
+    Left, REPORTS, STATE, assert_failed_and_recovered_once, audit_of, audited_world,
+    comes_in_order, is_told_once_without_a_word, lasts, named, run, run_well,
 };
 
 #[test]
@@ -42,7 +42,7 @@ fn a_certificate_authority_in_a_state_without_reports_is_told_once_and_made_up_f
 #[test]
 fn a_disabled_certificate_authority_is_audited_like_any_other() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         let pca = world.aws.private_ca();
         pca.set_status(&world.cas[0], Status::Disabled);
         let serial = world.revoke(0, "KEY_COMPROMISE");
@@ -271,7 +271,7 @@ fn a_bucket_of_another_region_is_called_so() {
 fn a_chat_topic_that_does_not_answer_leaves_the_time_to_save() {
     on_paused_clock(1, async {
         let chat = "arn:aws:sns:us-east-1:123456789012:chat";
-        let world = watched(&[("CHAT_TOPIC_ARN", chat)]).await;
+        let world = audited_world(&[("CHAT_TOPIC_ARN", chat)]).await;
         world.aws.sns().create_topic("chat");
         let serial = world.revoke(0, "KEY_COMPROMISE");
         // The first of a period's calls is the message, the others are attempts at its card.
@@ -302,7 +302,7 @@ fn a_chat_topic_that_does_not_answer_leaves_the_time_to_save() {
 #[test]
 fn a_note_that_may_not_be_removed_is_told_of_once() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         world.aws.s3().deny("s3:GetObject", BUCKET, STATE);
         world.aws.s3().deny("s3:DeleteObject", BUCKET, STATE);
         run(&world).await;
@@ -321,7 +321,7 @@ fn a_note_that_may_not_be_removed_is_told_of_once() {
 #[test]
 fn a_message_that_sns_refuses_is_sent_once_more_in_reduced_form() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         let before = world.aws.calls_of("Publish").len();
         let invalid = Fault::error(400, "InvalidParameter", "Invalid parameter: Message");

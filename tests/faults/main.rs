@@ -43,7 +43,7 @@ fn named(kind: &'static str, message: &[&str], hint: &'static [&'static str]) ->
 }
 
 /// A world whose certificate authority was audited once.
-async fn watched(variables: &[(&str, &str)]) -> World {
+async fn audited_world(variables: &[(&str, &str)]) -> World {
     first_audit(World::new(1, 1, variables)).await
 }
 
@@ -63,8 +63,8 @@ async fn run(world: &World) -> Value {
 
 /// What an invocation answered for the first certificate authority.
 fn audit_of(ended: &Ended) -> &Value {
-    let answer = ended.answer().unwrap_or_else(|| panic!("{ended:?}"));
-    &answer["certificateAuthorities"][0]
+    let response = ended.response().unwrap_or_else(|| panic!("{ended:?}"));
+    &response["certificateAuthorities"][0]
 }
 
 /// The next scheduled run tells all there is.
@@ -140,8 +140,8 @@ fn control(world: &World) -> Value {
     serde_json::from_slice(&bytes.expect("there is a state")).expect("the state is JSON")
 }
 
-fn told_list(world: &World) -> String {
-    control(world)["toldList"]
+fn notified_set(world: &World) -> String {
+    control(world)["notifiedSet"]
         .as_str()
         .expect("there is a told list")
         .to_owned()
@@ -213,7 +213,7 @@ enum Left {
 /// is SNS that they would hear it from.
 async fn lasts<E: FnOnce(&World)>(named: Named, left: Left, begin: impl FnOnce(&World) -> E) {
     let sns_works = left != Left::Answer;
-    let world = watched(&[]).await;
+    let world = audited_world(&[]).await;
     let before = world.revoke(0, "KEY_COMPROMISE");
     let end = begin(&world);
     // One that is gone does not revoke.

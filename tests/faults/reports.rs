@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use local_aws::{Certificate, Fault, JsonLayout, NextReport, On, Outcome, ReportFormat, render};
-use pca_revocation_watch::report::wait::SUCCESS_IS_BELIEVED;
+use pca_revocation_watch::report::wait::MISSING_OBJECT_TIMEOUT;
 use serde_json::{Value, json};
 
 use crate::simulation::on_paused_clock;
 use crate::simulation::world::{Ended, How, PERIOD, Revoked, World};
 use crate::{
     FORMATS, Left, REPORTS, assert_failed, assert_failed_and_recovered_once, assert_failure_told,
-    assert_same_fault, audit_of, comes_in_order, control, documents, entries,
-    is_told_once_without_a_word, lasts, named, only, run, run_well, sorted, told, watched,
+    assert_same_fault, audit_of, audited_world, comes_in_order, control, documents, entries,
+    is_told_once_without_a_word, lasts, named, only, run, run_well, sorted, told,
 };
 
 /// The report that Private CA would write now.
@@ -54,7 +54,7 @@ async fn is_invalid(world: &World, next: NextReport, whole: &[String], message: 
 fn a_cut_report_tells_its_whole_records_and_is_replaced_after_two_attempts() {
     for (format, variable) in FORMATS {
         on_paused_clock(1, async {
-            let world = watched(&[("REPORT_FORMAT", variable)]).await;
+            let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
             let whole = world.revoke(0, "KEY_COMPROMISE");
             let cut = world.revoke(0, "SUPERSEDED");
             let mut report = report(&world, format);
@@ -78,7 +78,7 @@ fn a_cut_report_tells_its_whole_records_and_is_replaced_after_two_attempts() {
 fn a_fault_after_a_thousand_good_records_keeps_back_only_what_comes_after_it() {
     for (format, variable) in FORMATS {
         on_paused_clock(1, async {
-            let world = watched(&[("REPORT_FORMAT", variable)]).await;
+            let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
             let first = world.revoke(0, "KEY_COMPROMISE");
             for _ in 0..998 {
                 world.issue(0);
@@ -103,7 +103,7 @@ fn a_report_of_the_other_format_or_of_no_bytes_tells_nothing_and_is_replaced() {
     for (format, variable) in FORMATS {
         for is_empty in [false, true] {
             on_paused_clock(1, async {
-                let world = watched(&[("REPORT_FORMAT", variable)]).await;
+                let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
                 let serial = world.revoke(0, "KEY_COMPROMISE");
                 let other = FORMATS
                     .map(|(format, _)| format)
@@ -128,7 +128,7 @@ fn a_report_of_the_other_format_or_of_no_bytes_tells_nothing_and_is_replaced() {
 fn a_report_of_another_certificate_authority_is_told_and_is_no_complete_audit() {
     for (format, variable) in FORMATS {
         on_paused_clock(1, async {
-            let world = watched(&[("REPORT_FORMAT", variable)]).await;
+            let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
             let pca = world.aws.private_ca();
             let other = pca.create("Example Corp Other CA");
             let mut strange = pca.certificate(&other, "www.example.net");
@@ -177,7 +177,7 @@ fn nothing_is_told_from_damaged_bytes_and_all_of_it_from_the_next_reading() {
     for (_, variable) in FORMATS {
         for at in [0, 150, 700, 1_000_003] {
             on_paused_clock(1, async {
-                let world = watched(&[("REPORT_FORMAT", variable)]).await;
+                let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
                 let serial = world.revoke(0, "KEY_COMPROMISE");
                 let reading = On::operation("GetObject").key_contains(REPORTS);
                 world.aws.misbehave(reading, Fault::FlipByte { at });
@@ -198,7 +198,7 @@ fn nothing_is_told_from_damaged_bytes_and_all_of_it_from_the_next_reading() {
 #[test]
 fn nothing_is_told_before_the_rest_of_a_damaged_report_was_read() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         for _ in 0..1_000 {
             world.issue(0);
@@ -238,7 +238,7 @@ fn bytes_that_always_arrive_damaged_are_told_once_and_made_up_for() {
 #[test]
 fn damaged_bytes_of_many_periods_are_told_once() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         let reading = On::operation("GetObject").key_contains(REPORTS).always();
         world.aws.misbehave(reading, Fault::FlipByte { at: 700 });
@@ -267,13 +267,13 @@ fn a_report_of_which_s3_says_nothing_for_a_while_has_not_vanished() {
         Fault::error(503, "SlowDown", "Please reduce your request rate."),
     ] {
         on_paused_clock(1, async {
-            let world = watched(&[]).await;
+            let world = audited_world(&[]).await;
             let serial = world.revoke(0, "KEY_COMPROMISE");
-            next_report(&world, NextReport::new().delay(SUCCESS_IS_BELIEVED));
+            next_report(&world, NextReport::new().delay(MISSING_OBJECT_TIMEOUT));
             world.until(PERIOD).await;
             world.schedule(How::default()).await;
-            let report = control(&world)["reportInHand"]["key"].clone();
-            world.until(PERIOD + SUCCESS_IS_BELIEVED).await;
+            let report = control(&world)["pendingReport"]["key"].clone();
+            world.until(PERIOD + MISSING_OBJECT_TIMEOUT).await;
             let looking = On::operation("HeadObject").times(9);
             world.aws.misbehave(looking, fault.clone());
 
@@ -289,14 +289,14 @@ fn a_report_of_which_s3_says_nothing_for_a_while_has_not_vanished() {
 #[test]
 fn a_report_over_which_the_process_died_twice_is_dropped_and_told_once() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         for period in 1..=2 {
             world.until(PERIOD * period).await;
             world.kill_at_key(REPORTS.to_owned());
             let ended = world.invoke(json!({}), How::default()).await;
             assert!(matches!(ended, Ended::Killed), "{ended:?}");
-            assert_eq!(control(&world)["reportInHand"]["attempts"], period);
+            assert_eq!(control(&world)["pendingReport"]["attempts"], period);
         }
 
         let audit = run(&world).await;
@@ -318,7 +318,7 @@ fn a_report_over_which_the_process_died_twice_is_dropped_and_told_once() {
 #[test]
 fn a_connection_that_breaks_again_and_again_wedges_nothing() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         let reading = On::operation("GetObject").key_contains(REPORTS).always();
         world.aws.misbehave(reading, Fault::CutBody { after: 100 });
@@ -328,13 +328,13 @@ fn a_connection_that_breaks_again_and_again_wedges_nothing() {
         let first = audit_of(&first);
         assert_eq!(first["error"]["type"], "Unavailable", "{first:#}");
         assert_eq!(reads_of_reports(&world) - before, 1 + 5);
-        let report = control(&world)["reportInHand"]["id"].clone();
+        let report = control(&world)["pendingReport"]["id"].clone();
         assert!(report.is_string());
 
         world.until(Duration::from_secs(24 * 3600)).await;
         for _ in 0..2 {
             world.schedule(How::default()).await;
-            assert_eq!(control(&world)["reportInHand"]["id"], report);
+            assert_eq!(control(&world)["pendingReport"]["id"], report);
         }
         for _ in 0..4 {
             let period = (world.age().as_secs() / PERIOD.as_secs()) as u32 + 1;
@@ -342,7 +342,7 @@ fn a_connection_that_breaks_again_and_again_wedges_nothing() {
             world.schedule(How::default()).await;
         }
 
-        assert_ne!(control(&world)["reportInHand"]["id"], report);
+        assert_ne!(control(&world)["pendingReport"]["id"], report);
         world.aws.behave();
         comes_in_order(&world).await;
         assert_eq!(told(&world), [serial]);
@@ -368,7 +368,7 @@ type Odd = (
 #[test]
 fn an_odd_record_is_told_as_it_stands_and_once() {
     let json = &FORMATS[..1];
-    let odd: [Odd; 9] = [
+    let malformed: [Odd; 9] = [
         (
             |c| c.with("serial", "not hex"),
             &FORMATS,
@@ -407,10 +407,10 @@ fn an_odd_record_is_told_as_it_stands_and_once() {
         // Names of fields are known in any case: this is the second one.
         (|c| c.with("Subject", "CN=somebody else"), json, json!({})),
     ];
-    for (change, formats, expected) in odd {
+    for (change, formats, expected) in malformed {
         for (_, variable) in formats {
             on_paused_clock(1, async {
-                let world = watched(&[("REPORT_FORMAT", variable)]).await;
+                let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
                 add_revoked(&world, "KEY_COMPROMISE", change);
 
                 let audit = run_well(&world).await;
@@ -419,11 +419,14 @@ fn an_odd_record_is_told_as_it_stands_and_once() {
                 assert_eq!(audit["warnings"], json!(["1 records are valid but odd"]));
                 let entries = entries(&world);
                 assert_eq!(entries.len(), 1, "{entries:#?}");
-                assert_eq!(entries[0]["odd"], true);
+                assert_eq!(entries[0]["malformed"], true);
                 for (field, value) in expected.as_object().expect("an object") {
                     assert_eq!(&entries[0][field], value, "{variable}: {:#}", entries[0]);
                 }
-                assert_eq!((&again["odd"], &again["published"]), (&json!(1), &json!(0)));
+                assert_eq!(
+                    (&again["malformedRecords"], &again["published"]),
+                    (&json!(1), &json!(0))
+                );
                 assert_eq!(documents(&world, "watch-failed").len(), 0);
             });
         }
@@ -450,7 +453,7 @@ fn a_reason_that_nobody_knows_is_told_as_it_stands_and_as_high() {
             ("<b>gone</b>, \"so\"", "OTHER"),
         ] {
             on_paused_clock(1, async {
-                let world = watched(&[("REPORT_FORMAT", variable)]).await;
+                let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
                 let serial = add_revoked(&world, reason, |certificate| certificate);
 
                 run_well(&world).await;
@@ -465,7 +468,7 @@ fn a_reason_that_nobody_knows_is_told_as_it_stands_and_as_high() {
                     (&json!(serial), &json!(reason))
                 );
                 assert_eq!(
-                    (&entry["severity"], &entry["odd"]),
+                    (&entry["severity"], &entry["malformed"]),
                     (&json!("high"), &Value::Null)
                 );
             });
@@ -477,7 +480,7 @@ fn a_reason_that_nobody_knows_is_told_as_it_stands_and_as_high() {
 fn a_serial_that_is_listed_twice_is_told_once() {
     for (format, variable) in FORMATS {
         on_paused_clock(1, async {
-            let world = watched(&[("REPORT_FORMAT", variable)]).await;
+            let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
             let serial = world.revoke(0, "KEY_COMPROMISE");
             let mut all = world.aws.private_ca().certificates(&world.cas[0]);
             let same = all.last().expect("there are some").clone();
@@ -502,7 +505,7 @@ fn a_serial_that_is_listed_twice_is_told_once() {
 fn a_revocation_that_disappears_and_comes_back_is_warned_of_and_not_told_again() {
     for (_, variable) in FORMATS {
         on_paused_clock(1, async {
-            let world = watched(&[("REPORT_FORMAT", variable)]).await;
+            let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
             let pca = world.aws.private_ca();
             let gone = world.revoke(0, "KEY_COMPROMISE");
             run_well(&world).await;
@@ -519,7 +522,7 @@ fn a_revocation_that_disappears_and_comes_back_is_warned_of_and_not_told_again()
                     "the report holds 1 revocations, the one before held 2",
                 ])
             );
-            assert_eq!(control(&world)["told"], 3);
+            assert_eq!(control(&world)["notifiedCount"], 3);
             let mut back = all;
             back.extend(pca.certificates(&world.cas[0]).split_off(1));
             pca.set_certificates(&world.cas[0], back);
@@ -539,7 +542,7 @@ fn a_revocation_that_disappears_and_comes_back_is_warned_of_and_not_told_again()
 #[test]
 fn a_report_that_never_shows_is_waited_for_and_replaced() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         next_report(&world, NextReport::new().outcome(Outcome::NotWritten));
         for _ in 0..2 {
@@ -565,7 +568,7 @@ fn a_report_that_never_shows_is_waited_for_and_replaced() {
 #[test]
 fn a_report_that_is_never_ready_is_told_as_overdue_and_as_failed_each_once() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         next_report(&world, NextReport::new().outcome(Outcome::Never));
         let mut outcomes = Vec::new();

@@ -10,8 +10,8 @@ use crate::simulation::on_paused_clock;
 use crate::simulation::scenario::control_key;
 use crate::simulation::world::{BUCKET, Ended, How, PERIOD, TIMEOUT, World};
 use crate::{
-    REPORTS, audit_of, comes_in_order, control, documents, is_told_once_without_a_word, put,
-    run_well, told, told_list, watched,
+    REPORTS, audit_of, audited_world, comes_in_order, control, documents,
+    is_told_once_without_a_word, notified_set, put, run_well, told,
 };
 
 /// Half of what a slow report takes.
@@ -22,7 +22,7 @@ const TOLERANCE: Duration = Duration::from_secs(30);
 
 /// A world in which a revocation waits for the next period, and that period's report is slow.
 async fn slow_period() -> (World, String) {
-    let world = watched(&[]).await;
+    let world = audited_world(&[]).await;
     world.until(PERIOD).await;
     let serial = world.revoke(0, "KEY_COMPROMISE");
     let slow = NextReport::new().delay(2 * SOME_TIME);
@@ -83,7 +83,7 @@ fn a_manual_run_answers_at_once_that_another_one_is_at_work_and_until_when() {
 #[test]
 fn a_run_that_fails_gives_the_certificate_authority_back() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         world.aws.s3().deny("s3:GetObject", BUCKET, REPORTS);
         world.until(PERIOD).await;
 
@@ -126,7 +126,7 @@ fn a_process_that_died_holds_its_certificate_authority_until_its_deadline_and_no
 #[test]
 fn the_rest_of_a_run_that_waited_is_no_attempt_at_an_unfinished_report() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         world.until(PERIOD).await;
         world.kill_at_key(REPORTS.to_owned());
@@ -147,7 +147,7 @@ fn the_rest_of_a_run_that_waited_is_no_attempt_at_an_unfinished_report() {
 #[test]
 fn a_topic_that_does_not_answer_until_the_end_leaves_the_time_to_save() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         world.until(PERIOD).await;
         let publish = On::operation("Publish").always();
@@ -161,7 +161,7 @@ fn a_topic_that_does_not_answer_until_the_end_leaves_the_time_to_save() {
             assert_eq!(audit_of(&ended)["error"]["type"], "OutOfTime", "{ended:?}");
             let control = control(&world);
             assert_eq!(control["lease"], Value::Null);
-            assert_eq!(control["reportInHand"]["attempts"], 0);
+            assert_eq!(control["pendingReport"]["attempts"], 0);
         }
         world.aws.behave();
 
@@ -172,7 +172,7 @@ fn a_topic_that_does_not_answer_until_the_end_leaves_the_time_to_save() {
 #[test]
 fn a_dry_run_beside_an_audit_finds_the_state_as_it_is_by_then() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         world.until(PERIOD).await;
         let looking = On::operation("HeadObject");
@@ -183,12 +183,12 @@ fn a_dry_run_beside_an_audit_finds_the_state_as_it_is_by_then() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             world.schedule(How::default()).await
         };
-        let before = told_list(&world);
+        let before = notified_set(&world);
 
         let dry_run = world.invoke(json!({ "dryRun": true }), How::default());
         let (dry_run, scheduled) = tokio::join!(dry_run, scheduled);
 
-        assert_ne!(told_list(&world), before);
+        assert_ne!(notified_set(&world), before);
         assert_eq!(audit_of(&dry_run)["outcome"], "audited", "{dry_run:?}");
         assert_eq!(audit_of(&scheduled)["outcome"], "audited");
         assert_eq!(told(&world), [serial]);
@@ -211,7 +211,7 @@ fn a_write_of_the_state_that_went_astray_is_cleared_up_by_the_same_run() {
         let mut write = 0;
         loop {
             let is_struck = on_paused_clock(1, async {
-                let world = watched(&[]).await;
+                let world = audited_world(&[]).await;
                 let serial = world.revoke(0, "KEY_COMPROMISE");
                 let key = control_key(&world, 0);
                 let writes = On::operation("PutObject").key_contains(key).after(write);
@@ -223,7 +223,7 @@ fn a_write_of_the_state_that_went_astray_is_cleared_up_by_the_same_run() {
                 let what = format!("{fault:?} of write {write}");
                 assert_eq!(world.observed().runs.len(), runs + 1, "{what}");
                 assert_ne!(last_complete(&world), complete, "{what}");
-                assert_eq!(control(&world)["reportInHand"], Value::Null, "{what}");
+                assert_eq!(control(&world)["pendingReport"], Value::Null, "{what}");
                 assert_eq!(told(&world), [serial], "{what}");
                 let is_struck = world.aws.pending_faults() == 0;
                 comes_in_order(&world).await;
@@ -248,7 +248,7 @@ fn last_complete(world: &World) -> Value {
 #[test]
 fn what_another_run_recorded_meanwhile_is_kept_with_what_this_one_told() {
     on_paused_clock(1, async {
-        let world = watched(&[]).await;
+        let world = audited_world(&[]).await;
         let ours = world.revoke(0, "KEY_COMPROMISE");
         let publish = On::operation("Publish");
         world
@@ -265,13 +265,13 @@ fn what_another_run_recorded_meanwhile_is_kept_with_what_this_one_told() {
 
         let (_, theirs) = tokio::join!(run_well(&world), other);
 
-        let list = world.aws.s3().get(BUCKET, &told_list(&world));
+        let list = world.aws.s3().get(BUCKET, &notified_set(&world));
         let list = list.expect("the list is there");
         let list = str::from_utf8(&list).expect("JSON is text");
         for serial in [&ours, &theirs] {
             assert!(list.contains(&octets(serial)), "{serial} in {list}");
         }
-        assert_eq!(control(&world)["told"], 3);
+        assert_eq!(control(&world)["notifiedCount"], 3);
         for _ in 0..2 {
             run_well(&world).await;
         }
@@ -288,20 +288,20 @@ fn octets(serial: &str) -> String {
 /// Writes a new told list with this serial, too, and a control document that points to it, as a run
 /// would that does not know of the one under way.
 fn record_as_another_run(world: &World, serial: &str) {
-    let (mut control, key) = (control(world), told_list(world));
+    let (mut control, key) = (control(world), notified_set(world));
     let list = world.aws.s3().get(BUCKET, &key).expect("there is a list");
     let mut list: Value = serde_json::from_slice(&list).expect("the list is JSON");
-    let told = list["told"].as_array_mut().expect("a list");
+    let told = list["revocations"].as_array_mut().expect("a list");
     told.push(json!(octets(serial)));
     let count = told.len();
     list["count"] = json!(count);
-    let key = key.replace("/told-", "/told-9");
+    let key = key.replace("/notified-", "/notified-9");
     put(world, &key, list.to_string());
     let sequence = control["sequence"].as_u64().expect("a number") + 10;
     control["sequence"] = json!(sequence);
     control["nonce"] = json!(format!("another-{sequence}"));
-    control["toldList"] = json!(key);
-    control["told"] = json!(count);
+    control["notifiedSet"] = json!(key);
+    control["notifiedCount"] = json!(count);
     control["lease"] = Value::Null;
     put(world, &control_key(world, 0), control.to_string());
 }

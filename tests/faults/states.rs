@@ -8,11 +8,11 @@ use crate::simulation::world::{BUCKET, World};
 use crate::{
     Named, STATE, assert_failed, assert_failed_and_recovered_once, assert_failure_told,
     assert_same_fault, comes_in_order, control, documents, entries, first_audit, named,
-    new_process, put, run, run_well, sorted, told, told_list,
+    new_process, notified_set, put, run, run_well, sorted, told,
 };
 
 /// Whether the bucket is versioned, as the template's is.
-async fn watched_in(versioned: bool) -> World {
+async fn audited_world_in(versioned: bool) -> World {
     let world = World::new(1, 1, &[]);
     world.aws.s3().set_versioning(BUCKET, versioned);
     first_audit(world).await
@@ -44,13 +44,13 @@ const OF_ANOTHER: Spoil = |world, key, content| {
 /// Somebody edited it, and an entry got lost.
 const SHORT: Spoil = |world, key, content| {
     let mut list: Value = serde_json::from_str(content).expect("the list is JSON");
-    list["told"].as_array_mut().expect("a list").pop();
+    list["revocations"].as_array_mut().expect("a list").pop();
     put(world, key, list.to_string());
 };
 /// A whole list, but an earlier one.
 const EARLIER: Spoil = |world, key, content| {
     let mut list: Value = serde_json::from_str(content).expect("the list is JSON");
-    let told = list["told"].as_array_mut().expect("a list");
+    let told = list["revocations"].as_array_mut().expect("a list");
     told.pop();
     list["count"] = json!(told.len());
     put(world, key, list.to_string());
@@ -96,12 +96,12 @@ async fn is_restored(world: World, key: fn(&World) -> String, named: Named, spoi
 
     assert_eq!(told(&world), sorted([&known, &meanwhile]));
     assert_failed_and_recovered_once(&world, named.kind);
-    assert_eq!(s3.keys(BUCKET, &note_key(&world)), [""; 0]);
+    assert_eq!(s3.keys(BUCKET, &error_marker_key(&world)), [""; 0]);
 }
 
 /// What remembers a fault that no control document could record.
-fn note_key(world: &World) -> String {
-    control_key(world, 0).replace(".json", "/fault.json")
+fn error_marker_key(world: &World) -> String {
+    control_key(world, 0).replace(".json", "/error.json")
 }
 
 fn control_document(world: &World) -> String {
@@ -118,7 +118,13 @@ fn a_control_document_that_is_not_right_is_told_once_and_never_overwritten() {
     ] {
         on_paused_clock(1, async {
             let unreadable = named("StateUnreadable", &[message], RESTORE);
-            is_restored(watched_in(true).await, control_document, unreadable, spoil).await;
+            is_restored(
+                audited_world_in(true).await,
+                control_document,
+                unreadable,
+                spoil,
+            )
+            .await;
         });
     }
 }
@@ -128,7 +134,13 @@ fn a_control_document_that_is_not_right_is_told_once_and_never_overwritten() {
 fn a_control_document_that_was_deleted_without_a_trace_is_no_fresh_start() {
     on_paused_clock(1, async {
         let deleted = named("StateUnreadable", &["was deleted"], RESTORE);
-        is_restored(watched_in(false).await, control_document, deleted, DELETED).await;
+        is_restored(
+            audited_world_in(false).await,
+            control_document,
+            deleted,
+            DELETED,
+        )
+        .await;
     });
 }
 
@@ -137,7 +149,7 @@ fn a_control_document_that_was_deleted_without_a_trace_is_no_fresh_start() {
 #[test]
 fn a_state_that_was_deleted_whole_is_no_fresh_start_as_long_as_its_versions_are_there() {
     on_paused_clock(1, async {
-        let world = watched_in(true).await;
+        let world = audited_world_in(true).await;
         let known = world.revoke(0, "KEY_COMPROMISE");
         run_well(&world).await;
         let s3 = world.aws.s3();
@@ -166,7 +178,7 @@ fn a_state_that_was_deleted_whole_is_no_fresh_start_as_long_as_its_versions_are_
 fn a_control_document_of_a_newer_version_is_told_once_and_never_overwritten() {
     on_paused_clock(1, async {
         let newer = named("StateNewer", &["version 99", "up to 1"], DEPLOY);
-        is_restored(watched_in(true).await, control_document, newer, NEWER).await;
+        is_restored(audited_world_in(true).await, control_document, newer, NEWER).await;
     });
 }
 
@@ -182,7 +194,13 @@ fn a_told_list_that_is_not_right_is_told_once_and_never_overwritten() {
     ] {
         on_paused_clock(1, async {
             let unreadable = named("StateUnreadable", &[message], RESTORE);
-            is_restored(watched_in(true).await, told_list, unreadable, spoil).await;
+            is_restored(
+                audited_world_in(true).await,
+                notified_set,
+                unreadable,
+                spoil,
+            )
+            .await;
         });
     }
 }
@@ -191,7 +209,7 @@ fn a_told_list_that_is_not_right_is_told_once_and_never_overwritten() {
 fn a_told_list_of_a_newer_version_is_told_once_and_never_overwritten() {
     on_paused_clock(1, async {
         let newer = named("StateNewer", &["told list", "version is 99"], DEPLOY);
-        is_restored(watched_in(true).await, told_list, newer, NEWER).await;
+        is_restored(audited_world_in(true).await, notified_set, newer, NEWER).await;
     });
 }
 
@@ -201,7 +219,7 @@ fn the_end_of_an_unreadable_state_is_told_by_the_name_and_the_beginning_of_the_f
     for is_new_process in [false, true] {
         for spoil in [CUT, NEWER] {
             on_paused_clock(1, async {
-                let world = watched_in(true).await;
+                let world = audited_world_in(true).await;
                 let key = control_key(&world, 0);
                 let whole = world.aws.s3().get(BUCKET, &key).expect("it is there");
                 spoil(&world, &key, str::from_utf8(&whole).expect("JSON is text"));
@@ -223,11 +241,11 @@ fn the_end_of_an_unreadable_state_is_told_by_the_name_and_the_beginning_of_the_f
 /// A world whose state went back to before `later` was told, and the key and bytes of the told list
 /// of then, which has been removed since.
 async fn gone_back() -> (World, [String; 2], (String, bytes::Bytes)) {
-    let world = watched_in(true).await;
+    let world = audited_world_in(true).await;
     let s3 = world.aws.s3();
     let early = world.revoke(0, "KEY_COMPROMISE");
     run_well(&world).await;
-    let (key, list) = (control_key(&world, 0), told_list(&world));
+    let (key, list) = (control_key(&world, 0), notified_set(&world));
     let old = s3.get(BUCKET, &key).expect("there is a state");
     let old_list = s3.get(BUCKET, &list).expect("there is a list");
     let later = world.revoke(0, "SUPERSEDED");
@@ -247,7 +265,7 @@ fn assert_told_again(world: &World, [early, later]: &[String; 2], new: &String) 
         .map(|entry| &entry["revocationId"]);
     assert_eq!(ids.next(), ids.next());
     // The one before the look-back is remembered, too.
-    assert_eq!(control(world)["told"], 4);
+    assert_eq!(control(world)["notifiedCount"], 4);
     assert_eq!(documents(world, "watch-started").len(), 1);
 }
 
@@ -293,7 +311,7 @@ fn an_earlier_version_of_the_state_without_its_told_list_tells_nothing_until_tha
 #[test]
 fn a_state_that_was_deleted_whole_on_purpose_is_a_fresh_start() {
     on_paused_clock(1, async {
-        let world = watched_in(false).await;
+        let world = audited_world_in(false).await;
         let recent = world.revoke(0, "KEY_COMPROMISE");
         run_well(&world).await;
         let s3 = world.aws.s3();
@@ -310,7 +328,7 @@ fn a_state_that_was_deleted_whole_on_purpose_is_a_fresh_start() {
         let again = entries.iter().filter(|e| e["serial"] == recent.as_str());
         let ids: Vec<_> = again.map(|entry| &entry["revocationId"]).collect();
         assert_eq!(ids[0], ids[1]);
-        assert_eq!(control(&world)["told"], 3);
+        assert_eq!(control(&world)["notifiedCount"], 3);
         assert_eq!(documents(&world, "watch-started").len(), 2);
         assert_eq!(documents(&world, "watch-failed").len(), 0);
     });

@@ -21,7 +21,10 @@ fn refused(report: impl AsRef<[u8]>) -> (String, u64, u64) {
 fn the_sample_holds_one_revocation_and_one_reason_that_is_none() {
     let scan = scan_csv(SAMPLE);
     let totals = scan.result.unwrap();
-    assert_eq!((totals.certificates, totals.revoked, totals.odd), (2, 1, 0));
+    assert_eq!(
+        (totals.certificates, totals.revoked, totals.malformed),
+        (2, 1, 0)
+    );
     assert_eq!(totals.bytes, SAMPLE.len() as u64);
     let [record] = &scan.handed[..] else {
         panic!("{:?}", scan.handed)
@@ -58,7 +61,7 @@ fn columns_are_found_by_name_in_any_order_and_case() {
     assert_eq!(record.field("subject"), Some("a \"b\",\r\nc"));
     assert_eq!(record.field("serial"), Some("0A"));
     assert_eq!(record.field("revokedAt"), Some("2018-02-26T20:00:36Z"));
-    assert!(!record.odd);
+    assert!(!record.malformed);
 }
 
 #[test]
@@ -107,9 +110,9 @@ fn odd_rows_are_handed_on_as_they_stand() {
         "01,2018-02-26T20:00:36Z,soon",
     ] {
         let scan = scan_csv(format!("serial,revokedAt,notAfter\n{row}\n"));
-        assert!(scan.handed[0].odd, "{row}");
+        assert!(scan.handed[0].malformed, "{row}");
         assert_eq!(scan.handed[0].raw, row.as_bytes());
-        assert_eq!(scan.result.unwrap().odd, 1);
+        assert_eq!(scan.result.unwrap().malformed, 1);
     }
 }
 

@@ -22,7 +22,7 @@ pub fn compare_json(report: &[u8], slices: &[&[u8]]) -> bool {
         "{}",
         text()
     );
-    let Some((expected, odd)) = json_records(report) else {
+    let Some((expected, malformed)) = json_records(report) else {
         let error = ours.result.expect_err(&text());
         assert_is_first_fault(report, error.byte);
         return false;
@@ -30,7 +30,7 @@ pub fn compare_json(report: &[u8], slices: &[&[u8]]) -> bool {
     let totals = ours
         .result
         .unwrap_or_else(|error| panic!("{error}: {}", text()));
-    assert_eq!(totals.odd, odd, "{}", text());
+    assert_eq!(totals.malformed, malformed, "{}", text());
     assert_eq!(ours.handed.len(), expected.len(), "{}", text());
     for (record, expected) in ours.handed.iter().zip(&expected) {
         assert!(expected.is(record), "{record:?}, not {expected:?}");
@@ -104,7 +104,7 @@ fn assert_is_first_fault(report: &[u8], byte: u64) {
 struct Expected {
     fields: [Option<Value>; 11],
     conflicting_serials: bool,
-    odd: bool,
+    malformed: bool,
     whole: Value,
 }
 
@@ -128,7 +128,7 @@ impl Expected {
                 _ => false,
             });
         let raw: Value = serde_json::from_slice(&record.raw).unwrap();
-        same_fields && record.odd == self.odd && raw == self.whole
+        same_fields && record.malformed == self.malformed && raw == self.whole
     }
 }
 
@@ -139,12 +139,12 @@ fn json_records(report: &[u8]) -> Option<(Vec<Expected>, u64)> {
     };
     let records: Vec<Entries> = serde_json::from_slice(report).ok()?;
     let mut expected = Vec::new();
-    let mut odd = 0;
+    let mut malformed = 0;
     for (Entries(entries), whole) in records.into_iter().zip(whole) {
         let mut record = Expected {
             fields: Default::default(),
             conflicting_serials: false,
-            odd: false,
+            malformed: false,
             whole,
         };
         let mut stated = [false; 11];
@@ -155,7 +155,7 @@ fn json_records(report: &[u8]) -> Option<(Vec<Expected>, u64)> {
             else {
                 continue;
             };
-            record.odd |= stated[field] || !(value.is_string() || value.is_null());
+            record.malformed |= stated[field] || !(value.is_string() || value.is_null());
             stated[field] = true;
             match &record.fields[field] {
                 _ if value.is_null() => {}
@@ -174,19 +174,19 @@ fn json_records(report: &[u8]) -> Option<(Vec<Expected>, u64)> {
             .is_some_and(|value| value != "");
         if is_revoked {
             let serial = record.fields[SERIAL].as_ref().map(text_of);
-            record.odd |= record.conflicting_serials
+            record.malformed |= record.conflicting_serials
                 || serial.and_then(|serial| serial_octets(&serial)).is_none();
-            record.odd |= TIMES
+            record.malformed |= TIMES
                 .into_iter()
                 .filter_map(|time| record.fields[time].as_ref())
                 .any(|time| Timestamp::parse(&text_of(time)).is_none());
         }
-        odd += u64::from(record.odd);
+        malformed += u64::from(record.malformed);
         if is_revoked {
             expected.push(record);
         }
     }
-    Some((expected, odd))
+    Some((expected, malformed))
 }
 
 fn text_of(value: &Value) -> String {
@@ -255,7 +255,7 @@ pub fn assert_same_rows(handed: &[Handed], rows: &[Vec<String>]) {
                 .as_deref()
                 .is_some_and(|text| Timestamp::parse(text).is_none())
         });
-        assert_eq!(record.odd, serial.is_none() || odd_time, "{record:?}");
+        assert_eq!(record.malformed, serial.is_none() || odd_time, "{record:?}");
         assert_eq!(record.fields, fields);
     }
 }

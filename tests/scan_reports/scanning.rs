@@ -28,7 +28,7 @@ pub const REVOKED_AT: usize = 8;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Handed {
     pub fields: [Option<String>; 11],
-    pub odd: bool,
+    pub malformed: bool,
     pub raw: Vec<u8>,
     pub key: String,
 }
@@ -109,7 +109,7 @@ fn owned(record: &RevokedRecord<'_>) -> Handed {
             text(&record.revocation_reason),
             text(&record.template_arn),
         ],
-        odd: record.odd,
+        malformed: record.malformed,
         raw: record.raw.to_vec(),
         key: record.key().to_string(),
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use local_aws::{Call, Fault};
 use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::state::control::Control;
-use pca_revocation_watch::state::notified_set::ToldListReader;
+use pca_revocation_watch::state::notified_set::NotifiedSetReader;
 use serde_json::Value;
 
 use super::plan::{Blow, leaves_in_doubt};
@@ -21,14 +21,14 @@ pub async fn quiet_runs(world: &World, runs: u32) -> Vec<String> {
     for _ in 0..runs {
         let periods = (world.age().as_secs() / PERIOD.as_secs()) as u32 + 1;
         world.until(PERIOD * periods).await;
-        last = world.schedule(How::default()).await.answer().cloned();
+        last = world.schedule(How::default()).await.response().cloned();
     }
     // Each certificate authority was audited completely again, and the answer says so.
-    let answer = last.unwrap_or_default();
-    if answer["status"] != "ok" {
-        violations.push(format!("the last quiet run answered {answer}"));
+    let response = last.unwrap_or_default();
+    if response["status"] != "ok" {
+        violations.push(format!("the last quiet run answered {response}"));
     }
-    for audit in answer["certificateAuthorities"]
+    for audit in response["certificateAuthorities"]
         .as_array()
         .into_iter()
         .flatten()
@@ -291,20 +291,20 @@ fn states_are_consistent(world: &World, violations: &mut Vec<String>) {
                 continue;
             }
         };
-        if control.lease.is_some() || control.report_in_hand.is_some() || control.fault.is_some() {
+        if control.lease.is_some() || control.pending_report.is_some() || control.error.is_some() {
             violations.push(format!("{key} is not at rest: {control:?}"));
         }
-        let note = key.replace(".json", "/fault.json");
+        let note = key.replace(".json", "/error.json");
         if world.aws.s3().get(BUCKET, &note).is_some() {
             violations.push(format!("{note} is still there"));
         }
         let mut told = BTreeSet::new();
         let list = control
-            .told_list
+            .notified_set
             .as_deref()
             .and_then(|key| world.aws.s3().get(BUCKET, key));
         if let Some(list) = list {
-            let mut reader = ToldListReader::new(ca);
+            let mut reader = NotifiedSetReader::new(ca);
             match reader.feed(&list).and_then(|()| reader.finish()) {
                 Ok(list) => told.extend(list.keys().map(|key| key.to_string())),
                 Err(error) => violations.push(format!("the told list of {ca}: {error}")),
@@ -479,16 +479,16 @@ fn faults_are_visible(world: &World, violations: &mut Vec<String>) {
 
 fn is_visible(run: &Run) -> bool {
     match &run.ended {
-        Some(Ended::Answered(answer)) => {
-            let odd = |audit: &Value| {
+        Some(Ended::Answered(response)) => {
+            let malformed = |audit: &Value| {
                 audit["outcome"] == "failed"
                     || audit["refusedByAws"] == true
                     || !audit["warnings"].is_null()
             };
             !run.warnings.is_empty()
-                || answer["certificateAuthorities"]
+                || response["certificateAuthorities"]
                     .as_array()
-                    .is_some_and(|all| all.iter().any(odd))
+                    .is_some_and(|all| all.iter().any(malformed))
         }
         _ => true,
     }

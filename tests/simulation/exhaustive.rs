@@ -161,16 +161,16 @@ pub fn calls(scenario: Scenario) -> Vec<Call> {
         let observed = world.observed();
         let run = observed.runs.last().expect("a run");
         // Otherwise a report that is never adopted is just one more period without an audit.
-        let answer = run.ended.as_ref().and_then(Ended::answer);
-        let is_audited = answer.is_some_and(|answer| {
-            let all = answer["certificateAuthorities"].as_array();
+        let response = run.ended.as_ref().and_then(Ended::response);
+        let is_audited = response.is_some_and(|response| {
+            let all = response["certificateAuthorities"].as_array();
             all.is_some_and(|all| all.iter().all(|audit| audit["outcome"] == "audited"))
         });
         use Scenario::{Expired, Invalid, Slow, UnreadableState};
         assert_eq!(
             is_audited,
             !matches!(scenario, Expired | Invalid | Slow | UnreadableState),
-            "nothing went wrong in {scenario:?}: {answer:?}"
+            "nothing went wrong in {scenario:?}: {response:?}"
         );
         run.calls.iter().map(|seen| seen.call.clone()).collect()
     })

@@ -18,7 +18,7 @@ pub enum Scenario {
     /// A report that an earlier run requested and did not live to see.
     InHand,
     /// A report that is under way although the state knows of none.
-    Unrecorded,
+    UnsavedErrors,
     /// The end of a fault that was told.
     Recovery,
     /// A certificate authority that cannot be audited, and one that can.
@@ -50,7 +50,7 @@ impl Scenario {
         Scenario::Steady,
         Scenario::First,
         Scenario::InHand,
-        Scenario::Unrecorded,
+        Scenario::UnsavedErrors,
         Scenario::Recovery,
         Scenario::Expired,
         Scenario::Invalid,
@@ -129,7 +129,7 @@ impl Scenario {
                     })
                     .await;
             }
-            Scenario::Unrecorded => {
+            Scenario::UnsavedErrors => {
                 world
                     .until(PERIOD + PERIOD - Duration::from_secs(120))
                     .await;
@@ -216,7 +216,7 @@ impl Scenario {
         match self {
             Scenario::Replay => Some(json!({ "since": "2026-01-01T00:00:00Z" })),
             Scenario::DryRun => Some(json!({ "dryRun": true })),
-            Scenario::Unrecorded | Scenario::Quiet => {
+            Scenario::UnsavedErrors | Scenario::Quiet => {
                 Some(json!({ "certificateAuthorityArns": [world.cas[0]] }))
             }
             _ => None,

@@ -41,8 +41,8 @@ pub fn live(seed: u64, certificate_authorities: usize, periods: u32) -> Periods 
             };
             let ended = world.schedule(how).await;
             came_of.longest = came_of.longest.max(world.age() - began);
-            let answer = ended.answer().cloned().unwrap_or_default();
-            for audit in answer["certificateAuthorities"]
+            let response = ended.response().cloned().unwrap_or_default();
+            for audit in response["certificateAuthorities"]
                 .as_array()
                 .into_iter()
                 .flatten()
@@ -53,7 +53,7 @@ pub fn live(seed: u64, certificate_authorities: usize, periods: u32) -> Periods 
                     came_of.skipped.push(format!("period {period}: {audit}"));
                 }
             }
-            if answer.is_null() {
+            if response.is_null() {
                 came_of.skipped.push(format!("period {period}: {ended:?}"));
             }
         }

@@ -124,9 +124,9 @@ pub enum Ended {
 }
 
 impl Ended {
-    pub fn answer(&self) -> Option<&Value> {
+    pub fn response(&self) -> Option<&Value> {
         match self {
-            Ended::Answered(answer) => Some(answer),
+            Ended::Answered(response) => Some(response),
             _ => None,
         }
     }
@@ -357,7 +357,7 @@ impl World {
                 biased;
                 () = kill.notified() => Ended::Killed,
                 result = handled => match result {
-                    Ok(answer) => Ended::Answered(answer),
+                    Ok(response) => Ended::Answered(response),
                     Err(error) => Ended::Failed(error),
                 },
                 () = tokio::time::sleep(how.left) => Ended::TimedOut,

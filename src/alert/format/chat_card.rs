@@ -16,10 +16,10 @@ use crate::alert::format::email::{advice, capitalized};
 use crate::alert::format::json::is_plain_arn;
 use crate::alert::size::to_json;
 use crate::alert::wording::{
-    bare_reason, console_of_authorities, count, duration, grouped, inert, instant, name_of, object,
-    reason, time, who,
+    bare_reason, console_of_authorities, count, defang, duration, grouped, instant, name_of,
+    object, reason, time, who,
 };
-use crate::alert::{Collected, Event, Notice, ObjectLocation, ReportSource, Totals};
+use crate::alert::{Alert, AlertKind, ObjectLocation, ReportSource, RevocationBatch, Totals};
 use crate::revocation::reason::Severity;
 use crate::revocation::reason_counts::{ReasonCounts, label};
 use crate::revocation::record::Revocation;
@@ -40,27 +40,24 @@ const MAX_REASONS: usize = 8;
 const MAX_TITLE_CHARS: usize = 250;
 
 /// The card of a notice, as JSON text.
-pub(in crate::alert) fn render(notice: &Notice) -> String {
-    let authority = &notice.certificate_authority;
-    let content = content(notice);
+pub(in crate::alert) fn render(alert: &Alert) -> String {
+    let authority = &alert.certificate_authority;
+    let content = content(alert);
     let summary: String = content.title.chars().take(MAX_TITLE_CHARS).collect();
-    let mut keywords = vec![
-        notice.severity().name().to_owned(),
-        notice.kind().to_owned(),
-    ];
-    keywords.extend(notice.reasons().into_iter().take(3));
+    let mut keywords = vec![alert.severity().name().to_owned(), alert.kind().to_owned()];
+    keywords.extend(alert.reasons().into_iter().take(3));
     let context = [
-        ("severity", notice.severity().name().to_owned()),
-        ("type", notice.kind().to_owned()),
+        ("severity", alert.severity().name().to_owned()),
+        ("type", alert.kind().to_owned()),
         ("certificateAuthority", plain(name_of(authority), 64)),
         ("account", plain(authority.account(), 32)),
         ("region", plain(authority.region(), 32)),
-        ("messageId", notice.id()),
+        ("messageId", alert.id()),
     ];
     to_json(&Card {
         version: "1.0",
         source: "custom",
-        id: notice.id(),
+        id: alert.id(),
         content: CardContent {
             text_type: "client-markdown",
             title: summary.clone(),
@@ -71,7 +68,7 @@ pub(in crate::alert) fn render(notice: &Notice) -> String {
         metadata: CardMetadata {
             thread_id: authority.id().to_owned(),
             summary,
-            event_type: notice.kind(),
+            event_type: alert.kind(),
             related_resources: std::iter::once(authority.arn.clone())
                 .chain(content.certificate_arns)
                 .collect(),
@@ -118,25 +115,29 @@ struct Content {
     certificate_arns: Vec<String>,
 }
 
-fn content(notice: &Notice) -> Content {
-    let authority = plain(name_of(&notice.certificate_authority), 64);
-    let sign = match notice.severity() {
+fn content(alert: &Alert) -> Content {
+    let authority = plain(name_of(&alert.certificate_authority), 64);
+    let sign = match alert.severity() {
         Severity::Critical => "\u{1f534}",
         Severity::High => "\u{1f7e0}",
         Severity::Low => "\u{1f535}",
     };
-    let severity = notice.severity().name().to_uppercase();
-    match &notice.event {
-        Event::Revocations(told) => {
-            let mut content = revocations(notice, told.collected(), told.full_list.as_ref());
+    let severity = alert.severity().name().to_uppercase();
+    match &alert.kind {
+        AlertKind::Revocations(told) => {
+            let mut content = revocations(alert, told.batch(), told.full_list.as_ref());
             content.title = format!("{sign} {severity}: {}", content.title);
             content
                 .lines
                 .push(from_report(&told.report, Some(told.totals)));
             content
         }
-        Event::Replay { told, since, .. } => {
-            let mut content = revocations(notice, told.collected(), told.full_list.as_ref());
+        AlertKind::Replay {
+            revocations: told,
+            since,
+            ..
+        } => {
+            let mut content = revocations(alert, told.batch(), told.full_list.as_ref());
             content.title = format!("\u{1f501} REPLAY, {severity}: {}", content.title);
             let why = format!(
                 "Told again on request: every revocation since {}.",
@@ -148,8 +149,8 @@ fn content(notice: &Notice) -> Content {
                 .push(from_report(&told.report, Some(told.totals)));
             content
         }
-        Event::Test { .. } => {
-            let mut content = revocations(notice, &notice.made_up(), None);
+        AlertKind::Test { .. } => {
+            let mut content = revocations(alert, &alert.sample_batch(), None);
             content.title = format!("\u{1f9ea} TEST, nothing was revoked: {}", content.title);
             content
                 .lines
@@ -158,18 +159,18 @@ fn content(notice: &Notice) -> Content {
             content.certificate_arns.clear();
             content
         }
-        Event::WatchStarted {
+        AlertKind::WatchStarted {
             report,
             totals,
             revoked,
-            told_from,
-            to_tell,
+            notify_from,
+            to_notify,
         } => {
             let mut lines = counts(revoked);
             lines.push(format!(
                 "Told one by one from {} on: {} so far.",
-                instant(*told_from),
-                grouped(*to_tell)
+                instant(*notify_from),
+                grouped(*to_notify)
             ));
             lines.push(from_report(report, Some(*totals)));
             Content {
@@ -179,7 +180,7 @@ fn content(notice: &Notice) -> Content {
                 ..Content::default()
             }
         }
-        Event::WatchFailed {
+        AlertKind::WatchFailed {
             error,
             since,
             last_complete_audit_at,
@@ -196,7 +197,7 @@ fn content(notice: &Notice) -> Content {
             next_steps: vec![prose(&error.hint, 500)],
             ..Content::default()
         },
-        Event::WatchRecovered {
+        AlertKind::WatchRecovered {
             error_type,
             since,
             report,
@@ -217,20 +218,20 @@ fn content(notice: &Notice) -> Content {
 }
 
 fn revocations(
-    notice: &Notice,
-    collected: &Collected,
+    alert: &Alert,
+    batch: &RevocationBatch,
     full_list: Option<&ObjectLocation>,
 ) -> Content {
-    let authority = &notice.certificate_authority;
+    let authority = &alert.certificate_authority;
     let mut content = Content::default();
     let name = plain(name_of(authority), 64);
-    let worst = collected.counts().iter().next();
+    let worst = batch.counts().iter().next();
     let (worst, of_worst) = worst.map_or_else(
         || ("none".to_owned(), 0),
         |(name, count)| (plain(&bare_reason(name), 64), count),
     );
-    let all = collected.len();
-    content.title = match collected.worst().next() {
+    let all = batch.len();
+    content.title = match batch.worst().next() {
         Some(only) if all == 1 => format!("{} revoked, {worst} - {name}", plain(&who(only), 64)),
         _ => {
             let share = if of_worst == all {
@@ -248,8 +249,8 @@ fn revocations(
     } else {
         MAX_LISTED
     };
-    for revocation in collected.worst().take(listed) {
-        let line = line(notice, revocation);
+    for revocation in batch.worst().take(listed) {
+        let line = line(alert, revocation);
         let chars = line.chars().count();
         if chars > room {
             break;
@@ -262,14 +263,14 @@ fn revocations(
             "*All {} by reason, the worst above:*",
             grouped(all)
         ));
-        content.lines.extend(counts(collected.counts()));
+        content.lines.extend(counts(batch.counts()));
     }
     if let Some(location) = full_list {
         content
             .lines
             .push(format!("Full list: {}", span(&object(location))));
     }
-    for (name, _) in collected.counts().iter().take(3) {
+    for (name, _) in batch.counts().iter().take(3) {
         if let Some(first) = advice(name).first() {
             let reason = capitalized(&plain(&reason(name), 120));
             content.next_steps.push(format!("{reason}: {first}"));
@@ -278,7 +279,7 @@ fn revocations(
     content.next_steps.extend(
         console_of_authorities(authority).map(|address| format!("AWS Private CA: {address}")),
     );
-    content.certificate_arns = collected
+    content.certificate_arns = batch
         .worst()
         .filter_map(|revocation| revocation.certificate_arn.clone())
         .filter(|arn| is_plain_arn(arn))
@@ -288,12 +289,12 @@ fn revocations(
 }
 
 /// One revocation: whose, why, when.
-fn line(notice: &Notice, revocation: &Revocation) -> String {
+fn line(alert: &Alert, revocation: &Revocation) -> String {
     let when = match revocation.revoked_at.at {
         Some(at) => format!(
             "{}, detected {} later",
             instant(at),
-            duration(notice.detected_at.since(at))
+            duration(alert.detected_at.since(at))
         ),
         None => code(&time(&revocation.revoked_at), 80),
     };
@@ -334,7 +335,7 @@ fn from_report(report: &ReportSource, totals: Option<Totals>) -> String {
 
 /// Somebody else's text in a code span.
 fn code(text: &str, max_chars: usize) -> String {
-    span(&inert(text, max_chars))
+    span(&defang(text, max_chars))
 }
 
 /// A code span, in which only what ends it, or is read nevertheless, matters.
@@ -352,7 +353,7 @@ fn span(text: &str) -> String {
 /// Text of our own that may quote somebody: no mention and no link, but signs that names of ours
 /// have, such as `_`, stay as they are.
 fn prose(text: &str, max_chars: usize) -> String {
-    inert(text, max_chars)
+    defang(text, max_chars)
         .chars()
         .map(|c| match c {
             '_' | ':' | '#' | '!' | '\\' => c,
@@ -363,7 +364,7 @@ fn prose(text: &str, max_chars: usize) -> String {
 
 /// Somebody else's text outside of a code span.
 fn plain(text: &str, max_chars: usize) -> String {
-    inert(text, max_chars).chars().map(look_alike).collect()
+    defang(text, max_chars).chars().map(look_alike).collect()
 }
 
 /// A character that means nothing, for each of which mentions, links, entities, emoji and formats

@@ -6,13 +6,16 @@
 //! line of the message.
 
 use crate::alert::format::headline;
-use crate::alert::format::json::{Cut, is_plain_arn, is_serial};
+use crate::alert::format::json::{TruncatedRevocation, is_plain_arn, is_serial};
 use crate::alert::size::{EMAIL_LIST_ROOM, escaped_len};
 use crate::alert::wording::{
-    console, console_of_authorities, count, duration, grouped, inert, instant, name_of, object,
+    console, console_of_authorities, count, defang, duration, grouped, instant, name_of, object,
     reason, shell_word, template, time, who,
 };
-use crate::alert::{Collected, Event, Notice, ObjectLocation, ReportSource, Told, Totals, wording};
+use crate::alert::{
+    Alert, AlertKind, ObjectLocation, ReportSource, RevocationAlert, RevocationBatch, Totals,
+    wording,
+};
 use crate::revocation::distinguished_name;
 use crate::revocation::reason::RevocationReason;
 use crate::revocation::reason_counts::{ReasonCounts, is_word, label};
@@ -31,15 +34,15 @@ const COLUMNS: usize = 76;
 const QUOTED_COLUMNS: usize = 42;
 
 /// The e-mail of a notice.
-pub(in crate::alert) fn render(notice: &Notice, reduced: bool) -> String {
+pub(in crate::alert) fn render(alert: &Alert, reduced: bool) -> String {
     let mut page = Page::default();
-    page.line(&headline::first_line(notice, reduced));
+    page.line(&headline::first_line(alert, reduced));
     page.blank();
-    let mail = Mail { notice, reduced };
-    match &notice.event {
-        Event::Revocations(told) => mail.told(&mut page, told),
-        Event::Replay {
-            told,
+    let mail = Mail { alert, reduced };
+    match &alert.kind {
+        AlertKind::Revocations(told) => mail.told(&mut page, told),
+        AlertKind::Replay {
+            revocations: told,
             since,
             request_id,
         } => {
@@ -48,41 +51,41 @@ pub(in crate::alert) fn render(notice: &Notice, reduced: bool) -> String {
                 instant(*since)
             ));
             page.line("You may know of them already: revocationId is the same.");
-            page.line(&format!("Request: {}", inert(request_id, 64)));
+            page.line(&format!("Request: {}", defang(request_id, 64)));
             page.blank();
             mail.told(&mut page, told);
         }
-        Event::Test { request_id } => {
+        AlertKind::Test { request_id } => {
             page.line("Somebody asked for a test message.");
             page.line("The certificate below is made up, after AWS's documentation.");
             page.line("There is nothing to do.");
-            page.line(&format!("Request: {}", inert(request_id, 64)));
+            page.line(&format!("Request: {}", defang(request_id, 64)));
             page.blank();
-            let made_up = notice.made_up();
+            let sample_batch = alert.sample_batch();
             mail.summary(&mut page);
-            mail.revocations(&mut page, &made_up, None);
-            mail.what_to_do(&mut page, &made_up);
+            mail.revocations(&mut page, &sample_batch, None);
+            mail.what_to_do(&mut page, &sample_batch);
         }
-        Event::WatchStarted {
+        AlertKind::WatchStarted {
             totals,
             revoked,
-            told_from,
-            to_tell,
+            notify_from,
+            to_notify,
             ..
-        } => mail.started(&mut page, *totals, revoked, *told_from, *to_tell),
-        Event::WatchFailed {
+        } => mail.started(&mut page, *totals, revoked, *notify_from, *to_notify),
+        AlertKind::WatchFailed {
             error,
             since,
             last_complete_audit_at,
         } => {
             let text = |text| {
                 let text = wording::bounded(text, reduced);
-                inert(&text, wording::MAX_ERROR_CHARS)
+                defang(&text, wording::MAX_ERROR_CHARS)
             };
             page.field(
                 0,
                 "What happened",
-                &format!("{}: {}", inert(&error.kind, 64), text(&error.message)),
+                &format!("{}: {}", defang(&error.kind, 64), text(&error.message)),
             );
             page.field(0, "Since", &instant(*since));
             match last_complete_audit_at {
@@ -102,12 +105,12 @@ pub(in crate::alert) fn render(notice: &Notice, reduced: bool) -> String {
             page.paragraph(&text(&error.hint));
             page.blank();
         }
-        Event::WatchRecovered {
+        AlertKind::WatchRecovered {
             error_type,
             since,
             report,
         } => {
-            page.line(&format!("The fault {} is over.", inert(error_type, 48)));
+            page.line(&format!("The fault {} is over.", defang(error_type, 48)));
             page.line(&format!("It was met at {}.", instant(*since)));
             page.line("Revocations of the meantime are told in a message of their own.");
             page.line("There is nothing to do.");
@@ -116,11 +119,14 @@ pub(in crate::alert) fn render(notice: &Notice, reduced: bool) -> String {
             return page.text;
         }
     }
-    match &notice.event {
-        Event::Revocations(told) | Event::Replay { told, .. } => {
+    match &alert.kind {
+        AlertKind::Revocations(told)
+        | AlertKind::Replay {
+            revocations: told, ..
+        } => {
             mail.source(&mut page, Some(&told.report), Some(told.totals));
         }
-        Event::WatchStarted { report, totals, .. } => {
+        AlertKind::WatchStarted { report, totals, .. } => {
             mail.source(&mut page, Some(report), Some(*totals));
         }
         _ => mail.source(&mut page, None, None),
@@ -129,36 +135,36 @@ pub(in crate::alert) fn render(notice: &Notice, reduced: bool) -> String {
 }
 
 struct Mail<'a> {
-    notice: &'a Notice,
+    alert: &'a Alert,
     reduced: bool,
 }
 
 impl Mail<'_> {
-    fn told(&self, page: &mut Page, told: &Told) {
+    fn told(&self, page: &mut Page, told: &RevocationAlert) {
         self.summary(page);
-        self.revocations(page, &told.collected, told.full_list.as_ref());
-        self.what_to_do(page, &told.collected);
+        self.revocations(page, &told.batch, told.full_list.as_ref());
+        self.what_to_do(page, &told.batch);
     }
 
     /// Who revoked where, and when it came to light.
     fn summary(&self, page: &mut Page) {
         page.field(0, "Certificate authority", &self.authority());
-        let authority = &self.notice.certificate_authority;
+        let authority = &self.alert.certificate_authority;
         page.field(
             0,
             "Account and region",
             &format!("{}, {}", authority.account(), authority.region()),
         );
-        page.field(0, "Detected", &instant(self.notice.detected_at));
+        page.field(0, "Detected", &instant(self.alert.detected_at));
         page.blank();
     }
 
     fn authority(&self) -> String {
-        let authority = &self.notice.certificate_authority;
+        let authority = &self.alert.certificate_authority;
         if self.reduced {
             authority.id().to_owned()
         } else {
-            inert(name_of(authority), 48)
+            defang(name_of(authority), 48)
         }
     }
 
@@ -166,12 +172,12 @@ impl Mail<'_> {
     fn revocations(
         &self,
         page: &mut Page,
-        collected: &Collected,
+        batch: &RevocationBatch,
         full_list: Option<&ObjectLocation>,
     ) {
         let mut listed = 0;
         let mut len = 0;
-        for (position, cut) in collected.held().take(MAX_LISTED).enumerate() {
+        for (position, cut) in batch.held().take(MAX_LISTED).enumerate() {
             let mut item = Page::default();
             self.revocation(&mut item, position + 1, cut);
             len += escaped_len(&item.text);
@@ -181,13 +187,13 @@ impl Mail<'_> {
             page.text.push_str(&item.text);
             listed += 1;
         }
-        let all = collected.len();
+        let all = batch.len();
         if listed < all {
             page.heading(&format!("ALL {} BY REASON", grouped(all)));
             page.line(&format!(
                 "Above are the worst {listed}. Altogether, there are:"
             ));
-            page.counts(collected.counts());
+            page.counts(batch.counts());
             page.blank();
         }
         if let Some(location) = full_list {
@@ -195,7 +201,7 @@ impl Mail<'_> {
             page.command(&format!(
                 "aws s3 cp {} . --region {}",
                 shell_word(&object(location)),
-                shell_word(self.notice.certificate_authority.region())
+                shell_word(self.alert.certificate_authority.region())
             ));
         } else if listed < all && !self.reduced {
             page.line("All of them are in the message that SQS, Lambda or HTTPS subscribers get.");
@@ -203,7 +209,7 @@ impl Mail<'_> {
         }
     }
 
-    fn revocation(&self, page: &mut Page, number: usize, cut: &Cut) {
+    fn revocation(&self, page: &mut Page, number: usize, cut: &TruncatedRevocation) {
         let revocation = &cut.revocation;
         let who = if self.reduced {
             let serial = revocation.serial.as_deref();
@@ -214,7 +220,7 @@ impl Mail<'_> {
         } else {
             who(revocation)
         };
-        page.line(&format!("{number}. {}", inert(&who, 64)));
+        page.line(&format!("{number}. {}", defang(&who, 64)));
         page.field(3, "Reason", &reason(label(&revocation.reason)));
         page.field(3, "Revoked", &self.revoked(&revocation.revoked_at));
         page.field(3, "Still valid", &self.still_valid(revocation));
@@ -246,11 +252,11 @@ impl Mail<'_> {
             Some(arn) if !self.reduced => page.quoted(3, "ARN (strange)", arn),
             _ => page.field(3, "ARN", "not readable"),
         }
-        if revocation.odd && !self.reduced {
+        if revocation.malformed && !self.reduced {
             page.field(
                 3,
                 "Note",
-                "this record of the report is odd; it is told as it stands.",
+                "this record of the report is malformed; it is told as it stands.",
             );
         }
         page.blank();
@@ -261,7 +267,7 @@ impl Mail<'_> {
             Some(revoked_at) => format!(
                 "{}, detected {} later",
                 instant(revoked_at),
-                duration(self.notice.detected_at.since(revoked_at))
+                duration(self.alert.detected_at.since(revoked_at))
             ),
             None if self.reduced => "time not readable".to_owned(),
             None => time(at),
@@ -270,7 +276,7 @@ impl Mail<'_> {
 
     /// Whether the certificate would still be accepted by who does not check for revocations.
     fn still_valid(&self, revocation: &Revocation) -> String {
-        let detected_at = self.notice.detected_at;
+        let detected_at = self.alert.detected_at;
         let Some(not_after) = &revocation.not_after else {
             return "not known, take it for valid".to_owned();
         };
@@ -290,9 +296,9 @@ impl Mail<'_> {
     }
 
     /// Advice for every reason that occurs, then commands and links.
-    fn what_to_do(&self, page: &mut Page, collected: &Collected) {
+    fn what_to_do(&self, page: &mut Page, batch: &RevocationBatch) {
         page.heading("WHAT TO DO NEXT");
-        let mut reasons = collected.counts().iter().map(|(name, _)| name).peekable();
+        let mut reasons = batch.counts().iter().map(|(name, _)| name).peekable();
         while let Some(name) = reasons.next() {
             page.line(&format!("{}:", capitalized(&reason(name))));
             let same = |next: &&str| std::ptr::eq(advice(next), advice(name));
@@ -304,7 +310,7 @@ impl Mail<'_> {
             }
             page.blank();
         }
-        let through_acm = !self.reduced && collected.worst().any(is_through_acm);
+        let through_acm = !self.reduced && batch.worst().any(is_through_acm);
         if through_acm {
             page.line("Issued through ACM:");
             page.item("It may be in use by a load balancer, CloudFront or an API.");
@@ -312,14 +318,14 @@ impl Mail<'_> {
             page.blank();
         }
 
-        if let Event::Test { .. } = self.notice.event {
+        if let AlertKind::Test { .. } = self.alert.kind {
             page.line("Here, a real message has commands to look at the certificate, and links.");
             return page.blank();
         }
-        let authority = &self.notice.certificate_authority;
+        let authority = &self.alert.certificate_authority;
         let region = shell_word(authority.region());
         let authority_arn = shell_word(&authority.arn);
-        let with_arn = collected
+        let with_arn = batch
             .worst()
             .enumerate()
             .find_map(|(position, revocation)| {
@@ -327,7 +333,7 @@ impl Mail<'_> {
                 (position < MAX_LISTED && is_plain_arn(arn)).then_some((position + 1, arn))
             });
         if let Some((number, arn)) = with_arn {
-            let others = if collected.len() > 1 {
+            let others = if batch.len() > 1 {
                 format!(" (number {number}; for others put in their ARN)")
             } else {
                 String::new()
@@ -380,8 +386,8 @@ impl Mail<'_> {
         page: &mut Page,
         totals: Totals,
         revoked: &ReasonCounts,
-        told_from: Timestamp,
-        to_tell: u64,
+        notify_from: Timestamp,
+        to_notify: u64,
     ) {
         page.line("From now on, you are told of new revocations by this CA.");
         page.line("There is nothing to do.");
@@ -394,23 +400,26 @@ impl Mail<'_> {
         ));
         page.counts(revoked);
         page.blank();
-        let recent = match to_tell {
+        let recent = match to_notify {
             0 => "none.".to_owned(),
             1 => "1, told in a message of its own.".to_owned(),
             some => format!("{}, told in a message of their own.", grouped(some)),
         };
-        page.line(&format!("Of these, since {}: {recent}", instant(told_from)));
+        page.line(&format!(
+            "Of these, since {}: {recent}",
+            instant(notify_from)
+        ));
         page.line("Older ones are counted here and not told. To be told of them too,");
         page.line("invoke the function with the time from which on you want them:");
         page.command(&format!(
             "{{\"since\": \"{}\"}}",
-            told_from.saturating_sub(std::time::Duration::from_secs(30 * 24 * 3600))
+            notify_from.saturating_sub(std::time::Duration::from_secs(30 * 24 * 3600))
         ));
     }
 
     /// Where the message comes from, so that its reader can judge and check it.
     fn source(&self, page: &mut Page, report: Option<&ReportSource>, totals: Option<Totals>) {
-        let authority = &self.notice.certificate_authority;
+        let authority = &self.alert.certificate_authority;
         page.heading("WHERE THIS COMES FROM");
         page.line(&format!("Certificate authority: {}", self.authority()));
         page.line(&visible(&authority.arn));
@@ -437,8 +446,8 @@ impl Mail<'_> {
         page.line("Sent by pca-revocation-watch.");
         page.line(&format!(
             "Message {} of type {}.",
-            self.notice.id(),
-            self.notice.kind()
+            self.alert.id(),
+            self.alert.kind()
         ));
     }
 }
@@ -552,7 +561,7 @@ impl Page {
 
     /// Somebody else's text, each line of it marked where it takes several.
     fn quoted(&mut self, indent: usize, label: &str, text: &str) {
-        let text = inert(text, MAX_QUOTED_CHARS);
+        let text = defang(text, MAX_QUOTED_CHARS);
         let indent = " ".repeat(indent);
         let first = format!("{indent}{label}: ");
         if width(&first) + width(&text) <= COLUMNS {

@@ -1,23 +1,23 @@
 //! What happened and how bad it is, in one line: the subject of the e-mail, and its first line.
 
-use crate::alert::wording::{ascii, bare_reason, count, grouped, inert, name_of, who};
-use crate::alert::{Collected, Event, Notice};
+use crate::alert::wording::{ascii, bare_reason, count, defang, grouped, name_of, who};
+use crate::alert::{Alert, AlertKind, RevocationBatch};
 use crate::revocation::record::Revocation;
 
 /// SNS takes fewer than 100 characters (`Publish`, Amazon SNS API Reference).
 const MAX_SUBJECT_LEN: usize = 99;
 
 /// The subject: printable ASCII without line breaks, fewer than 100 characters, worst first.
-pub(in crate::alert) fn subject(notice: &Notice, reduced: bool) -> String {
+pub(in crate::alert) fn subject(alert: &Alert, reduced: bool) -> String {
     let authority = if reduced {
-        notice.certificate_authority.id()
+        alert.certificate_authority.id()
     } else {
-        name_of(&notice.certificate_authority)
+        name_of(&alert.certificate_authority)
     };
-    let severity = notice.severity().name().to_uppercase();
-    let told = |marks: &str, collected: &Collected| {
+    let severity = alert.severity().name().to_uppercase();
+    let told = |marks: &str, batch: &RevocationBatch| {
         let start = format!("{marks}[{severity}] ");
-        let Some((worst, of_worst)) = collected.counts().iter().next() else {
+        let Some((worst, of_worst)) = batch.counts().iter().next() else {
             return fitted(
                 &format!("{start}0 certificates revoked ("),
                 "",
@@ -26,7 +26,7 @@ pub(in crate::alert) fn subject(notice: &Notice, reduced: bool) -> String {
             );
         };
         let worst = ascii(worst, 32);
-        match (collected.len(), collected.worst().next()) {
+        match (batch.len(), batch.worst().next()) {
             (1, Some(only)) => {
                 let who = if reduced {
                     who_reduced(only)
@@ -47,11 +47,13 @@ pub(in crate::alert) fn subject(notice: &Notice, reduced: bool) -> String {
             }
         }
     };
-    match &notice.event {
-        Event::Revocations(collected) => told("", collected.collected()),
-        Event::Replay { told: again, .. } => told("[REPLAY] ", again.collected()),
-        Event::Test { .. } => told("[TEST] ", &notice.made_up()),
-        Event::WatchStarted { totals, .. } => fitted(
+    match &alert.kind {
+        AlertKind::Revocations(batch) => told("", batch.batch()),
+        AlertKind::Replay {
+            revocations: again, ..
+        } => told("[REPLAY] ", again.batch()),
+        AlertKind::Test { .. } => told("[TEST] ", &alert.sample_batch()),
+        AlertKind::WatchStarted { totals, .. } => fitted(
             &format!(
                 "[STARTED] Watching {} for revocations (",
                 count(totals.certificates, "certificate").replace(',', "")
@@ -60,13 +62,13 @@ pub(in crate::alert) fn subject(notice: &Notice, reduced: bool) -> String {
             "",
             authority,
         ),
-        Event::WatchFailed { error, .. } => fitted(
+        AlertKind::WatchFailed { error, .. } => fitted(
             &format!("[{severity}] WATCH FAILED: "),
             &error.kind,
             ", revocations not told (",
             authority,
         ),
-        Event::WatchRecovered { .. } => fitted(
+        AlertKind::WatchRecovered { .. } => fitted(
             "[RECOVERED] Revocations are told again (",
             "",
             "",
@@ -95,42 +97,42 @@ fn who_reduced(revocation: &Revocation) -> String {
 
 /// The first line of the e-mail: never longer than 80 columns, so that no name in it can begin a
 /// line of its own.
-pub(in crate::alert) fn first_line(notice: &Notice, reduced: bool) -> String {
+pub(in crate::alert) fn first_line(alert: &Alert, reduced: bool) -> String {
     let authority = if reduced {
-        notice.certificate_authority.id()
+        alert.certificate_authority.id()
     } else {
-        name_of(&notice.certificate_authority)
+        name_of(&alert.certificate_authority)
     };
-    let authority = inert(authority, 36);
-    let severity = notice.severity().name().to_uppercase();
-    match &notice.event {
-        Event::Revocations(told) => revoked(&severity, told.collected(), reduced),
-        Event::Replay { told, .. } => {
-            revoked(&format!("REPLAY, {severity}"), told.collected(), reduced)
-        }
-        Event::Test { .. } => {
+    let authority = defang(authority, 36);
+    let severity = alert.severity().name().to_uppercase();
+    match &alert.kind {
+        AlertKind::Revocations(told) => revoked(&severity, told.batch(), reduced),
+        AlertKind::Replay {
+            revocations: told, ..
+        } => revoked(&format!("REPLAY, {severity}"), told.batch(), reduced),
+        AlertKind::Test { .. } => {
             "TEST: nothing was revoked. This is how a critical revocation would look.".to_owned()
         }
-        Event::WatchStarted { .. } => {
+        AlertKind::WatchStarted { .. } => {
             format!("STARTED watching for revocations: {authority}")
         }
-        Event::WatchFailed { .. } => {
+        AlertKind::WatchFailed { .. } => {
             format!("{severity}: WATCH FAILED, revocations untold: {authority}")
         }
-        Event::WatchRecovered { .. } => {
+        AlertKind::WatchRecovered { .. } => {
             format!("RECOVERED, revocations are told again: {authority}")
         }
     }
 }
 
 /// What was revoked, and how bad that is.
-fn revoked(start: &str, collected: &Collected, reduced: bool) -> String {
-    let Some((worst, of_worst)) = collected.counts().iter().next() else {
+fn revoked(start: &str, batch: &RevocationBatch, reduced: bool) -> String {
+    let Some((worst, of_worst)) = batch.counts().iter().next() else {
         return format!("{start}: no certificate was revoked.");
     };
-    let all = collected.len();
+    let all = batch.len();
     let worst = bare_reason(worst);
-    match collected.worst().next() {
+    match batch.worst().next() {
         Some(only) if all == 1 => {
             let who = if reduced {
                 who_reduced(only)
@@ -140,7 +142,7 @@ fn revoked(start: &str, collected: &Collected, reduced: bool) -> String {
             let end = format!(" was revoked: {worst}");
             // The mark of a cut takes five more.
             let room = 73_usize.saturating_sub(start.len() + end.len());
-            format!("{start}: {}{end}", inert(&who, room))
+            format!("{start}: {}{end}", defang(&who, room))
         }
         _ => {
             let share = if of_worst == all {

@@ -5,9 +5,9 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::alert::batch::Collected;
+use crate::alert::batch::RevocationBatch;
 use crate::alert::size::to_json;
-use crate::alert::{Event, Notice, ObjectLocation, Told, Totals, wording};
+use crate::alert::{Alert, AlertKind, ObjectLocation, RevocationAlert, Totals, wording};
 use crate::revocation::distinguished_name;
 use crate::revocation::id::RevocationId;
 use crate::revocation::key::RevocationKey;
@@ -21,21 +21,21 @@ use crate::timestamp::Timestamp;
 pub const SCHEMA: &str = "pca-revocation-watch/1";
 
 /// The machine document of a notice, as JSON text.
-pub(in crate::alert) fn render(notice: &Notice, reduced: bool) -> String {
+pub(in crate::alert) fn render(alert: &Alert, reduced: bool) -> String {
     let mut document = Document {
         schema: SCHEMA,
-        kind: notice.kind(),
-        id: notice.id(),
-        severity: notice.severity(),
-        certificate_authority_arn: &notice.certificate_authority.arn,
-        reasons: notice.reasons(),
-        detected_at: notice.detected_at,
+        kind: alert.kind(),
+        id: alert.id(),
+        severity: alert.severity(),
+        certificate_authority_arn: &alert.certificate_authority.arn,
+        reasons: alert.reasons(),
+        detected_at: alert.detected_at,
         ..Document::default()
     };
-    match &notice.event {
-        Event::Revocations(told) => document.tell(told, reduced),
-        Event::Replay {
-            told,
+    match &alert.kind {
+        AlertKind::Revocations(told) => document.tell(told, reduced),
+        AlertKind::Replay {
+            revocations: told,
             since,
             request_id,
         } => {
@@ -43,32 +43,32 @@ pub(in crate::alert) fn render(notice: &Notice, reduced: bool) -> String {
             document.request_id = Some(request_id);
             document.tell(told, reduced);
         }
-        Event::Test { request_id } => {
-            let made_up = notice.made_up();
+        AlertKind::Test { request_id } => {
+            let sample_batch = alert.sample_batch();
             document.request_id = Some(request_id);
             document.counts = Some(Counts {
-                new: made_up.len(),
-                by_reason: ByReason(made_up.counts().clone()),
+                new: sample_batch.len(),
+                by_reason: ByReason(sample_batch.counts().clone()),
                 totals: None,
             });
-            document.list(&made_up, None, reduced);
+            document.list(&sample_batch, None, reduced);
         }
-        Event::WatchStarted {
+        AlertKind::WatchStarted {
             report,
             totals,
             revoked,
-            told_from,
-            to_tell,
+            notify_from,
+            to_notify,
         } => {
             document.report = Some(ReportPart::of(report));
             document.counts = Some(Counts {
-                new: *to_tell,
+                new: *to_notify,
                 by_reason: ByReason(revoked.clone()),
                 totals: Some(*totals),
             });
-            document.told_from = Some(*told_from);
+            document.notify_from = Some(*notify_from);
         }
-        Event::WatchFailed {
+        AlertKind::WatchFailed {
             error,
             since,
             last_complete_audit_at,
@@ -81,7 +81,7 @@ pub(in crate::alert) fn render(notice: &Notice, reduced: bool) -> String {
                 hint: Some(wording::bounded(&error.hint, reduced)),
             });
         }
-        Event::WatchRecovered {
+        AlertKind::WatchRecovered {
             error_type,
             since,
             report,
@@ -121,7 +121,7 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<ReportPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    told_from: Option<Timestamp>,
+    notify_from: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<Counts>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -135,30 +135,30 @@ struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    fn tell(&mut self, told: &'a Told, reduced: bool) {
+    fn tell(&mut self, told: &'a RevocationAlert, reduced: bool) {
         self.report = Some(ReportPart::of(&told.report));
         self.counts = Some(Counts {
-            new: told.collected.len(),
-            by_reason: ByReason(told.collected.counts().clone()),
+            new: told.batch.len(),
+            by_reason: ByReason(told.batch.counts().clone()),
             totals: Some(told.totals),
         });
-        self.list(&told.collected, told.full_list.as_ref(), reduced);
+        self.list(&told.batch, told.full_list.as_ref(), reduced);
     }
 
     fn list(
         &mut self,
-        collected: &Collected,
+        batch: &RevocationBatch,
         full_list: Option<&'a ObjectLocation>,
         reduced: bool,
     ) {
-        let complete = !collected.needs_full_list() && !reduced;
+        let complete = !batch.needs_full_list() && !reduced;
         self.complete = Some(complete);
         self.full_list = full_list;
-        let entries = collected.held().map(|cut| {
+        let entries = batch.held().map(|cut| {
             if reduced {
                 Entry::reduced(cut)
             } else {
-                Entry::of(cut, collected.detected_at())
+                Entry::of(cut, batch.detected_at())
             }
         });
         self.revocations = Some(entries.collect());
@@ -180,7 +180,7 @@ impl Default for Document<'_> {
             error: None,
             last_complete_audit_at: None,
             report: None,
-            told_from: None,
+            notify_from: None,
             counts: None,
             reduced: false,
             complete: None,
@@ -274,14 +274,14 @@ pub(in crate::alert) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     requested_by_service_principal: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    odd: bool,
+    malformed: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     truncated: Vec<&'static str>,
 }
 
 impl Entry {
     /// The entry of a message.
-    pub(in crate::alert) fn of(cut: &Cut, detected_at: Timestamp) -> Self {
+    pub(in crate::alert) fn of(cut: &TruncatedRevocation, detected_at: Timestamp) -> Self {
         Self {
             truncated: cut.truncated.clone(),
             ..Self::whole(cut.id, &cut.revocation, detected_at)
@@ -324,13 +324,13 @@ impl Entry {
             aws_account_id: revocation.aws_account_id.clone(),
             template_arn: revocation.template_arn.clone(),
             requested_by_service_principal: revocation.requested_by_service_principal.clone(),
-            odd: revocation.odd,
+            malformed: revocation.malformed,
             truncated: Vec::new(),
         }
     }
 
     /// An entry of nothing but serial, reason, times and ARN, in ASCII.
-    fn reduced(cut: &Cut) -> Self {
+    fn reduced(cut: &TruncatedRevocation) -> Self {
         let Revocation {
             serial,
             certificate_arn,
@@ -360,7 +360,7 @@ impl Entry {
             aws_account_id: None,
             template_arn: None,
             requested_by_service_principal: None,
-            odd: cut.revocation.odd,
+            malformed: cut.revocation.malformed,
             truncated: Vec::new(),
         }
     }
@@ -399,7 +399,7 @@ pub(in crate::alert) fn is_serial(text: &str) -> bool {
 /// No field of a real report comes near the bounds. They keep one record, of which a megabyte may
 /// be a subject, from taking the place of all others.
 #[derive(Clone, Debug)]
-pub(in crate::alert) struct Cut {
+pub(in crate::alert) struct TruncatedRevocation {
     pub(in crate::alert) id: RevocationId,
     pub(in crate::alert) revocation: Revocation,
     /// The names of the fields that were cut.
@@ -412,7 +412,7 @@ const MAX_SUBJECT_LEN: usize = 4096;
 /// Bytes of any other field in a message.
 const MAX_FIELD_LEN: usize = 512;
 
-impl Cut {
+impl TruncatedRevocation {
     pub(in crate::alert) fn of(id: RevocationId, whole: &Revocation) -> Self {
         let mut truncated = Vec::new();
         let mut bounded = |name: &'static str, text: &str, len: usize| {
@@ -470,7 +470,7 @@ impl Cut {
                 aws_account_id,
                 template_arn,
                 requested_by_service_principal,
-                odd: whole.odd,
+                malformed: whole.malformed,
             },
             truncated,
         }

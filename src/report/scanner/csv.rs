@@ -21,7 +21,7 @@ use memchr::{memchr, memchr2};
 use crate::report::scanner::error::ScanErrorKind;
 use crate::report::scanner::fields::{Field, revoked_record};
 use crate::report::scanner::runs;
-use crate::report::scanner::stream::{Fault, Grammar, Record, RecordKind, Stop};
+use crate::report::scanner::stream::{Grammar, Record, RecordKind, Stop, SyntaxError};
 use crate::revocation::record::RevokedRecord;
 
 /// The grammar of a CSV audit report.
@@ -61,7 +61,7 @@ impl Csv {
 }
 
 impl Grammar for Csv {
-    fn between(&mut self, _bytes: &[u8]) -> Result<usize, Fault> {
+    fn between(&mut self, _bytes: &[u8]) -> Result<usize, SyntaxError> {
         Ok(0)
     }
 
@@ -82,7 +82,7 @@ impl Grammar for Csv {
                     self.row_end = field.end;
                     let kind = match self.row[columns.revoked_at] {
                         Span { start, end } if start == end => {
-                            RecordKind::Certificate { odd: false }
+                            RecordKind::Certificate { malformed: false }
                         }
                         _ => RecordKind::Revoked,
                     };
@@ -95,7 +95,7 @@ impl Grammar for Csv {
                         line_end(bytes, field.end, last)?;
                     }
                     let found = column + if is_last_column { 2 } else { 1 };
-                    return fault(
+                    return syntax_error(
                         field.end,
                         ScanErrorKind::RowWidth {
                             expected: width,
@@ -144,7 +144,7 @@ impl Csv {
             let name = &bytes[field.text.start as usize..field.text.end as usize];
             if let Some(known) = Field::named(name) {
                 if of[known as usize].is_some() {
-                    return fault(at, ScanErrorKind::DuplicateColumn(known.name()));
+                    return syntax_error(at, ScanErrorKind::DuplicateColumn(known.name()));
                 }
                 of[known as usize] = Some(width);
             }
@@ -156,7 +156,7 @@ impl Csv {
             let len = line_end(bytes, field.end, last)?;
             let required = |known: Field| {
                 of[known as usize].ok_or_else(|| {
-                    Stop::Fault(Fault {
+                    Stop::Syntax(SyntaxError {
                         at: field.end,
                         kind: ScanErrorKind::MissingColumn(known.name()),
                     })
@@ -222,7 +222,7 @@ fn field_with_specials(
             Some(b'"') => {
                 let expected = "no quote within a field that does not begin with one";
                 let found = b'"';
-                return fault(at, ScanErrorKind::Unexpected { expected, found });
+                return syntax_error(at, ScanErrorKind::Unexpected { expected, found });
             }
             Some(_) => at = runs::csv_text(bytes, at + 1),
             None if last => break,
@@ -247,7 +247,7 @@ fn quoted_field(bytes: &[u8], quote: usize, last: bool) -> Result<FieldEnd, Stop
                 Some(b',' | b'\n' | b'\r') => break,
                 Some(&found) => {
                     let expected = "`,` or a line end after the closing quote";
-                    return fault(at + 1, ScanErrorKind::Unexpected { expected, found });
+                    return syntax_error(at + 1, ScanErrorKind::Unexpected { expected, found });
                 }
                 None if last => break,
                 None => return Err(Stop::Incomplete),
@@ -282,7 +282,7 @@ impl FieldEnd {
 fn valid_utf8(bytes: &[u8], start: usize, end: usize) -> Result<(), Stop> {
     match str::from_utf8(&bytes[start..end]) {
         Ok(_) => Ok(()),
-        Err(error) => fault(start + error.valid_up_to(), ScanErrorKind::NotUtf8),
+        Err(error) => syntax_error(start + error.valid_up_to(), ScanErrorKind::NotUtf8),
     }
 }
 
@@ -299,15 +299,15 @@ fn line_end(bytes: &[u8], at: usize, last: bool) -> Result<usize, Stop> {
         Some(b'\n') => Ok(at + 2),
         Some(&found) => {
             let expected = "LF after CR";
-            fault(at + 1, ScanErrorKind::Unexpected { expected, found })
+            syntax_error(at + 1, ScanErrorKind::Unexpected { expected, found })
         }
         None => Err(Stop::Incomplete),
     }
 }
 
 #[cold]
-fn fault<T>(at: usize, kind: ScanErrorKind) -> Result<T, Stop> {
-    Err(Stop::Fault(Fault { at, kind }))
+fn syntax_error<T>(at: usize, kind: ScanErrorKind) -> Result<T, Stop> {
+    Err(Stop::Syntax(SyntaxError { at, kind }))
 }
 
 /// Looks for the line end of a row, over as many slices as it takes: the first LF with an even

@@ -65,11 +65,11 @@ impl Field {
     }
 }
 
-/// Puts a record together from its fields. `odd` is what the grammar found odd about it.
+/// Puts a record together from its fields. `malformed` is what the grammar found odd about it.
 #[inline]
 pub fn revoked_record<'a>(
     raw: &'a [u8],
-    odd: bool,
+    malformed: bool,
     text: impl Fn(Field) -> Option<Cow<'a, str>>,
 ) -> RevokedRecord<'a> {
     let mut record = RevokedRecord {
@@ -84,7 +84,7 @@ pub fn revoked_record<'a>(
         revoked_at: text(Field::RevokedAt),
         revocation_reason: text(Field::RevocationReason),
         template_arn: text(Field::TemplateArn),
-        odd,
+        malformed,
         raw,
     };
     let usable_serial = record.serial.as_deref().and_then(serial_octets).is_some();
@@ -97,7 +97,7 @@ pub fn revoked_record<'a>(
     let readable_times = times
         .into_iter()
         .all(|time| time.as_deref().is_none_or(is_readable_time));
-    record.odd |= !usable_serial || !readable_times;
+    record.malformed |= !usable_serial || !readable_times;
     record
 }
 

@@ -22,7 +22,7 @@ use memchr::memchr2;
 
 use crate::report::scanner::error::ScanErrorKind;
 use crate::report::scanner::fields::{Field, revoked_record};
-use crate::report::scanner::stream::{Fault, Grammar, Record, RecordKind, Stop};
+use crate::report::scanner::stream::{Grammar, Record, RecordKind, Stop, SyntaxError};
 use crate::revocation::record::RevokedRecord;
 
 use super::json_steps::{Place, Steps, Target};
@@ -59,7 +59,7 @@ impl Json {
 
 impl Grammar for Json {
     #[inline]
-    fn between(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+    fn between(&mut self, bytes: &[u8]) -> Result<usize, SyntaxError> {
         for (at, &byte) in bytes.iter().enumerate() {
             self.expects = match (self.expects, byte) {
                 (same, b' ' | b'\n' | b'\r' | b'\t') => same,
@@ -76,7 +76,7 @@ impl Grammar for Json {
                         Expects::Nothing => "nothing after the report's `]`",
                     };
                     let kind = ScanErrorKind::Unexpected { expected, found };
-                    return Err(Fault { at, kind });
+                    return Err(SyntaxError { at, kind });
                 }
             };
         }
@@ -112,7 +112,7 @@ impl Grammar for Json {
     fn revoked<'a>(&self, bytes: &'a [u8]) -> RevokedRecord<'a> {
         // Every string was found to be UTF-8, and all else is ASCII.
         let text = str::from_utf8(bytes).unwrap_or_default();
-        revoked_record(bytes, self.fields.odd, |field| {
+        revoked_record(bytes, self.fields.malformed, |field| {
             self.fields.text(field, text)
         })
     }
@@ -168,7 +168,7 @@ impl Json {
             }
             at = white_space(bytes, end);
         };
-        if learnable && !self.fields.odd {
+        if learnable && !self.fields.malformed {
             let nulls = self.fields.seen & !seen_before;
             self.steps
                 .learn(from, &bytes[start..], to - start, target, nulls);
@@ -188,7 +188,7 @@ pub(super) struct Fields {
     /// The other serial, where two different ones are stated.
     other_serial: Option<Value>,
     /// A known field was stated twice, or with a value that is neither a string nor `null`.
-    odd: bool,
+    malformed: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -216,7 +216,7 @@ impl Fields {
         self.seen = 0;
         self.kept = 0;
         self.other_serial = None;
-        self.odd = false;
+        self.malformed = false;
     }
 
     #[inline(always)]
@@ -230,12 +230,12 @@ impl Fields {
     }
 
     fn put_other(&mut self, place: Place, start: usize, end: usize, bytes: &[u8]) {
-        self.odd |= place.known_bit() != 0;
+        self.malformed |= place.known_bit() != 0;
         self.put(place, Value::new(start, end, Form::Other), bytes);
     }
 
     fn put_null(&mut self, place: Place) {
-        self.odd |= self.seen & place.known_bit() != 0;
+        self.malformed |= self.seen & place.known_bit() != 0;
         self.seen |= place.known_bit();
     }
 
@@ -259,7 +259,7 @@ impl Fields {
     #[cold]
     #[inline(never)]
     fn put_again(&mut self, place: Place, value: Value, bytes: &[u8]) {
-        self.odd = true;
+        self.malformed = true;
         let before = self.values[place.index()];
         if self.kept & place.known_bit() == 0 || before.is_empty() {
             self.kept |= place.known_bit();
@@ -280,7 +280,9 @@ impl Fields {
         if is_stated && !self.values[revoked_at.index()].is_empty() {
             RecordKind::Revoked
         } else {
-            RecordKind::Certificate { odd: self.odd }
+            RecordKind::Certificate {
+                malformed: self.malformed,
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 use crate::report::scanner::error::ScanErrorKind;
 use crate::report::scanner::fields::Field;
 use crate::report::scanner::runs;
-use crate::report::scanner::stream::{Fault, Stop};
+use crate::report::scanner::stream::{Stop, SyntaxError};
 
 /// How deep a value of a record may nest: `serde_json`'s limit of 127 arrays and objects around
 /// anything, less the report's array and the record.
@@ -73,7 +73,7 @@ fn string_with_specials(bytes: &[u8], start: usize, special: usize) -> Result<Te
             end: at,
             escaped,
         }),
-        Err(error) => fault(start + error.valid_up_to(), ScanErrorKind::NotUtf8),
+        Err(error) => syntax_error(start + error.valid_up_to(), ScanErrorKind::NotUtf8),
     }
 }
 
@@ -82,17 +82,17 @@ fn escape(bytes: &[u8], backslash: usize) -> Result<usize, Stop> {
     match byte_at(bytes, backslash + 1)? {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => return Ok(backslash + 2),
         b'u' => {}
-        _ => return fault(backslash, ScanErrorKind::InvalidEscape),
+        _ => return syntax_error(backslash, ScanErrorKind::InvalidEscape),
     }
     match code_unit(bytes, backslash)? {
-        0xdc00..=0xdfff => fault(backslash, ScanErrorKind::LoneSurrogate),
+        0xdc00..=0xdfff => syntax_error(backslash, ScanErrorKind::LoneSurrogate),
         0xd800..=0xdbff => {
             let next = backslash + 6;
             let goes_on = byte_at(bytes, next)? == b'\\' && byte_at(bytes, next + 1)? == b'u';
             if goes_on && (0xdc00..=0xdfff).contains(&code_unit(bytes, next)?) {
                 Ok(next + 6)
             } else {
-                fault(backslash, ScanErrorKind::LoneSurrogate)
+                syntax_error(backslash, ScanErrorKind::LoneSurrogate)
             }
         }
         _ => Ok(backslash + 6),
@@ -104,7 +104,7 @@ fn code_unit(bytes: &[u8], backslash: usize) -> Result<u32, Stop> {
     let mut unit = 0;
     for at in backslash + 2..backslash + 6 {
         let Some(digit) = char::from(byte_at(bytes, at)?).to_digit(16) else {
-            return fault(backslash, ScanErrorKind::InvalidEscape);
+            return syntax_error(backslash, ScanErrorKind::InvalidEscape);
         };
         unit = unit << 4 | digit;
     }
@@ -137,7 +137,7 @@ pub fn value(bytes: &[u8], start: usize) -> Result<usize, Stop> {
             opening @ (b'{' | b'[') => {
                 depth += 1;
                 if depth > MAX_DEPTH {
-                    return fault(at, ScanErrorKind::TooDeep);
+                    return syntax_error(at, ScanErrorKind::TooDeep);
                 }
                 let is_object = opening == b'{';
                 objects = objects << 1 | u128::from(is_object);
@@ -219,7 +219,7 @@ fn number(bytes: &[u8], start: usize) -> Result<usize, Stop> {
     if (has_exponent || at - start > 300)
         && serde_json::from_slice::<f64>(&bytes[start..at]).is_err()
     {
-        return fault(start, ScanErrorKind::NumberOutOfRange);
+        return syntax_error(start, ScanErrorKind::NumberOutOfRange);
     }
     Ok(at)
 }
@@ -253,10 +253,10 @@ pub fn byte_at(bytes: &[u8], at: usize) -> Result<u8, Stop> {
 
 #[cold]
 pub fn unexpected<T>(at: usize, expected: &'static str, found: u8) -> Result<T, Stop> {
-    fault(at, ScanErrorKind::Unexpected { expected, found })
+    syntax_error(at, ScanErrorKind::Unexpected { expected, found })
 }
 
 #[cold]
-pub fn fault<T>(at: usize, kind: ScanErrorKind) -> Result<T, Stop> {
-    Err(Stop::Fault(Fault { at, kind }))
+pub fn syntax_error<T>(at: usize, kind: ScanErrorKind) -> Result<T, Stop> {
+    Err(Stop::Syntax(SyntaxError { at, kind }))
 }

@@ -7,7 +7,7 @@
 //!
 //! Strict means that nothing passes which is not a whole valid report: JSON that `serde_json`
 //! would refuse, CSV that breaks RFC 4180, bytes that are not UTF-8. What is valid but odd never
-//! stops a scan; see [`ScanTotals::odd`].
+//! stops a scan; see [`ScanTotals::malformed`].
 //!
 //! - `scan/runs.rs` finds the next byte that matters, 32 bytes at a time;
 //! - `scan/stream.rs` cuts the slices into records and is the same for both formats;

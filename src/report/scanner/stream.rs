@@ -18,7 +18,7 @@ pub struct ScanTotals {
     /// Records that are valid but odd: a known field stated twice or with a value that is neither
     /// a string nor `null`; in records that were handed on also an unreadable time and a missing
     /// or strange serial. (Looking for the latter in every record would cost more than all else.)
-    pub odd: u64,
+    pub malformed: u64,
     /// Bytes fed.
     pub bytes: u64,
 }
@@ -27,7 +27,7 @@ pub struct ScanTotals {
 pub trait Grammar {
     /// Reads what stands between records, and before the first and after the last. Answers how
     /// many bytes that is: all of `bytes`, or those before the first byte of a record.
-    fn between(&mut self, bytes: &[u8]) -> Result<usize, Fault>;
+    fn between(&mut self, bytes: &[u8]) -> Result<usize, SyntaxError>;
 
     /// Reads the record with which `bytes` begin. With `last`, nothing follows them.
     fn record(&mut self, bytes: &[u8], last: bool) -> Result<Record, Stop>;
@@ -58,14 +58,14 @@ pub enum RecordKind {
     /// The header of a CSV report.
     Header,
     /// A certificate without a `revokedAt`.
-    Certificate { odd: bool },
+    Certificate { malformed: bool },
     /// A certificate that is, or may be, revoked.
     Revoked,
 }
 
 /// A fault and where in the bytes at hand it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct SyntaxError {
     pub at: usize,
     pub kind: ScanErrorKind,
 }
@@ -75,12 +75,12 @@ pub struct Fault {
 pub enum Stop {
     /// The bytes end before the record does; as far as they go, they are valid.
     Incomplete,
-    Fault(Fault),
+    Syntax(SyntaxError),
 }
 
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
-        Stop::Fault(fault)
+impl From<SyntaxError> for Stop {
+    fn from(syntax_error: SyntaxError) -> Self {
+        Stop::Syntax(syntax_error)
     }
 }
 
@@ -131,9 +131,9 @@ impl<G: Grammar> Stream<G> {
                 let carry = std::mem::take(&mut stream.carry);
                 match stream.grammar.record(&carry, true) {
                     Ok(record) => stream.take(record, &carry, sink),
-                    Err(Stop::Fault(fault)) => return Err(stream.error(fault)),
+                    Err(Stop::Syntax(syntax_error)) => return Err(stream.error(syntax_error)),
                     Err(Stop::Incomplete) => {
-                        return Err(stream.error(Fault {
+                        return Err(stream.error(SyntaxError {
                             at: carry.len(),
                             kind: ScanErrorKind::Truncated,
                         }));
@@ -142,11 +142,11 @@ impl<G: Grammar> Stream<G> {
             }
             match stream.grammar.end() {
                 Ok(()) => Ok(stream.totals),
-                Err(_) if stream.totals.bytes == 0 => Err(stream.error(Fault {
+                Err(_) if stream.totals.bytes == 0 => Err(stream.error(SyntaxError {
                     at: 0,
                     kind: ScanErrorKind::Empty,
                 })),
-                Err(kind) => Err(stream.error(Fault { at: 0, kind })),
+                Err(kind) => Err(stream.error(SyntaxError { at: 0, kind })),
             }
         })
     }
@@ -172,7 +172,7 @@ impl<G: Grammar> Stream<G> {
         let mut carry = std::mem::take(&mut self.carry);
         match self.grammar.record(&carry, false) {
             Ok(record) => self.take(record, &carry, sink),
-            Err(Stop::Fault(fault)) => return Err(self.error(fault)),
+            Err(Stop::Syntax(syntax_error)) => return Err(self.error(syntax_error)),
             Err(Stop::Incomplete) => return Err(self.too_long()),
         }
         carry.clear();
@@ -190,7 +190,7 @@ impl<G: Grammar> Stream<G> {
             let between = self
                 .grammar
                 .between(rest)
-                .map_err(|fault| self.error(fault))?;
+                .map_err(|syntax_error| self.error(syntax_error))?;
             self.at += between as u64;
             rest = &rest[between..];
             if rest.is_empty() {
@@ -202,7 +202,7 @@ impl<G: Grammar> Stream<G> {
                     self.take(record, window, sink);
                     rest = &rest[record.len..];
                 }
-                Err(Stop::Fault(fault)) => return Err(self.error(fault)),
+                Err(Stop::Syntax(syntax_error)) => return Err(self.error(syntax_error)),
                 Err(Stop::Incomplete) if window.len() == MAX_RECORD_BYTES => {
                     return Err(self.too_long());
                 }
@@ -222,32 +222,32 @@ impl<G: Grammar> Stream<G> {
         self.at += record.len as u64;
         match record.kind {
             RecordKind::Header => {}
-            RecordKind::Certificate { odd } => {
+            RecordKind::Certificate { malformed } => {
                 self.totals.certificates += 1;
-                self.totals.odd += u64::from(odd);
+                self.totals.malformed += u64::from(malformed);
             }
             RecordKind::Revoked => {
                 let revoked = self.grammar.revoked(&bytes[..record.len]);
                 self.totals.certificates += 1;
                 self.totals.revoked += 1;
-                self.totals.odd += u64::from(revoked.odd);
+                self.totals.malformed += u64::from(revoked.malformed);
                 sink(&revoked);
             }
         }
     }
 
     fn too_long(&self) -> ScanError {
-        self.error(Fault {
+        self.error(SyntaxError {
             at: MAX_RECORD_BYTES,
             kind: ScanErrorKind::RecordTooLong,
         })
     }
 
-    fn error(&self, fault: Fault) -> ScanError {
+    fn error(&self, syntax_error: SyntaxError) -> ScanError {
         ScanError {
-            byte: self.at + fault.at as u64,
+            byte: self.at + syntax_error.at as u64,
             record: self.totals.certificates + 1,
-            kind: fault.kind,
+            kind: syntax_error.kind,
         }
     }
 

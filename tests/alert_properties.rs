@@ -1,17 +1,17 @@
 //! Whatever is revoked, however much of it: nothing is left out, SNS takes it, the worst come
 //! first, and it is the same message each time.
 
-mod notice_support;
+mod alert_support;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use notice_support::{
-    AUTHORITY, accepted, collect, detected_at, document, full_list, many, notice, report, serial,
+use alert_support::{
+    AUTHORITY, accepted, alert, collect, detected_at, document, full_list, many, report, serial,
 };
 use pca_revocation_watch::alert::{
-    CertificateAuthority, Collected, Event, Notice, ObjectLocation, Told, Totals, full_list_line,
-    size,
+    Alert, AlertKind, CertificateAuthority, ObjectLocation, RevocationAlert, RevocationBatch,
+    Totals, full_list_line, size,
 };
 use pca_revocation_watch::revocation::id::RevocationId;
 use pca_revocation_watch::revocation::key::RevocationKey;
@@ -22,24 +22,24 @@ use serde_json::Value;
 
 /// What has to hold for the message of any revocations.
 fn check(told: &[Revocation]) {
-    let (collected, lines) = collect(told.iter().cloned());
-    assert_eq!(collected.len(), told.len() as u64);
-    let needs_full_list = collected.needs_full_list();
+    let (batch, lines) = collect(told.iter().cloned());
+    assert_eq!(batch.len(), told.len() as u64);
+    let needs_full_list = batch.needs_full_list();
     assert_eq!(needs_full_list, !lines.is_empty());
     let totals = Totals {
-        certificates: collected.len(),
-        revoked: collected.len(),
+        certificates: batch.len(),
+        revoked: batch.len(),
     };
-    let notice = notice(Event::Revocations(Told::new(
-        collected,
+    let alert = alert(AlertKind::Revocations(RevocationAlert::new(
+        batch,
         report(),
         totals,
         needs_full_list.then(full_list),
     )));
-    let message = notice.message();
+    let message = alert.message();
     let document = document(&message);
-    accepted(&notice.chat());
-    accepted(&notice.reduced());
+    accepted(&alert.chat());
+    accepted(&alert.reduced());
 
     // Every revocation is, whole, in the document or in the full list.
     let expected: Vec<Value> = told
@@ -169,7 +169,7 @@ prop_compose! {
             aws_account_id: strange.clone().or(Some("123456789012".to_owned())),
             template_arn: strange.clone(),
             requested_by_service_principal: strange.clone().or(principal),
-            odd: strange.is_some(),
+            malformed: strange.is_some(),
         }
     }
 }
@@ -204,8 +204,8 @@ proptest! {
             }))
             .collect();
         let told = unique(told);
-        let forwards = notice_support::revocations(told.clone());
-        let backwards = notice_support::revocations(told.into_iter().rev());
+        let forwards = alert_support::revocations(told.clone());
+        let backwards = alert_support::revocations(told.into_iter().rev());
         prop_assert_eq!(forwards.id(), backwards.id());
         prop_assert_eq!(forwards.message(), backwards.message());
         prop_assert_eq!(forwards.chat(), backwards.chat());
@@ -248,19 +248,19 @@ proptest! {
         };
         let mut report = report();
         report.location = location.clone();
-        let (collected, _) = collect(told.iter().cloned().chain(many(300)));
+        let (batch, _) = collect(told.iter().cloned().chain(many(300)));
         let totals = Totals { certificates: u64::MAX, revoked: u64::MAX };
-        let notice = Notice {
+        let alert = Alert {
             certificate_authority: CertificateAuthority::new(AUTHORITY, Some(name)),
-            ..notice(Event::Replay {
-                told: Told::new(collected, report, totals, Some(location)),
+            ..alert(AlertKind::Replay {
+                revocations: RevocationAlert::new(batch, report, totals, Some(location)),
                 since: detected_at(),
                 request_id: "r".repeat(64),
             })
         };
-        accepted(&notice.message());
-        accepted(&notice.reduced());
-        accepted(&notice.chat());
+        accepted(&alert.message());
+        accepted(&alert.reduced());
+        accepted(&alert.chat());
     }
 }
 
@@ -276,11 +276,11 @@ fn any_number_of_revocations_makes_a_message() {
 #[test]
 fn a_hundred_thousand_revocations_make_a_message() {
     const MANY: u64 = 100_000;
-    let mut collected = Collected::new(AUTHORITY, detected_at());
+    let mut batch = RevocationBatch::new(AUTHORITY, detected_at());
     let mut listed = BTreeSet::new();
     let mut most_due = 0;
     for revocation in many(MANY) {
-        let due = collected.add(revocation);
+        let due = batch.add(revocation);
         most_due = most_due.max(due.len());
         for line in due
             .split(|&byte| byte == b'\n')
@@ -294,16 +294,16 @@ fn a_hundred_thousand_revocations_make_a_message() {
     }
     assert_eq!(listed.len() as u64, MANY);
     assert!(most_due < size::LIMIT, "{most_due}");
-    assert_eq!(collected.len(), MANY);
+    assert_eq!(batch.len(), MANY);
     let totals = Totals {
         certificates: MANY,
         revoked: MANY,
     };
-    let told = Told::new(collected, report(), totals, Some(full_list()));
-    let notice = notice(Event::Revocations(told));
-    let document = document(&notice.message());
-    accepted(&notice.chat());
-    accepted(&notice.reduced());
+    let told = RevocationAlert::new(batch, report(), totals, Some(full_list()));
+    let alert = alert(AlertKind::Revocations(told));
+    let document = document(&alert.message());
+    accepted(&alert.chat());
+    accepted(&alert.reduced());
     assert_eq!(document["complete"], false);
     assert_eq!(document["counts"]["new"], MANY);
     let entries = document["revocations"].as_array().expect("a list");
@@ -351,6 +351,6 @@ fn at_the_edge_of_the_room_the_message_is_just_complete() {
     };
     check(&told(fits));
     check(&told(too_long));
-    let message = notice_support::revocations(told(fits)).message();
+    let message = alert_support::revocations(told(fits)).message();
     assert!(message.size() > size::LIMIT * 3 / 4, "{}", message.size());
 }

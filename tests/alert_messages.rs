@@ -1,18 +1,18 @@
 //! Every message as its readers get it: the files of `docs/messages/`, the published schema, and
 //! what the variants have to say.
 
-mod notice_support;
+mod alert_support;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use notice_support::{
-    AUTHORITY, accepted, at, collect, detected_at, document, email, many, notice, revocation,
+use alert_support::{
+    AUTHORITY, accepted, alert, at, collect, detected_at, document, email, many, revocation,
     revocations, sample, scenarios, serial, seven, sms,
 };
 use pca_revocation_watch::alert::{
-    CertificateAuthority, Event, Notice, WatchError, full_list_line,
+    Alert, AlertKind, CertificateAuthority, WatchError, full_list_line,
 };
 use pca_revocation_watch::revocation::id::RevocationId;
 use pca_revocation_watch::revocation::key::RevocationKey;
@@ -56,8 +56,8 @@ fn assert_valid(schema: &jsonschema::Validator, document: &Value) {
 #[test]
 fn the_messages_in_the_documentation_are_what_the_code_makes() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/messages");
-    for (scenario, notice) in scenarios() {
-        for (name, content) in notice_support::files(&notice) {
+    for (scenario, alert) in scenarios() {
+        for (name, content) in alert_support::files(&alert) {
             let path = directory.join(scenario).join(name);
             let documented = fs::read_to_string(&path).unwrap_or_default();
             assert!(
@@ -72,11 +72,11 @@ fn the_messages_in_the_documentation_are_what_the_code_makes() {
 #[test]
 fn every_machine_document_keeps_the_schema() {
     let schema = schema();
-    for (scenario, notice) in scenarios() {
+    for (scenario, alert) in scenarios() {
         println!("{scenario}");
-        let whole = document(&notice.message());
+        let whole = document(&alert.message());
         assert_valid(&schema, &whole);
-        let reduced = document(&notice.reduced());
+        let reduced = document(&alert.reduced());
         assert_valid(&schema, &reduced);
         for member in [
             "type",
@@ -88,7 +88,7 @@ fn every_machine_document_keeps_the_schema() {
             assert_eq!(whole[member], reduced[member]);
         }
     }
-    for subject in notice_support::hostile_subjects() {
+    for subject in alert_support::hostile_subjects() {
         let hostile = revocation(&serial(1), &subject, "KEY_COMPROMISE", "never");
         assert_valid(&schema, &document(&revocations([hostile]).message()));
     }
@@ -168,15 +168,15 @@ fn subjects_say_the_worst_first() {
 
 #[test]
 fn long_names_share_the_subject() {
-    let mut notice = revocations([revocation(
+    let mut alert = revocations([revocation(
         &serial(1),
         &format!("CN={}", "a.very.long.name.".repeat(6)),
         "CERTIFICATE_AUTHORITY_COMPROMISE",
         "2018-02-26T20:00:36+0000",
     )]);
-    notice.certificate_authority.name =
+    alert.certificate_authority.name =
         Some("A Certificate Authority of a Very Long Name ".repeat(3));
-    let message = notice.message();
+    let message = alert.message();
     accepted(&message);
     assert_eq!(message.subject.len(), 99);
     assert!(
@@ -219,18 +219,18 @@ fn every_kind_is_marked_in_every_variant() {
         ("watch-recovered", "RECOVERED"),
         ("test", "TEST"),
     ] {
-        let (_, notice) = scenarios()
+        let (_, alert) = scenarios()
             .into_iter()
             .find(|(name, _)| *name == scenario)
             .expect("a scenario");
-        for message in [notice.message(), notice.reduced()] {
+        for message in [alert.message(), alert.reduced()] {
             assert!(message.subject.contains(mark), "{}", message.subject);
             assert!(sms(&message).contains(mark));
             let first_line = email(&message).lines().next().map(str::to_owned);
             assert!(first_line.expect("a line").contains(mark));
             assert_eq!(document(&message)["type"], scenario);
         }
-        let card = document(&notice.chat());
+        let card = document(&alert.chat());
         let title = card["content"]["title"].as_str().expect("a title");
         assert!(
             title.contains(mark) || scenario == "watch-started" && title.contains("Watching"),
@@ -250,7 +250,7 @@ fn identities_are_those_of_what_is_told() {
     // A repeated record is the same revocation.
     assert_eq!(forwards, of(seven().into_iter().chain(seven()).collect()));
 
-    let ids: BTreeSet<String> = scenarios().iter().map(|(_, notice)| notice.id()).collect();
+    let ids: BTreeSet<String> = scenarios().iter().map(|(_, alert)| alert.id()).collect();
     assert_eq!(ids.len(), scenarios().len());
 
     let key = |serial: &str| RevocationKey::of(Some(serial), None, b"");
@@ -324,13 +324,13 @@ fn the_worst_come_first() {
 
 #[test]
 fn what_does_not_fit_is_in_the_full_list() {
-    let (collected, lines) = collect(many(5000));
-    assert!(collected.needs_full_list());
-    assert_eq!(collected.len(), 5000);
+    let (batch, lines) = collect(many(5000));
+    assert!(batch.needs_full_list());
+    assert_eq!(batch.len(), 5000);
     assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), 5000);
     let document = document(&revocations(many(5000)).message());
     assert_eq!(document["complete"], false);
-    assert_eq!(document["fullList"], json!(notice_support::full_list()));
+    assert_eq!(document["fullList"], json!(alert_support::full_list()));
     assert_eq!(document["counts"]["new"], 5000);
     assert_eq!(document["counts"]["byReason"]["SUPERSEDED"], 4956);
     let held = document["revocations"].as_array().expect("a list").len();
@@ -347,7 +347,7 @@ fn what_does_not_fit_is_in_the_full_list() {
 fn a_record_that_is_odd_in_every_field_is_told_as_it_stands() {
     let text = "\u{202e}\0 {\"a\": [1, \"\\u0000\"]} ".repeat(1000);
     let time = || ReportTime::from_report(&text);
-    let odd = Revocation {
+    let malformed = Revocation {
         key: RevocationKey::Text(format!("arn:{text}").into()),
         serial: Some(text.clone()),
         subject: Some(text.clone()),
@@ -360,10 +360,10 @@ fn a_record_that_is_odd_in_every_field_is_told_as_it_stands() {
         aws_account_id: Some(text.clone()),
         template_arn: Some(text.clone()),
         requested_by_service_principal: Some(text.clone()),
-        odd: true,
+        malformed: true,
     };
-    let (collected, lines) = collect([odd.clone(), sample()]);
-    assert!(collected.needs_full_list());
+    let (batch, lines) = collect([malformed.clone(), sample()]);
+    assert!(batch.needs_full_list());
     let lines: Vec<Value> = serde_json::Deserializer::from_slice(&lines)
         .into_iter()
         .collect::<Result<_, _>>()
@@ -380,8 +380,8 @@ fn a_record_that_is_odd_in_every_field_is_told_as_it_stands() {
         assert_eq!(lines[0][field], text, "{field}");
     }
 
-    let notice = revocations([odd, sample()]);
-    let document = document(&notice.message());
+    let alert = revocations([malformed, sample()]);
+    let document = document(&alert.message());
     assert_valid(&schema(), &document);
     let entries = document["revocations"].as_array().expect("a list");
     assert_eq!(entries.len(), 2);
@@ -391,20 +391,20 @@ fn a_record_that_is_odd_in_every_field_is_told_as_it_stands() {
     let start = entries[1]["subject"].as_str().expect("a subject");
     assert!(text.starts_with(start) && start.len() > 4000);
     assert_eq!(entries[1]["truncated"].as_array().map(Vec::len), Some(11));
-    accepted(&notice.reduced());
-    accepted(&notice.chat());
+    accepted(&alert.reduced());
+    accepted(&alert.chat());
 }
 
 #[test]
 fn the_reduced_message_is_ascii_and_holds_nothing_of_the_subject() {
-    for (_, notice) in scenarios() {
-        let message = notice.reduced();
+    for (_, alert) in scenarios() {
+        let message = alert.reduced();
         accepted(&message);
         assert!(message.body.is_ascii());
         for of_subject in ["www.example", "device-0", "Seattle", "evil", "Example Corp"] {
-            let made_up = notice.kind() == "test" && of_subject == "www.example";
+            let sample_batch = alert.kind() == "test" && of_subject == "www.example";
             assert!(
-                made_up || !message.body.contains(of_subject),
+                sample_batch || !message.body.contains(of_subject),
                 "{of_subject}"
             );
         }
@@ -432,8 +432,8 @@ fn the_reduced_message_is_ascii_and_holds_nothing_of_the_subject() {
 fn text_messages_are_one_line_of_one_septet_characters() {
     // The GSM 03.38 default alphabet without its extension, as far as it is ASCII.
     let one_septet = |c: char| matches!(c, ' '..='~') && !"[]{}\\^~|`".contains(c);
-    for (_, notice) in scenarios() {
-        for message in [notice.message(), notice.reduced()] {
+    for (_, alert) in scenarios() {
+        for message in [alert.message(), alert.reduced()] {
             let text = sms(&message);
             assert!(text.len() <= 140, "{text}");
             assert!(text.chars().all(one_septet), "{text}");
@@ -447,15 +447,15 @@ fn text_messages_are_one_line_of_one_septet_characters() {
 
 #[test]
 fn commands_quote_what_a_shell_would_read() {
-    let mut notice = revocations([
+    let mut alert = revocations([
         sample(),
         revocation(&serial(2), "CN=x", "SUPERSEDED", "2018-02-26T20:00:00Z"),
     ]);
-    notice.certificate_authority = CertificateAuthority::new(
+    alert.certificate_authority = CertificateAuthority::new(
         "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/$(reboot) 'x'",
         None,
     );
-    let text = email(&notice.message());
+    let text = email(&alert.message());
     assert!(
         text.contains(r"--certificate-authority-arn 'arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/$(reboot) '\''x'\''' \"),
         "{text}"
@@ -482,12 +482,12 @@ fn consoles_are_those_of_the_partition() {
             "https://us-gov-west-1.console.amazonaws-us-gov.com/acm-pca/home?region=us-gov-west-1#/certificateAuthorities",
         ),
     ] {
-        let notice = Notice {
+        let alert = Alert {
             certificate_authority: CertificateAuthority::new(arn, None),
             ..revocations([sample()])
         };
-        assert!(email(&notice.message()).contains(link));
-        assert!(notice.chat().body.contains(link));
+        assert!(email(&alert.message()).contains(link));
+        assert!(alert.chat().body.contains(link));
     }
 }
 
@@ -518,7 +518,7 @@ fn the_email_says_what_a_person_on_call_asks() {
 
 #[test]
 fn a_failed_watch_says_what_it_means_and_what_to_do() {
-    let notice = notice(Event::WatchFailed {
+    let alert = alert(AlertKind::WatchFailed {
         error: WatchError {
             kind: "AccessDenied".to_owned(),
             message: "m\u{e9}ssage\n".repeat(1000),
@@ -527,13 +527,13 @@ fn a_failed_watch_says_what_it_means_and_what_to_do() {
         since: at("2018-02-26T20:30:31Z"),
         last_complete_audit_at: None,
     });
-    assert_eq!(notice.severity(), Severity::High);
-    let text = email(&notice.message());
+    assert_eq!(alert.severity(), Severity::High);
+    let text = email(&alert.message());
     assert!(text.contains("There has been no complete audit yet."));
     assert!(text.contains("you may not hear of revocations"));
-    assert_valid(&schema(), &document(&notice.message()));
+    assert_valid(&schema(), &document(&alert.message()));
     assert!(
-        accepted(&notice.reduced())["email"]
+        accepted(&alert.reduced())["email"]
             .as_str()
             .is_some_and(str::is_ascii)
     );

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use pca_revocation_watch::alert::{
-    CertificateAuthority, Collected, Event, Message, Notice, ObjectLocation, ReportSource, Told,
-    Totals, WatchError, size,
+    Alert, AlertKind, CertificateAuthority, Message, ObjectLocation, ReportSource, RevocationAlert,
+    RevocationBatch, Totals, WatchError, size,
 };
 use pca_revocation_watch::revocation::key::RevocationKey;
 use pca_revocation_watch::revocation::reason::RevocationReason;
@@ -75,7 +75,7 @@ pub fn revocation(serial: &str, subject: &str, reason: &str, revoked_at: &str) -
         aws_account_id: Some("123456789012".to_owned()),
         template_arn: Some("arn:aws:acm-pca:::template/EndEntityCertificate/V1".to_owned()),
         requested_by_service_principal: None,
-        odd: false,
+        malformed: false,
     }
 }
 
@@ -242,43 +242,43 @@ pub fn hostile_subjects() -> Vec<String> {
     .collect()
 }
 
-pub fn collect(revocations: impl IntoIterator<Item = Revocation>) -> (Collected, Vec<u8>) {
-    let mut collected = Collected::new(AUTHORITY, detected_at());
+pub fn collect(revocations: impl IntoIterator<Item = Revocation>) -> (RevocationBatch, Vec<u8>) {
+    let mut batch = RevocationBatch::new(AUTHORITY, detected_at());
     let mut lines = Vec::new();
     for revocation in revocations {
-        lines.extend(collected.add(revocation));
+        lines.extend(batch.add(revocation));
     }
-    (collected, lines)
+    (batch, lines)
 }
 
-pub fn notice(event: Event) -> Notice {
-    Notice {
+pub fn alert(kind: AlertKind) -> Alert {
+    Alert {
         certificate_authority: authority(),
         detected_at: detected_at(),
-        event,
+        kind,
     }
 }
 
-pub fn told(revocations: impl IntoIterator<Item = Revocation>) -> Told {
-    let (collected, _) = collect(revocations);
+pub fn told(revocations: impl IntoIterator<Item = Revocation>) -> RevocationAlert {
+    let (batch, _) = collect(revocations);
     let totals = Totals {
-        certificates: collected.len() + 20_000,
-        revoked: collected.len() + 400,
+        certificates: batch.len() + 20_000,
+        revoked: batch.len() + 400,
     };
-    Told::new(collected, report(), totals, Some(full_list()))
+    RevocationAlert::new(batch, report(), totals, Some(full_list()))
 }
 
-pub fn revocations(revocations: impl IntoIterator<Item = Revocation>) -> Notice {
-    notice(Event::Revocations(told(revocations)))
+pub fn revocations(revocations: impl IntoIterator<Item = Revocation>) -> Alert {
+    alert(AlertKind::Revocations(told(revocations)))
 }
 
 /// Everything that `docs/messages/` shows.
-pub fn scenarios() -> Vec<(&'static str, Notice)> {
-    static SCENARIOS: OnceLock<Vec<(&str, Notice)>> = OnceLock::new();
+pub fn scenarios() -> Vec<(&'static str, Alert)> {
+    static SCENARIOS: OnceLock<Vec<(&str, Alert)>> = OnceLock::new();
     SCENARIOS.get_or_init(make_scenarios).clone()
 }
 
-fn make_scenarios() -> Vec<(&'static str, Notice)> {
+fn make_scenarios() -> Vec<(&'static str, Alert)> {
     let mut revoked = ReasonCounts::default();
     revoked.add(&RevocationReason::KeyCompromise);
     let hostile = "CN=www.example.com\r\nSubject: all clear\u{202e}<!channel> <http://evil.example/|console> **bold** `code`,O=evil\\, O\\=Good Corp,OU=https://evil.example/login,L=<b>\u{0}</b>";
@@ -288,15 +288,15 @@ fn make_scenarios() -> Vec<(&'static str, Notice)> {
         hint: "Compare the function's role with the policies in template.yaml; look for a service control policy, a bucket, topic or key policy that denies it.".to_owned(),
     };
     let one = {
-        let (collected, _) = collect([sample()]);
+        let (batch, _) = collect([sample()]);
         let totals = Totals {
             certificates: 2,
             revoked: 1,
         };
-        Told::new(collected, report(), totals, None)
+        RevocationAlert::new(batch, report(), totals, None)
     };
     vec![
-        ("one", notice(Event::Revocations(one))),
+        ("one", alert(AlertKind::Revocations(one))),
         ("seven", revocations(seven())),
         ("five-thousand", revocations(many(5000))),
         (
@@ -310,15 +310,15 @@ fn make_scenarios() -> Vec<(&'static str, Notice)> {
         ),
         (
             "replay",
-            notice(Event::Replay {
-                told: told([sample()]),
+            alert(AlertKind::Replay {
+                revocations: told([sample()]),
                 since: at("2018-02-26T00:00:00Z"),
                 request_id: "8f507cfc-xmpl-4697-b07a-ac58fc914c95".to_owned(),
             }),
         ),
         (
             "watch-started",
-            notice(Event::WatchStarted {
+            alert(AlertKind::WatchStarted {
                 report: ReportSource {
                     previous_requested_at: None,
                     ..report()
@@ -328,13 +328,13 @@ fn make_scenarios() -> Vec<(&'static str, Notice)> {
                     revoked: 1,
                 },
                 revoked,
-                told_from: at("2018-02-25T20:30:02Z"),
-                to_tell: 1,
+                notify_from: at("2018-02-25T20:30:02Z"),
+                to_notify: 1,
             }),
         ),
         (
             "watch-failed",
-            notice(Event::WatchFailed {
+            alert(AlertKind::WatchFailed {
                 error: failed,
                 since: detected_at(),
                 last_complete_audit_at: Some(at("2018-02-26T20:00:31Z")),
@@ -342,7 +342,7 @@ fn make_scenarios() -> Vec<(&'static str, Notice)> {
         ),
         (
             "watch-recovered",
-            notice(Event::WatchRecovered {
+            alert(AlertKind::WatchRecovered {
                 error_type: "AccessDenied".to_owned(),
                 since: at("2018-02-26T18:00:31Z"),
                 report: report(),
@@ -350,7 +350,7 @@ fn make_scenarios() -> Vec<(&'static str, Notice)> {
         ),
         (
             "test",
-            notice(Event::Test {
+            alert(AlertKind::Test {
                 request_id: "8f507cfc-xmpl-4697-b07a-ac58fc914c95".to_owned(),
             }),
         ),
@@ -437,11 +437,11 @@ pub fn sms(message: &Message) -> String {
 }
 
 /// The files of one scenario in `docs/messages/`: name and content.
-pub fn files(notice: &Notice) -> Vec<(&'static str, String)> {
-    let message = notice.message();
+pub fn files(alert: &Alert) -> Vec<(&'static str, String)> {
+    let message = alert.message();
     let variants = accepted(&message);
     let text = |protocol: &str| variants[protocol].as_str().expect("a string").to_owned();
-    let chat = notice.chat();
+    let chat = alert.chat();
     let chat: Value = serde_json::from_str(&chat.body).expect("JSON");
     let attributes: Vec<String> = message
         .attributes
@@ -457,9 +457,9 @@ pub fn files(notice: &Notice) -> Vec<(&'static str, String)> {
         ("subject.txt", format!("{}\n", message.subject)),
         ("email.txt", text("email")),
         ("sms.txt", format!("{}\n", text("sms"))),
-        ("machine.json", readable(&text("default"))),
+        ("message.json", readable(&text("default"))),
         (
-            "chat.json",
+            "chat-card.json",
             readable(chat["default"].as_str().expect("a string")),
         ),
         ("attributes.txt", format!("{}\n", attributes.join("\n"))),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pca_revocation_watch::revocation::key::RevocationKey;
 use pca_revocation_watch::state::notified_set::{
-    ToldList, ToldListError, ToldListErrorKind, ToldListReader,
+    NotifiedSet, NotifiedSetError, NotifiedSetErrorKind, NotifiedSetReader,
 };
 use proptest::prelude::*;
 
@@ -15,23 +15,23 @@ fn key(text: &str) -> RevocationKey {
     RevocationKey::from_text(text).unwrap()
 }
 
-fn list<'a>(texts: impl IntoIterator<Item = &'a str>) -> ToldList {
-    let mut list = ToldList::new();
+fn list<'a>(texts: impl IntoIterator<Item = &'a str>) -> NotifiedSet {
+    let mut list = NotifiedSet::new();
     list.merge(texts.into_iter().map(key));
     list
 }
 
-fn document(list: &ToldList) -> Vec<u8> {
+fn document(list: &NotifiedSet) -> Vec<u8> {
     list.document_chunks(ARN).flatten().collect()
 }
 
-fn read(document: &[u8]) -> Result<ToldList, ToldListError> {
-    let mut reader = ToldListReader::new(ARN);
+fn read(document: &[u8]) -> Result<NotifiedSet, NotifiedSetError> {
+    let mut reader = NotifiedSetReader::new(ARN);
     reader.feed(document)?;
     reader.finish()
 }
 
-fn refused(document: impl AsRef<[u8]>) -> ToldListErrorKind {
+fn refused(document: impl AsRef<[u8]>) -> NotifiedSetErrorKind {
     read(document.as_ref()).unwrap_err().kind
 }
 
@@ -71,18 +71,18 @@ fn the_document_is_one_serial_per_line_in_ascending_order() {
 
 #[test]
 fn an_empty_list_has_a_document_too() {
-    let empty = ToldList::new();
+    let empty = NotifiedSet::new();
     assert!(empty.is_empty());
     let document = document(&empty);
     assert_eq!(empty.document_len(ARN), document.len() as u64);
     let value: serde_json::Value = serde_json::from_slice(&document).unwrap();
-    assert_eq!(value["told"], serde_json::json!([]));
+    assert_eq!(value["revocations"], serde_json::json!([]));
     assert_eq!(read(&document), Ok(empty));
 }
 
 #[test]
 fn a_long_list_is_a_set_and_survives_its_document() {
-    let mut list = ToldList::new();
+    let mut list = NotifiedSet::new();
     list.merge(serials(30_000));
     list.merge(serials(100_000));
     assert_eq!(list.len(), 100_000);
@@ -102,7 +102,7 @@ fn a_long_list_is_a_set_and_survives_its_document() {
     assert!(chunks.len() < 100, "and are not tiny");
     let document = chunks.concat();
     assert_eq!(document.len() as u64, list.document_len(ARN));
-    let mut reader = ToldListReader::new(ARN);
+    let mut reader = NotifiedSetReader::new(ARN);
     for slice in document.chunks(1013) {
         reader.feed(slice).unwrap();
     }
@@ -112,7 +112,7 @@ fn a_long_list_is_a_set_and_survives_its_document() {
 #[test]
 fn a_body_can_be_sent_between_threads() {
     fn is_body<T: Iterator<Item = Vec<u8>> + Send + Sync + 'static>(_: T) {}
-    is_body(Arc::new(ToldList::new()).into_document_chunks(ARN));
+    is_body(Arc::new(NotifiedSet::new()).into_document_chunks(ARN));
 }
 
 #[test]
@@ -123,17 +123,17 @@ fn serials_that_are_not_random_are_found_too() {
         octets[16..].copy_from_slice(&(2 * number).to_be_bytes());
         RevocationKey::Serial(octets)
     });
-    let mut list = ToldList::new();
+    let mut list = NotifiedSet::new();
     list.merge(ascending.clone());
     assert!(ascending.clone().all(|key| list.contains(&key)));
-    let odd = ascending.map(|key| match key {
+    let malformed = ascending.map(|key| match key {
         RevocationKey::Serial(mut octets) => {
             octets[19] |= 1;
             RevocationKey::Serial(octets)
         }
         text => text,
     });
-    assert!(!odd.clone().any(|key| list.contains(&key)));
+    assert!(!malformed.clone().any(|key| list.contains(&key)));
 }
 
 /// What `jq` makes of the document, sorted keys and all, and what a person's editor does.
@@ -145,7 +145,7 @@ fn the_same_content_laid_out_differently_is_read() {
             "{{\n  \"certificateAuthorityArn\": \"{ARN}\",\n  \"count\": 3,\n  \"told\": [\n    \"02\",\n    \"0abc\",\n    \"arn:aws:x\"\n  ],\n  \"version\": 1\n}}\n"
         ),
         format!(
-            r#"{{"told":["arn\u003aaws:x","00:0A:BC","2"],"version":1,"count":3,"certificateAuthorityArn":"{ARN}"}}"#
+            r#"{{"revocations":["arn\u003aaws:x","00:0A:BC","2"],"version":1,"count":3,"certificateAuthorityArn":"{ARN}"}}"#
         ),
     ] {
         assert_eq!(
@@ -158,10 +158,10 @@ fn the_same_content_laid_out_differently_is_read() {
 
 #[test]
 fn what_is_not_this_authoritys_list_is_refused_by_kind() {
-    use ToldListErrorKind as Kind;
+    use NotifiedSetErrorKind as Kind;
     let with = |version: &str, arn: &str, count: u64, told: &str| {
         format!(
-            r#"{{"version":{version},"certificateAuthorityArn":"{arn}","count":{count},"told":[{told}]}}"#
+            r#"{{"version":{version},"certificateAuthorityArn":"{arn}","count":{count},"revocations":[{told}]}}"#
         )
     };
     assert_eq!(refused(with("2", ARN, 1, "{}")), Kind::NewerVersion(2));
@@ -212,7 +212,7 @@ fn what_is_not_this_authoritys_list_is_refused_by_kind() {
         with("1", ARN, 0, "") + "0",
         with("1", ARN, 0, "") + "\"",
         with("1", ARN, 0, "").replace("}", ",}"),
-        with("1", ARN, 0, "").replace("told", "tolled"),
+        with("1", ARN, 0, "").replace("revocations", "revoked"),
         with("1", ARN, 0, "").replace("{", "{\"count\":0,"),
         "{}".to_owned(),
         "[]".to_owned(),
@@ -235,7 +235,7 @@ fn every_prefix_of_a_document_is_refused() {
     let document = document(&list);
     for len in 0..document.trim_ascii_end().len() {
         let error = read(&document[..len]).unwrap_err();
-        assert_eq!(error.kind, ToldListErrorKind::Truncated, "{len} bytes");
+        assert_eq!(error.kind, NotifiedSetErrorKind::Truncated, "{len} bytes");
         assert_eq!(error.byte, len as u64);
     }
 }
@@ -285,7 +285,7 @@ proptest! {
         others in prop::collection::vec(any_key(), 0..60),
         slice in 1..200_usize,
     ) {
-        let mut list = ToldList::new();
+        let mut list = NotifiedSet::new();
         let mut set = BTreeSet::new();
         for portion in &portions {
             list.merge(portion.iter().cloned());
@@ -301,15 +301,15 @@ proptest! {
         prop_assert_eq!(document.len() as u64, list.document_len(ARN));
         let value: serde_json::Value = serde_json::from_slice(&document).unwrap();
         let texts: Vec<_> = set.iter().map(ToString::to_string).collect();
-        prop_assert_eq!(&value["told"], &serde_json::json!(texts));
+        prop_assert_eq!(&value["revocations"], &serde_json::json!(texts));
         prop_assert_eq!(&value["count"], &serde_json::json!(texts.len()));
-        let mut reader = ToldListReader::new(ARN);
+        let mut reader = NotifiedSetReader::new(ARN);
         for slice in document.chunks(slice) {
             reader.feed(slice).unwrap();
         }
         prop_assert_eq!(reader.finish(), Ok(list.clone()));
 
-        let mut other = ToldList::new();
+        let mut other = NotifiedSet::new();
         other.merge(others.iter().cloned());
         list.union_with(other);
         set.extend(others);
@@ -323,7 +323,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {
-        let mut list = ToldList::new();
+        let mut list = NotifiedSet::new();
         list.merge(keys);
         let mut document = document(&list);
         let at = at.index(document.len());
@@ -331,7 +331,7 @@ proptest! {
         if let Ok(read) = read(&document) {
             let value: serde_json::Value = serde_json::from_slice(&document).unwrap();
             prop_assert_eq!(&value["count"], &serde_json::json!(read.len()));
-            prop_assert_eq!(value["told"].as_array().map(Vec::len), Some(read.len()));
+            prop_assert_eq!(value["revocations"].as_array().map(Vec::len), Some(read.len()));
         }
     }
 }

@@ -1,20 +1,20 @@
 //! Subjects are written by whoever requests certificates. Whatever they hold, a message says what
 //! it would say otherwise, and only where it shows the subject is there anything of it.
 
-mod notice_support;
+mod alert_support;
 
-use notice_support::{
-    accepted, collect, document, email, hostile_subjects, notice, report, revocation, serial, sms,
+use alert_support::{
+    accepted, alert, collect, document, email, hostile_subjects, report, revocation, serial, sms,
 };
-use pca_revocation_watch::alert::{Event, Notice, Told, Totals};
+use pca_revocation_watch::alert::{Alert, AlertKind, RevocationAlert, Totals};
 use pca_revocation_watch::text::visible::is_invisible;
 use serde_json::Value;
 
 const HARMLESS: &str = "CN=www.example.com,O=Example Company";
 
-fn told_of(subject: &str) -> Notice {
+fn told_of(subject: &str) -> Alert {
     let revoked_at = "2018-02-26T20:00:36+0000";
-    let (collected, _) = collect([revocation(
+    let (batch, _) = collect([revocation(
         &serial(1),
         subject,
         "KEY_COMPROMISE",
@@ -25,8 +25,8 @@ fn told_of(subject: &str) -> Notice {
         revoked: 1,
     };
     // Without a full list, so that messages differ in nothing but the subject.
-    notice(Event::Revocations(Told::new(
-        collected,
+    alert(AlertKind::Revocations(RevocationAlert::new(
+        batch,
         report(),
         totals,
         None,
@@ -152,9 +152,9 @@ fn machine_documents_hold_the_subject_exactly() {
             "KEY_COMPROMISE",
             "2018-02-26T20:00:36Z",
         );
-        let (collected, lines) = collect([hostile]);
-        assert_eq!(collected.needs_full_list(), subject.len() > 4096);
-        if collected.needs_full_list() {
+        let (batch, lines) = collect([hostile]);
+        assert_eq!(batch.needs_full_list(), subject.len() > 4096);
+        if batch.needs_full_list() {
             assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), 1);
             let line: Value = serde_json::from_slice(&lines).expect("JSON");
             assert_eq!(line["subject"], subject.as_str());
@@ -201,9 +201,9 @@ fn reduced_messages_hold_nothing_of_the_subject() {
 #[test]
 fn names_of_certificate_authorities_are_inert_too() {
     for name in hostile_subjects() {
-        let mut notice = told_of(HARMLESS);
-        notice.certificate_authority.name = Some(name);
-        let text = email(&notice.message());
+        let mut alert = told_of(HARMLESS);
+        alert.certificate_authority.name = Some(name);
+        let text = email(&alert.message());
         assert!(!text.chars().any(|c| c != '\n' && is_invisible(c)));
         assert_eq!(
             text.lines()
@@ -211,8 +211,8 @@ fn names_of_certificate_authorities_are_inert_too() {
                 .count(),
             1
         );
-        accepted(&notice.chat());
-        let card = document(&notice.chat()).to_string();
+        accepted(&alert.chat());
+        let card = document(&alert.chat()).to_string();
         assert!(!card.contains(['<', '>', '@', '&']), "{card}");
     }
 }
