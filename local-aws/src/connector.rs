@@ -15,14 +15,20 @@ use http::header::HOST;
 use http::{HeaderValue, Request};
 use http_body_util::BodyExt as _;
 
-use crate::LocalAws;
+use crate::account::LocalAws;
 
-/// An HTTP client for SDK configurations.
-pub(crate) fn http_client(aws: LocalAws) -> SharedHttpClient {
-    SharedHttpClient::new(InProcess {
-        aws,
-        read_timeout: None,
-    })
+impl LocalAws {
+    /// An HTTP client for SDK configurations that hands requests straight to [`LocalAws::call`].
+    ///
+    /// Nothing of it waits for a socket, so whole programs run under tokio's paused time. It keeps the
+    /// SDK's read timeout, and gives the errors that the SDK's own client would. The endpoint may be
+    /// any, such as [`LocalAws::ENDPOINT_URL`]; S3 needs path-style addressing.
+    pub fn http_client(&self) -> SharedHttpClient {
+        SharedHttpClient::new(InProcess {
+            aws: self.clone(),
+            read_timeout: None,
+        })
+    }
 }
 
 #[derive(Clone)]

@@ -11,9 +11,10 @@ use http::{Method, Request, Response};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot, watch};
 
+use crate::body::{self, Body};
 use crate::clock::Clock;
-use crate::http::{Body, Disconnected, Server};
 use crate::ids::Ids;
+use crate::server::{Disconnected, Server};
 
 /// The Runtime API of one function, on a port of its own.
 ///
@@ -304,7 +305,7 @@ impl Shared {
             trace.get(..8).unwrap_or("00000000"),
             trace.get(8..32).unwrap_or("000000000000000000000000")
         );
-        let mut response = Response::new(crate::http::full(invocation.payload.to_string()));
+        let mut response = Response::new(body::full(invocation.payload.to_string()));
         let headers = response.headers_mut();
         for (name, value) in [
             ("content-type", "application/json"),
@@ -313,7 +314,7 @@ impl Shared {
             ("lambda-runtime-invoked-function-arn", &self.function_arn),
             ("lambda-runtime-trace-id", &trace),
         ] {
-            crate::http::insert(headers, name, value);
+            body::insert(headers, name, value);
         }
         self.state().running.insert(request_id, answer);
         response
@@ -398,14 +399,14 @@ fn error_type(request: &Request<Bytes>) -> Option<&str> {
 }
 
 fn accepted() -> Response<Body> {
-    let mut response = Response::new(crate::http::full(r#"{"status":"OK"}"#));
-    *response.status_mut() = crate::http::status(202);
+    let mut response = Response::new(body::full(r#"{"status":"OK"}"#));
+    *response.status_mut() = body::status(202);
     response
 }
 
 fn refusal(status: u16, error_type: &str, message: &str) -> Response<Body> {
     let document = json!({ "errorType": error_type, "errorMessage": message });
-    let mut response = Response::new(crate::http::full(document.to_string()));
-    *response.status_mut() = crate::http::status(status);
+    let mut response = Response::new(body::full(document.to_string()));
+    *response.status_mut() = body::status(status);
     response
 }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use serde_json::Value;
 
-use crate::recording::{Call, Service};
+use crate::call::Call;
+use crate::service::Service;
 
 /// Reads a request as a call.
 pub(crate) fn identify(request: &Request<Bytes>, at: SystemTime) -> Call {

@@ -7,9 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use http::Response;
 use serde_json::{Value, json};
 
-use super::{Authority, PrivateCa, State};
-use crate::faults::ErrorReply;
-use crate::http::Body;
+use super::authority::Authority;
+use super::emulator::PrivateCa;
+use super::errors::{invalid, not_found};
+use super::state::State;
+use crate::body::{self, Body};
+use crate::error_reply::ErrorReply;
 use crate::report::ReportFormat;
 
 impl PrivateCa {
@@ -161,11 +164,6 @@ impl Authority {
     }
 }
 
-/// Private CA's answer to a caller that is over its quota.
-pub(crate) fn throttled() -> ErrorReply {
-    ErrorReply::new(400, "ThrottlingException", "Rate exceeded")
-}
-
 /// An error in the form of AWS JSON 1.1.
 pub(crate) fn error_response(error: &ErrorReply, request_id: &str) -> Response<Body> {
     let document = json!({ "__type": error.code, "message": error.message });
@@ -173,11 +171,11 @@ pub(crate) fn error_response(error: &ErrorReply, request_id: &str) -> Response<B
 }
 
 fn json_response(status: u16, document: &Value, request_id: &str) -> Response<Body> {
-    let mut response = Response::new(crate::http::full(document.to_string()));
-    *response.status_mut() = crate::http::status(status);
+    let mut response = Response::new(body::full(document.to_string()));
+    *response.status_mut() = body::status(status);
     let headers = response.headers_mut();
-    crate::http::insert(headers, "content-type", "application/x-amz-json-1.1");
-    crate::http::insert(headers, "x-amzn-requestid", request_id);
+    body::insert(headers, "content-type", "application/x-amz-json-1.1");
+    body::insert(headers, "x-amzn-requestid", request_id);
     response
 }
 
@@ -211,14 +209,6 @@ fn authority_arn(request: &Value) -> Result<&str, ErrorReply> {
             "The requested Amazon Resource Name (ARN) {arn} does not refer to an existing resource."
         ),
     ))
-}
-
-fn invalid(message: String) -> ErrorReply {
-    ErrorReply::new(400, "ValidationException", message)
-}
-
-pub(super) fn not_found(message: String) -> ErrorReply {
-    ErrorReply::new(400, "ResourceNotFoundException", message)
 }
 
 fn decode_token(token: &str) -> Option<String> {

@@ -13,12 +13,12 @@ use s3s::dto::*;
 use s3s::path::S3Path;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
 
-use super::object::{self, ChecksumAlgorithm as Algorithm, Object as StoredObject};
+use super::emulator::S3 as Emulator;
+use super::object::{self, ChecksumAlgorithm as Algorithm, Content, Object as StoredObject};
 use super::store::{self, Version, WriteCondition};
-use super::{S3 as Handle, object::Content};
 
 /// S3 as `s3s` wants it.
-pub(crate) struct Protocol(pub(crate) Handle);
+pub(crate) struct Protocol(pub(crate) Emulator);
 
 #[async_trait::async_trait]
 impl S3 for Protocol {
@@ -510,7 +510,7 @@ impl Protocol {
 }
 
 /// Who may do what: the one known caller, everything but what was denied.
-pub(crate) struct Access(pub(crate) Handle);
+pub(crate) struct Access(pub(crate) Emulator);
 
 #[async_trait::async_trait]
 impl S3Access for Access {

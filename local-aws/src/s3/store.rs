@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderValue};
 use s3s::dto::{ETag, ETagCondition};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
-use super::object::{Checksum, ChecksumAlgorithm, Object, md5};
-use super::{Content, Denial, PrivateCaAccess};
+use super::access::{Denial, PrivateCaAccess};
+use super::object::{Checksum, ChecksumAlgorithm, Content, Object, md5, md5_hex};
 
 #[derive(Debug, Default)]
 pub(crate) struct Store {
@@ -353,7 +353,7 @@ impl Store {
             let part = upload.parts.get(number).filter(|part| {
                 e_tag
                     .as_ref()
-                    .is_none_or(|e_tag| e_tag.value() == super::object::md5_hex(part))
+                    .is_none_or(|e_tag| e_tag.value() == md5_hex(part))
             });
             let Some(part) = part else {
                 return Err(s3_error!(
@@ -380,7 +380,7 @@ impl Store {
             None => Checksum::of(ChecksumAlgorithm::Crc64Nvme, &whole),
         };
         let object = Object {
-            e_tag: format!("{}-{}", super::object::md5_hex(&digests), parts.len()),
+            e_tag: format!("{}-{}", md5_hex(&digests), parts.len()),
             checksum: Some(checksum),
             content_type: upload.content_type.clone(),
             metadata: upload.metadata.clone(),

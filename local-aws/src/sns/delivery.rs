@@ -7,37 +7,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::publish::{Attribute, Message};
-
-/// The protocols of subscriptions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are the API's own")]
-pub enum Protocol {
-    Email,
-    EmailJson,
-    Sms,
-    Sqs,
-    Lambda,
-    Http,
-    Https,
-    Firehose,
-}
-
-impl Protocol {
-    /// The API's word for it, which is also the key of its variant in a message of structure `json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Email => "email",
-            Self::EmailJson => "email-json",
-            Self::Sms => "sms",
-            Self::Sqs => "sqs",
-            Self::Lambda => "lambda",
-            Self::Http => "http",
-            Self::Https => "https",
-            Self::Firehose => "firehose",
-        }
-    }
-}
+use super::message::{Attribute, Message};
+use super::subscription::Protocol;
 
 /// One message as one subscriber got it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::publish::Attribute;
-use crate::faults::ErrorReply;
+use super::message::Attribute;
+use crate::error_reply::ErrorReply;
 
 /// What a subscriber wants to get.
 #[derive(Clone, Debug)]

@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
-use crate::faults::ErrorReply;
+use super::errors::invalid;
+use super::message::Attribute;
+use crate::error_reply::ErrorReply;
 
 /// A message's size with its attributes, in bytes, unless the topic allows more.
 pub const MAXIMUM_MESSAGE_SIZE: usize = 262_144;
@@ -24,45 +27,6 @@ pub(crate) const PROTOCOLS: [&str; 9] = [
     "sms",
     "firehose",
 ];
-
-/// A message attribute.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attribute {
-    /// `String`, `String.Array`, `Number` or `Binary`, or one of them with a suffix of its own.
-    pub data_type: String,
-    /// The value; Base64 where it is binary.
-    pub value: String,
-}
-
-/// A message that was accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Message {
-    /// SNS's id of it.
-    pub message_id: String,
-    /// The topic it was sent to.
-    pub topic_arn: String,
-    /// As it was sent: with the structure `json`, the whole JSON document.
-    pub message: String,
-    /// The text by protocol, `default` always among them.
-    pub variants: BTreeMap<String, String>,
-    /// The subject line.
-    pub subject: Option<String>,
-    /// Whether `MessageStructure` was `json`.
-    pub json_structure: bool,
-    /// The attributes by name.
-    pub attributes: BTreeMap<String, Attribute>,
-    /// Group in a FIFO topic.
-    pub message_group_id: Option<String>,
-    /// Deduplication id in a FIFO topic: as given, or made of the content.
-    pub message_deduplication_id: Option<String>,
-    /// Sequence number in a FIFO topic.
-    pub sequence_number: Option<String>,
-    /// Whether a FIFO topic had accepted it within the last five minutes: then nobody gets it again.
-    pub duplicate: bool,
-    /// When it was accepted.
-    pub at: std::time::SystemTime,
-}
 
 /// The part of a publish request that the rules are about.
 #[derive(Debug)]
@@ -159,7 +123,7 @@ impl Draft {
                     "The topic should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
                 ));
             }
-            let digest = crate::s3::ChecksumAlgorithm::Sha256.digest(self.message.as_bytes());
+            let digest = Sha256::digest(self.message.as_bytes());
             self.message_deduplication_id = Some(hex::encode(digest));
         }
         Ok(())
@@ -327,14 +291,6 @@ fn is_number(value: &str) -> bool {
 
 fn is_fifo_id(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-pub(crate) fn invalid(what: &str) -> ErrorReply {
-    ErrorReply::new(
-        400,
-        "InvalidParameter",
-        format!("Invalid parameter: {what}"),
-    )
 }
 
 fn bad_value(what: String) -> ErrorReply {

@@ -1,0 +1,381 @@
+//! Private CA from the owner's side: certificate authorities, certificates, and how reports turn out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::authority::{Authority, Status};
+use super::quota::Quotas;
+use super::report::{NextReport, Outcome, Report, ReportInfo, ReportPolicy};
+use super::state::State;
+use crate::clock::Clock;
+use crate::error_reply::ErrorReply;
+use crate::ids::Ids;
+use crate::report::{self, Certificate, ReportFormat};
+use crate::s3::{PrivateCaAccess, S3};
+use crate::settings::Settings;
+
+/// Private CA from the side of its owner: certificate authorities, certificates, and how reports turn out.
+///
+/// These calls need no permission, are not recorded and meet no faults.
+#[derive(Clone, Debug)]
+pub struct PrivateCa(pub(super) Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) state: Mutex<State>,
+    pub(super) clock: Clock,
+    pub(super) ids: Arc<Ids>,
+    pub(super) s3: S3,
+    pub(super) account: String,
+    pub(super) region: String,
+}
+
+impl PrivateCa {
+    pub(crate) fn new(settings: &Settings, clock: Clock, ids: Arc<Ids>, s3: S3) -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::new(State {
+                authorities: BTreeMap::new(),
+                reports: BTreeMap::new(),
+                unwritten: Vec::new(),
+                policy: ReportPolicy::default(),
+                quotas: Quotas::default(),
+                buckets: BTreeMap::new(),
+                page_size: None,
+            }),
+            clock,
+            ids,
+            s3,
+            account: settings.account.clone(),
+            region: settings.region.clone(),
+        }))
+    }
+
+    /// Creates an active certificate authority of this common name and gives its ARN.
+    pub fn create(&self, common_name: &str) -> String {
+        let id = self.0.ids.uuid();
+        self.create_with_id(&id, common_name)
+    }
+
+    /// Creates an active certificate authority with an id of the caller's choosing and gives its ARN.
+    pub fn create_with_id(&self, id: &str, common_name: &str) -> String {
+        let account = self.0.account.clone();
+        self.create_shared(id, common_name, &account)
+    }
+
+    /// Creates an active certificate authority that another account owns and shares with this one.
+    pub fn create_shared(&self, id: &str, common_name: &str, owner_account: &str) -> String {
+        const TEN_YEARS: Duration = Duration::from_secs(3650 * 24 * 3600);
+        let now = self.0.clock.now();
+        let arn = format!(
+            "arn:aws:acm-pca:{}:{owner_account}:certificate-authority/{id}",
+            self.0.region
+        );
+        let authority = Authority {
+            common_name: common_name.to_owned(),
+            owner_account: owner_account.to_owned(),
+            status: Status::Active,
+            created_at: now,
+            last_state_change_at: now,
+            not_before: now,
+            not_after: now + TEN_YEARS,
+            serial: self.0.ids.serial(),
+            certificates: Vec::new(),
+            last_report: None,
+            next_reports: VecDeque::new(),
+        };
+        self.state().authorities.insert(arn.clone(), authority);
+        arn
+    }
+
+    /// Changes the state of a certificate authority.
+    ///
+    /// # Panics
+    /// Where there is no such certificate authority, here as in all methods that take an ARN.
+    pub fn set_status(&self, certificate_authority_arn: &str, status: Status) {
+        let now = self.0.clock.now();
+        self.with(certificate_authority_arn, |authority| {
+            authority.status = status;
+            authority.last_state_change_at = now;
+        });
+    }
+
+    /// Removes a certificate authority for good.
+    pub fn remove(&self, certificate_authority_arn: &str) {
+        self.state().authorities.remove(certificate_authority_arn);
+    }
+
+    /// Issues a certificate for a year to this common name and gives its serial.
+    pub fn issue(&self, certificate_authority_arn: &str, common_name: &str) -> String {
+        let certificate = self.certificate(certificate_authority_arn, common_name);
+        let serial = certificate.serial.clone();
+        self.add(certificate_authority_arn, certificate);
+        serial
+    }
+
+    /// A certificate as it would be issued now, to be changed and then given to [`PrivateCa::add`].
+    pub fn certificate(&self, certificate_authority_arn: &str, common_name: &str) -> Certificate {
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        let (now, serial) = (self.0.clock.now(), self.0.ids.serial());
+        Certificate::new(
+            &self.0.account,
+            certificate_authority_arn,
+            serial,
+            common_name,
+            now,
+            YEAR,
+        )
+    }
+
+    /// Adds a certificate to those that the reports list.
+    pub fn add(&self, certificate_authority_arn: &str, certificate: Certificate) {
+        self.with(certificate_authority_arn, |authority| {
+            authority.certificates.push(certificate);
+        });
+    }
+
+    /// Revokes a certificate now, and says whether there is one with this serial.
+    pub fn revoke(&self, certificate_authority_arn: &str, serial: &str, reason: &str) -> bool {
+        let now = self.0.clock.now();
+        self.revoke_at(certificate_authority_arn, serial, reason, now)
+    }
+
+    /// Revokes a certificate as of `at`, and says whether there is one with this serial.
+    pub fn revoke_at(
+        &self,
+        certificate_authority_arn: &str,
+        serial: &str,
+        reason: &str,
+        at: SystemTime,
+    ) -> bool {
+        self.change(certificate_authority_arn, serial, |certificate| {
+            certificate.revoked_at = Some(at);
+            certificate.revocation_reason = Some(reason.to_owned());
+        })
+    }
+
+    /// Changes a certificate, and says whether there is one with this serial.
+    pub fn change(
+        &self,
+        certificate_authority_arn: &str,
+        serial: &str,
+        change: impl FnOnce(&mut Certificate),
+    ) -> bool {
+        self.with(certificate_authority_arn, |authority| {
+            let mut all = authority.certificates.iter_mut();
+            all.find(|certificate| certificate.serial == serial)
+                .map(change)
+                .is_some()
+        })
+    }
+
+    /// The certificates a report would list now.
+    pub fn certificates(&self, certificate_authority_arn: &str) -> Vec<Certificate> {
+        self.with(certificate_authority_arn, |authority| {
+            authority.certificates.clone()
+        })
+    }
+
+    /// Replaces all certificates of a certificate authority.
+    pub fn set_certificates(
+        &self,
+        certificate_authority_arn: &str,
+        certificates: Vec<Certificate>,
+    ) {
+        self.with(certificate_authority_arn, |authority| {
+            authority.certificates = certificates;
+        });
+    }
+
+    /// Changes how reports are made from now on.
+    pub fn set_reports(&self, change: impl FnOnce(&mut ReportPolicy)) {
+        change(&mut self.state().policy);
+    }
+
+    /// Sets the request quotas.
+    pub fn set_quotas(&self, quotas: Quotas) {
+        let mut state = self.state();
+        state.quotas = quotas;
+        state.buckets.clear();
+    }
+
+    /// Shortens the pages of `ListCertificateAuthorities`; `None`: as many as the caller asks for.
+    pub fn set_page_size(&self, certificate_authorities: Option<usize>) {
+        self.state().page_size = certificate_authorities;
+    }
+
+    /// Says what is special about the next report of a certificate authority; several queue up.
+    pub fn next_report(&self, certificate_authority_arn: &str, next: NextReport) {
+        self.with(certificate_authority_arn, |authority| {
+            authority.next_reports.push_back(next);
+        });
+    }
+
+    /// Requests a report as somebody else would: all of Private CA's rules but the request quota apply.
+    ///
+    /// # Errors
+    /// Those of `CreateCertificateAuthorityAuditReport`.
+    pub fn request_report(
+        &self,
+        certificate_authority_arn: &str,
+        bucket: &str,
+        format: ReportFormat,
+    ) -> Result<ReportInfo, ErrorReply> {
+        let now = self.0.clock.now();
+        let mut state = self.state();
+        let id = self.create_report(&mut state, certificate_authority_arn, bucket, format, now)?;
+        let info = state.info(&id, now);
+        drop(state);
+        self.settle();
+        Ok(info)
+    }
+
+    /// All reports that were requested of a certificate authority, oldest first.
+    pub fn reports(&self, certificate_authority_arn: &str) -> Vec<ReportInfo> {
+        let now = self.0.clock.now();
+        let state = self.state();
+        let of_this = |(id, report): (&String, &Report)| {
+            (report.authority == certificate_authority_arn).then(|| state.info(id, now))
+        };
+        let mut reports: Vec<_> = state.reports.iter().filter_map(of_this).collect();
+        reports.sort_by_key(|report| report.created_at);
+        reports
+    }
+
+    /// Forgets the time of the last report, so that the next may be requested at once.
+    pub fn forget_interval(&self, certificate_authority_arn: &str) {
+        self.with(certificate_authority_arn, |authority| {
+            authority.last_report = None;
+        });
+    }
+
+    /// Writes the reports that are due by now. Everything that looks at the stand-ins does this first.
+    pub(crate) fn settle(&self) {
+        let now = self.0.clock.now();
+        let mut due = Vec::new();
+        {
+            let mut state = self.state();
+            let State {
+                reports, unwritten, ..
+            } = &mut *state;
+            unwritten.retain(|id| {
+                let Some(report) = reports.get_mut(id) else {
+                    return false;
+                };
+                let ended = report.ends_at.filter(|ends_at| *ends_at <= now);
+                if let Some(ended) = ended {
+                    due.push((ended, report.clone()));
+                    report.content = None;
+                }
+                ended.is_none()
+            });
+        }
+        due.sort_by_key(|(ended, _)| *ended);
+        for (ended, report) in due {
+            if let Some(content) = report.content {
+                self.0.s3.put_report(
+                    &report.bucket,
+                    &report.key,
+                    content,
+                    report.format.content_type(),
+                    report.checksum,
+                    ended,
+                );
+            }
+        }
+    }
+
+    pub(super) fn create_report(
+        &self,
+        state: &mut State,
+        arn: &str,
+        bucket: &str,
+        format: ReportFormat,
+        now: SystemTime,
+    ) -> Result<String, ErrorReply> {
+        let authority = state.authority(arn)?;
+        if !matches!(authority.status, Status::Active | Status::Disabled) {
+            return Err(ErrorReply::new(
+                400,
+                "InvalidStateException",
+                format!(
+                    "The certificate authority {arn} is not in the correct state for this request. Its state is {}.",
+                    authority.status.name()
+                ),
+            ));
+        }
+        if let Some(last) = authority.last_report.as_ref().map(|id| &state.reports[id]) {
+            let from = if state.policy.interval_from_completion {
+                last.ends_at
+            } else {
+                Some(last.created_at)
+            };
+            // A report that never ends holds up the next one only where completion counts.
+            if from.is_none_or(|from| from + state.policy.interval > now) {
+                return Err(state.policy.too_soon.clone());
+            }
+        }
+        let access = self.0.s3.private_ca_access(bucket).ok_or_else(|| {
+            ErrorReply::new(
+                400,
+                "InvalidArgsException",
+                format!("The S3 bucket '{bucket}' does not exist."),
+            )
+        })?;
+        if let PrivateCaAccess::Refused(error) = access {
+            return Err(error);
+        }
+        let policy = state.policy.clone();
+        let id = self.0.ids.uuid();
+        let authority = state
+            .authorities
+            .get_mut(arn)
+            .expect("it was found a moment ago");
+        let next = authority.next_reports.pop_front().unwrap_or_default();
+        let outcome = match access {
+            PrivateCaAccess::FailsLater => Outcome::Failed,
+            _ => next.outcome,
+        };
+        let content = (outcome == Outcome::Written).then(|| {
+            next.content.unwrap_or_else(|| {
+                let layout = next.layout.unwrap_or(policy.layout);
+                report::render(&authority.certificates, format, layout).into()
+            })
+        });
+        let checksum = next
+            .checksum
+            .or_else(|| policy.checksum.of(content.as_ref()));
+        let extension = next
+            .extension
+            .unwrap_or_else(|| format.extension().to_owned());
+        let authority_id = arn.rsplit('/').next().unwrap_or_default();
+        let report = Report {
+            authority: arn.to_owned(),
+            bucket: bucket.to_owned(),
+            key: format!("audit-report/{authority_id}/{id}.{extension}"),
+            format,
+            created_at: now,
+            ends_at: (outcome != Outcome::Never).then(|| now + next.delay.unwrap_or(policy.delay)),
+            outcome,
+            content,
+            checksum,
+        };
+        authority.last_report = Some(id.clone());
+        if report.content.is_some() {
+            state.unwritten.push(id.clone());
+        }
+        state.reports.insert(id.clone(), report);
+        Ok(id)
+    }
+
+    fn with<T>(&self, arn: &str, act: impl FnOnce(&mut Authority) -> T) -> T {
+        match self.state().authorities.get_mut(arn) {
+            Some(authority) => act(authority),
+            None => panic!("there is no certificate authority {arn}: create it first"),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,188 @@
+//! Reports that were requested, and how they turn out.
+
+use std::time::{Duration, SystemTime};
+
+use crate::error_reply::ErrorReply;
+use crate::report::{JsonLayout, ReportFormat};
+use crate::s3::{Checksum, ChecksumAlgorithm, Content};
+
+/// Private CA's own limit: one new report per certificate authority in that time (API Reference,
+/// `CreateCertificateAuthorityAuditReport`).
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(30 * 60);
+
+/// How reports are made, unless [`NextReport`] says otherwise for one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ReportPolicy {
+    /// Least time between two reports of one certificate authority; [`REPORT_INTERVAL`] at first.
+    pub interval: Duration,
+    /// Whether that time runs from the request (at first) or from the completed report.
+    pub interval_from_completion: bool,
+    /// Time from a request to the object; zero at first.
+    pub delay: Duration,
+    /// Layout of JSON reports.
+    pub layout: JsonLayout,
+    /// Checksum stored with the object; CRC-64/NVME of the whole at first.
+    pub checksum: ReportChecksum,
+    /// The refusal of a request that comes too soon. Not documented; `RequestInProgressException` at first.
+    pub too_soon: ErrorReply,
+}
+
+impl Default for ReportPolicy {
+    fn default() -> Self {
+        Self {
+            interval: REPORT_INTERVAL,
+            interval_from_completion: false,
+            delay: Duration::ZERO,
+            layout: JsonLayout::default(),
+            checksum: ReportChecksum::FullObject(ChecksumAlgorithm::Crc64Nvme),
+            too_soon: ErrorReply::new(
+                400,
+                "RequestInProgressException",
+                "Your request is already in progress.",
+            ),
+        }
+    }
+}
+
+/// The checksum that S3 stores with a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportChecksum {
+    /// None.
+    None,
+    /// Of the whole object.
+    FullObject(ChecksumAlgorithm),
+    /// Of the checksums of parts of that many bytes.
+    Composite(ChecksumAlgorithm, usize),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Report {
+    pub(super) authority: String,
+    pub(super) bucket: String,
+    pub(super) key: String,
+    pub(super) format: ReportFormat,
+    pub(super) created_at: SystemTime,
+    /// When it ends, one way or the other; `None`: never.
+    pub(super) ends_at: Option<SystemTime>,
+    pub(super) outcome: Outcome,
+    /// The object, until it is written.
+    pub(super) content: Option<Content>,
+    pub(super) checksum: Option<Option<Checksum>>,
+}
+
+/// How a report ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// `SUCCESS`, with an object.
+    #[default]
+    Written,
+    /// `SUCCESS`, without an object.
+    NotWritten,
+    /// `FAILED`.
+    Failed,
+    /// `CREATING` for ever.
+    Never,
+}
+
+/// What is special about the next report of a certificate authority. Nothing, as long as nothing is set.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct NextReport {
+    pub(super) delay: Option<Duration>,
+    pub(super) outcome: Outcome,
+    pub(super) content: Option<Content>,
+    pub(super) checksum: Option<Option<Checksum>>,
+    pub(super) layout: Option<JsonLayout>,
+    pub(super) extension: Option<String>,
+}
+
+impl NextReport {
+    /// A report like any other.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// It takes that long.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self
+    }
+
+    /// It ends so.
+    pub fn outcome(mut self, outcome: Outcome) -> Self {
+        self.outcome = outcome;
+        self
+    }
+
+    /// It holds these bytes, whatever was issued.
+    pub fn content(mut self, content: impl Into<Content>) -> Self {
+        self.content = Some(content.into());
+        self
+    }
+
+    /// This checksum is stored with it, right or wrong.
+    pub fn checksum(mut self, checksum: Option<Checksum>) -> Self {
+        self.checksum = Some(checksum);
+        self
+    }
+
+    /// Its JSON is laid out so.
+    pub fn layout(mut self, layout: JsonLayout) -> Self {
+        self.layout = Some(layout);
+        self
+    }
+
+    /// Its key ends so, whatever was asked for.
+    pub fn extension(mut self, extension: impl Into<String>) -> Self {
+        self.extension = Some(extension.into());
+        self
+    }
+}
+
+/// A report as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReportInfo {
+    /// `AuditReportId`.
+    pub id: String,
+    /// The certificate authority it is of.
+    pub certificate_authority_arn: String,
+    /// Bucket of the object.
+    pub bucket: String,
+    /// Key of the object.
+    pub key: String,
+    /// When it was asked for.
+    pub created_at: SystemTime,
+    /// `CREATING`, `SUCCESS` or `FAILED`.
+    pub status: &'static str,
+}
+
+impl Report {
+    pub(super) fn status(&self, now: SystemTime) -> &'static str {
+        match (self.ends_at, self.outcome) {
+            (None, _) => "CREATING",
+            (Some(ends_at), _) if ends_at > now => "CREATING",
+            (Some(_), Outcome::Failed) => "FAILED",
+            (Some(_), _) => "SUCCESS",
+        }
+    }
+}
+
+impl ReportChecksum {
+    /// What to store; the outer `None`: what the content states by itself.
+    pub(super) fn of(self, content: Option<&Content>) -> Option<Option<Checksum>> {
+        let bytes = match content {
+            Some(Content::Bytes(bytes)) => bytes,
+            Some(Content::Generated(_)) if self == Self::None => return Some(None),
+            Some(Content::Generated(_)) | None => return None,
+        };
+        Some(match self {
+            Self::None => None,
+            Self::FullObject(algorithm) => Some(Checksum::of(algorithm, bytes)),
+            Self::Composite(algorithm, part) => {
+                Some(Checksum::composite(algorithm, bytes.chunks(part.max(1))))
+            }
+        })
+    }
+}

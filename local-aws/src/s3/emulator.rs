@@ -1,0 +1,280 @@
+//! S3 from the owner's side: what tests do to the buckets and look up in them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::access::{Denial, PrivateCaAccess};
+use super::object::{Checksum, Content, Object};
+use super::store::{self, Store, WriteCondition};
+use crate::clock::Clock;
+use crate::ids::Ids;
+use crate::settings::Settings;
+
+/// S3 from the owner's side: what a person or another service does to the buckets.
+///
+/// These calls need no permission, are not recorded and meet no faults.
+#[derive(Clone, Debug)]
+pub struct S3(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Mutex<Store>,
+    clock: Clock,
+    ids: Arc<Ids>,
+    region: String,
+}
+
+/// What is known of an object without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectInfo {
+    /// Its key.
+    pub key: String,
+    /// Length in bytes.
+    pub length: u64,
+    /// ETag without quotes.
+    pub e_tag: String,
+    /// The checksum stored with it.
+    pub checksum: Option<Checksum>,
+    /// When it was written.
+    pub last_modified: SystemTime,
+    /// Its version, in a versioned bucket.
+    pub version_id: Option<String>,
+}
+
+impl S3 {
+    pub(crate) fn new(settings: &Settings, clock: Clock, ids: Arc<Ids>) -> Self {
+        const PIECE_SIZE: usize = 256 * 1024;
+        Self(Arc::new(Inner {
+            store: Mutex::new(Store::with_piece_size(PIECE_SIZE)),
+            clock,
+            ids,
+            region: settings.region.clone(),
+        }))
+    }
+
+    /// Makes a bucket that Private CA may write to. One that is there already stays as it is.
+    pub fn create_bucket(&self, bucket: &str) {
+        let now = self.0.clock.now();
+        // The only error is that the bucket is there.
+        let _ = self.store().create_bucket(bucket, now);
+    }
+
+    /// Removes a bucket with all that is in it.
+    pub fn delete_bucket(&self, bucket: &str) {
+        self.store().buckets.remove(bucket);
+    }
+
+    /// Turns versioning of a bucket on or off.
+    ///
+    /// # Panics
+    /// Where there is no such bucket.
+    pub fn set_versioning(&self, bucket: &str, versioned: bool) {
+        self.with_bucket(bucket, |bucket| bucket.versioned = versioned);
+    }
+
+    /// Says whether Private CA may write reports to a bucket.
+    ///
+    /// # Panics
+    /// Where there is no such bucket.
+    pub fn set_private_ca_access(&self, bucket: &str, access: PrivateCaAccess) {
+        self.with_bucket(bucket, |bucket| bucket.private_ca = access);
+    }
+
+    /// Forbids an IAM action, such as `s3:GetObject`, on keys of a bucket that begin with `prefix`
+    /// (listings: whose prefix does). Without `s3:ListBucket`, missing keys answer 403 instead of 404.
+    pub fn deny(&self, action: &str, bucket: &str, prefix: &str) {
+        self.store().denials.push(Denial {
+            action: action.to_owned(),
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+        });
+    }
+
+    /// Forgets all that was forbidden.
+    pub fn allow_all(&self) {
+        self.store().denials.clear();
+    }
+
+    /// Shortens the pages of listings to that many keys; `None`: 1000, as S3 does.
+    pub fn set_page_size(&self, keys: Option<usize>) {
+        self.store().page_size = keys;
+    }
+
+    /// Sets the size in bytes of the pieces in which bodies are sent (at least 1; 256 KiB at first).
+    pub fn set_piece_size(&self, bytes: usize) {
+        self.store().piece_size = bytes.max(1);
+    }
+
+    /// Puts an object and gives its ETag, without quotes.
+    ///
+    /// # Panics
+    /// Where there is no such bucket.
+    pub fn put(&self, bucket: &str, key: &str, content: impl Into<Content>) -> String {
+        let object = Object::new(content.into());
+        let e_tag = object.e_tag.clone();
+        self.put_stored(bucket, key, object, self.0.clock.now());
+        e_tag
+    }
+
+    /// Puts an object with a checksum of the caller's choosing, or none. It may be wrong.
+    ///
+    /// # Panics
+    /// Where there is no such bucket.
+    pub fn put_with_checksum(
+        &self,
+        bucket: &str,
+        key: &str,
+        content: impl Into<Content>,
+        checksum: Option<Checksum>,
+    ) {
+        let mut object = Object::new(content.into());
+        object.checksum = checksum;
+        self.put_stored(bucket, key, object, self.0.clock.now());
+    }
+
+    /// The bytes of an object; `None` where there is none. A generated one is generated.
+    pub fn get(&self, bucket: &str, key: &str) -> Option<Bytes> {
+        let content = {
+            let store = self.store();
+            store.get(bucket, key, None).ok()?.1.content.clone()
+        };
+        match content {
+            Content::Bytes(bytes) => Some(bytes),
+            Content::Generated(generated) => Some(
+                (generated.open)(0)
+                    .flat_map(|piece| piece.to_vec())
+                    .collect(),
+            ),
+        }
+    }
+
+    /// The bytes of every version of an object, oldest first; `None` for a delete marker.
+    pub fn versions(&self, bucket: &str, key: &str) -> Vec<Option<Bytes>> {
+        let store = self.store();
+        let versions = store.bucket(bucket).map(|bucket| bucket.versions(key));
+        let content = |version: &store::Version| match &version.object.as_ref()?.content {
+            Content::Bytes(bytes) => Some(bytes.clone()),
+            Content::Generated(_) => None,
+        };
+        versions
+            .map(|versions| versions.iter().map(content).collect())
+            .unwrap_or_default()
+    }
+
+    /// Deletes an object; in a versioned bucket, by a delete marker.
+    pub fn delete(&self, bucket: &str, key: &str) {
+        let now = self.0.clock.now();
+        // Deleting what is not there succeeds; a bucket that is not there holds nothing.
+        let _ = self.store().delete(bucket, key, None, now);
+    }
+
+    /// Changes the time an object was last modified.
+    pub fn set_last_modified(&self, bucket: &str, key: &str, last_modified: SystemTime) {
+        let mut store = self.store();
+        if let Ok(bucket) = store.bucket_mut(bucket)
+            && let Some(version) = bucket.versions_mut(key).and_then(|all| all.last_mut())
+        {
+            version.last_modified = last_modified;
+        }
+    }
+
+    /// The keys of a bucket that begin with `prefix`, in order.
+    pub fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        self.list(bucket, prefix)
+            .into_iter()
+            .map(|object| object.key)
+            .collect()
+    }
+
+    /// The objects of a bucket whose keys begin with `prefix`, in order of their keys.
+    pub fn list(&self, bucket: &str, prefix: &str) -> Vec<ObjectInfo> {
+        let store = self.store();
+        let Ok(bucket) = store.bucket(bucket) else {
+            return Vec::new();
+        };
+        bucket
+            .all_versions()
+            .filter(|(key, _)| key.starts_with(prefix))
+            .filter_map(|(key, versions)| {
+                let version = versions.last()?;
+                let object = version.object.as_ref()?;
+                Some(ObjectInfo {
+                    key: key.clone(),
+                    length: object.content.length(),
+                    e_tag: object.e_tag.clone(),
+                    checksum: object.checksum.clone(),
+                    last_modified: version.last_modified,
+                    version_id: version.id.clone(),
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) fn put_stored(&self, bucket: &str, key: &str, object: Object, at: SystemTime) {
+        let put = self
+            .store()
+            .put(bucket, key, object, &WriteCondition::default(), at);
+        if let Err(error) = put {
+            panic!("cannot put {key} into {bucket}: {error}");
+        }
+    }
+
+    /// Puts what Private CA wrote, unless the bucket has gone.
+    pub(crate) fn put_report(
+        &self,
+        bucket: &str,
+        key: &str,
+        content: Content,
+        content_type: &str,
+        checksum: Option<Option<Checksum>>,
+        at: SystemTime,
+    ) {
+        let mut object = Object::new(content);
+        object.content_type = Some(content_type.to_owned());
+        if let Some(checksum) = checksum {
+            object.checksum = checksum;
+        }
+        // A bucket that was deleted in the meantime gets no report.
+        let _ = self
+            .store()
+            .put(bucket, key, object, &WriteCondition::default(), at);
+    }
+
+    pub(crate) fn private_ca_access(&self, bucket: &str) -> Option<PrivateCaAccess> {
+        let store = self.store();
+        let bucket = store.bucket(bucket).ok()?;
+        Some(bucket.private_ca.clone())
+    }
+
+    fn with_bucket(&self, name: &str, change: impl FnOnce(&mut store::Bucket)) {
+        match self.store().bucket_mut(name) {
+            Ok(bucket) => change(bucket),
+            Err(_) => panic!("there is no bucket {name}: create it first"),
+        }
+    }
+
+    pub(super) fn denied(&self, store: &Store, action: &str, bucket: &str, key: &str) -> bool {
+        store.denials.iter().any(|denial| {
+            denial.action == action && denial.bucket == bucket && key.starts_with(&denial.prefix)
+        })
+    }
+
+    pub(super) fn store(&self) -> MutexGuard<'_, Store> {
+        self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(super) fn ids(&self) -> &Ids {
+        &self.0.ids
+    }
+
+    pub(super) fn region(&self) -> &str {
+        &self.0.region
+    }
+}

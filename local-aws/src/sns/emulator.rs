@@ -1,0 +1,184 @@
+//! SNS from the owner's side: what tests set up, and what reached the subscribers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::delivery::Delivery;
+use super::errors::invalid;
+use super::message::Message;
+use super::subscription::{Protocol, Subscription};
+use super::topic::{Subscribed, Topic};
+use crate::clock::Clock;
+use crate::error_reply::ErrorReply;
+use crate::ids::Ids;
+use crate::settings::Settings;
+
+/// SNS from the owner's side: topics, subscribers, and what reached them.
+///
+/// These calls need no permission, are not recorded and meet no faults.
+#[derive(Clone, Debug)]
+pub struct Sns(pub(super) Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) state: Mutex<State>,
+    pub(super) clock: Clock,
+    pub(super) ids: Arc<Ids>,
+    pub(super) account: String,
+    pub(super) region: String,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) topics: BTreeMap<String, Topic>,
+    pub(super) messages: Vec<Message>,
+    pub(super) deliveries: Vec<Delivery>,
+    pub(super) attributes_with_json: bool,
+}
+
+impl Sns {
+    pub(crate) fn new(settings: &Settings, clock: Clock, ids: Arc<Ids>) -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::new(State {
+                topics: BTreeMap::new(),
+                messages: Vec::new(),
+                deliveries: Vec::new(),
+                attributes_with_json: true,
+            }),
+            clock,
+            ids,
+            account: settings.account.clone(),
+            region: settings.region.clone(),
+        }))
+    }
+
+    /// Creates a standard topic and gives its ARN. One that is there already stays as it is.
+    pub fn create_topic(&self, name: &str) -> String {
+        self.create(name, false, false)
+    }
+
+    /// Creates a FIFO topic, whose name must end in `.fifo`, and gives its ARN.
+    ///
+    /// # Panics
+    /// Where the name does not end so.
+    pub fn create_fifo_topic(&self, name: &str, content_based_deduplication: bool) -> String {
+        assert!(
+            name.ends_with(".fifo"),
+            "the name of a FIFO topic ends in .fifo, not {name}"
+        );
+        self.create(name, true, content_based_deduplication)
+    }
+
+    /// Deletes a topic with its subscriptions.
+    pub fn delete_topic(&self, topic_arn: &str) {
+        self.state().topics.remove(topic_arn);
+    }
+
+    /// Sets a topic's `MaximumMessageSize`, in bytes.
+    ///
+    /// # Panics
+    /// Where there is no such topic, here as in all methods that take an ARN.
+    pub fn set_maximum_message_size(&self, topic_arn: &str, bytes: usize) {
+        self.with(topic_arn, |topic| topic.maximum_size = bytes);
+    }
+
+    /// Says whether attributes go along with messages of structure `json`. They do at first; AWS's
+    /// page on message attributes says that they do not.
+    pub fn set_attributes_with_json(&self, go_along: bool) {
+        self.state().attributes_with_json = go_along;
+    }
+
+    /// Subscribes and gives the subscription's ARN.
+    ///
+    /// # Errors
+    /// FIFO topics have SQS subscribers only (SNS Developer Guide, "FIFO topic message delivery").
+    pub fn subscribe(
+        &self,
+        topic_arn: &str,
+        subscription: Subscription,
+    ) -> Result<String, ErrorReply> {
+        let arn = format!("{topic_arn}:{}", self.0.ids.uuid());
+        self.with(topic_arn, |topic| {
+            if topic.fifo && subscription.protocol != Protocol::Sqs {
+                return Err(invalid(&format!(
+                    "Invalid protocol type: {}",
+                    subscription.protocol.name()
+                )));
+            }
+            topic.subscriptions.push(Subscribed {
+                arn: arn.clone(),
+                subscription,
+            });
+            Ok(arn)
+        })
+    }
+
+    /// Confirms a pending subscription, and says whether there is one of this ARN.
+    pub fn confirm(&self, subscription_arn: &str) -> bool {
+        let mut state = self.state();
+        let mut all = state
+            .topics
+            .values_mut()
+            .flat_map(|topic| &mut topic.subscriptions);
+        all.find(|subscribed| subscribed.arn == subscription_arn)
+            .map(|subscribed| subscribed.subscription.confirmed = true)
+            .is_some()
+    }
+
+    /// Ends a subscription, and says whether there was one of this ARN.
+    pub fn unsubscribe(&self, subscription_arn: &str) -> bool {
+        self.state().topics.values_mut().any(|topic| {
+            let before = topic.subscriptions.len();
+            topic
+                .subscriptions
+                .retain(|subscribed| subscribed.arn != subscription_arn);
+            let ended = topic.subscriptions.len() < before;
+            topic.deleted += u32::from(ended);
+            ended
+        })
+    }
+
+    /// All messages that were accepted, oldest first.
+    pub fn messages(&self) -> Vec<Message> {
+        self.state().messages.clone()
+    }
+
+    /// All that subscribers received, oldest first.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.state().deliveries.clone()
+    }
+
+    /// What subscribers of one protocol received, oldest first.
+    pub fn deliveries_by(&self, protocol: Protocol) -> Vec<Delivery> {
+        let mut deliveries = self.deliveries();
+        deliveries.retain(|delivery| delivery.protocol == protocol);
+        deliveries
+    }
+
+    /// Forgets messages and deliveries so far; subscriptions and deduplication stay.
+    pub fn forget_messages(&self) {
+        let mut state = self.state();
+        state.messages.clear();
+        state.deliveries.clear();
+    }
+
+    fn create(&self, name: &str, fifo: bool, content_based_deduplication: bool) -> String {
+        let arn = format!("arn:aws:sns:{}:{}:{name}", self.0.region, self.0.account);
+        self.state()
+            .topics
+            .entry(arn.clone())
+            .or_insert_with(|| Topic::new(fifo, content_based_deduplication));
+        arn
+    }
+
+    fn with<T>(&self, topic_arn: &str, act: impl FnOnce(&mut Topic) -> T) -> T {
+        match self.state().topics.get_mut(topic_arn) {
+            Some(topic) => act(topic),
+            None => panic!("there is no topic {topic_arn}: create it first"),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,20 @@
+//! SNS's errors.
+
+use crate::error_reply::ErrorReply;
+
+/// SNS's answer to a caller that is over its quota.
+pub(crate) fn throttled() -> ErrorReply {
+    ErrorReply::new(400, "Throttling", "Rate exceeded")
+}
+
+pub(crate) fn invalid(what: &str) -> ErrorReply {
+    ErrorReply::new(
+        400,
+        "InvalidParameter",
+        format!("Invalid parameter: {what}"),
+    )
+}
+
+pub(crate) fn no_topic() -> ErrorReply {
+    ErrorReply::new(404, "NotFound", "Topic does not exist")
+}

@@ -1,0 +1,189 @@
+//! SNS on the wire: AWS Query, version 2010-03-31.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use http::Response;
+
+use super::emulator::{Sns, State};
+use super::errors::{invalid, no_topic};
+use super::message::Message;
+use super::publish::Draft;
+use crate::body::{self, Body, escape_xml};
+use crate::error_reply::ErrorReply;
+
+const NAMESPACE: &str = "http://sns.amazonaws.com/doc/2010-03-31/";
+
+impl Sns {
+    /// Answers one request: the action and its form fields.
+    pub(crate) fn answer(
+        &self,
+        action: &str,
+        fields: &BTreeMap<String, String>,
+        request_id: &str,
+    ) -> Response<Body> {
+        let result = match action {
+            "Publish" => self.publish(fields),
+            "GetTopicAttributes" => self.topic_attributes(fields),
+            _ => Err(ErrorReply::new(
+                400,
+                "InvalidAction",
+                format!("The action {action} is not valid for this endpoint."),
+            )),
+        };
+        match result {
+            Ok(result) => xml_response(
+                200,
+                format!(
+                    "<{action}Response xmlns=\"{NAMESPACE}\"><{action}Result>{result}</{action}Result><ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
+                ),
+                request_id,
+            ),
+            Err(error) => error_response(&error, request_id),
+        }
+    }
+
+    fn publish(&self, fields: &BTreeMap<String, String>) -> Result<String, ErrorReply> {
+        let now = self.0.clock.now();
+        let topic_arn = topic_arn(fields, &["TopicArn", "TargetArn"])?;
+        let mut state = self.state();
+        let State {
+            topics,
+            messages,
+            deliveries,
+            attributes_with_json,
+        } = &mut *state;
+        let topic = topics.get_mut(topic_arn).ok_or_else(no_topic)?;
+        let mut draft = Draft::read(fields, topic.maximum_size)?;
+        draft.check_topic(topic.fifo, topic.content_based_deduplication)?;
+        let mut message = Message {
+            message_id: self.0.ids.uuid(),
+            topic_arn: topic_arn.to_owned(),
+            message: draft.message,
+            variants: draft.variants,
+            subject: draft.subject,
+            json_structure: draft.json_structure,
+            attributes: draft.attributes,
+            message_group_id: draft.message_group_id,
+            message_deduplication_id: draft.message_deduplication_id,
+            sequence_number: None,
+            duplicate: false,
+            at: now,
+        };
+        if topic.fifo {
+            topic.number(&mut message);
+        }
+        if !message.duplicate {
+            let none = BTreeMap::new();
+            let go_along = !message.json_structure || *attributes_with_json;
+            let attributes = if go_along { &message.attributes } else { &none };
+            deliveries.extend(topic.deliveries(&message, attributes));
+        }
+        let mut result = format!("<MessageId>{}</MessageId>", message.message_id);
+        if let Some(number) = &message.sequence_number {
+            write!(result, "<SequenceNumber>{number}</SequenceNumber>")
+                .expect("writing to a String cannot fail");
+        }
+        messages.push(message);
+        Ok(result)
+    }
+
+    fn topic_attributes(&self, fields: &BTreeMap<String, String>) -> Result<String, ErrorReply> {
+        let arn = topic_arn(fields, &["TopicArn"])?;
+        let state = self.state();
+        let topic = state.topics.get(arn).ok_or_else(no_topic)?;
+        let confirmed = topic.confirmed();
+        let pending = topic.subscriptions.len() - confirmed;
+        let account = &self.0.account;
+        let mut attributes = vec![
+            ("TopicArn", arn.to_owned()),
+            ("Owner", account.clone()),
+            ("DisplayName", String::new()),
+            (
+                "Policy",
+                serde_json::json!({
+                    "Version": "2008-10-17",
+                    "Statement": [{
+                        "Effect": "Allow",
+                        "Principal": { "AWS": account },
+                        "Action": "SNS:Publish",
+                        "Resource": arn,
+                    }],
+                })
+                .to_string(),
+            ),
+            ("SubscriptionsConfirmed", confirmed.to_string()),
+            ("SubscriptionsPending", pending.to_string()),
+            ("SubscriptionsDeleted", topic.deleted.to_string()),
+        ];
+        if topic.fifo {
+            attributes.push(("FifoTopic", "true".to_owned()));
+            attributes.push((
+                "ContentBasedDeduplication",
+                topic.content_based_deduplication.to_string(),
+            ));
+        }
+        let mut result = String::from("<Attributes>");
+        for (name, value) in attributes {
+            write!(
+                result,
+                "<entry><key>{name}</key><value>{}</value></entry>",
+                escape_xml(&value)
+            )
+            .expect("writing to a String cannot fail");
+        }
+        result.push_str("</Attributes>");
+        Ok(result)
+    }
+}
+
+/// An error in the form of AWS Query.
+pub(crate) fn error_response(error: &ErrorReply, request_id: &str) -> Response<Body> {
+    let kind = if error.status < 500 {
+        "Sender"
+    } else {
+        "Receiver"
+    };
+    let document = format!(
+        "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>{kind}</Type><Code>{}</Code><Message>{}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>",
+        escape_xml(&error.code),
+        escape_xml(&error.message)
+    );
+    xml_response(error.status, document, request_id)
+}
+
+fn xml_response(status: u16, document: String, request_id: &str) -> Response<Body> {
+    let mut response = Response::new(body::full(document));
+    *response.status_mut() = body::status(status);
+    let headers = response.headers_mut();
+    body::insert(headers, "content-type", "text/xml");
+    body::insert(headers, "x-amzn-requestid", request_id);
+    response
+}
+
+/// The first of these fields that is given, as the ARN of a topic.
+fn topic_arn<'a>(
+    fields: &'a BTreeMap<String, String>,
+    names: &[&str],
+) -> Result<&'a str, ErrorReply> {
+    let arn = names
+        .iter()
+        .find_map(|name| fields.get(*name))
+        .filter(|arn| !arn.is_empty())
+        .ok_or_else(|| {
+            invalid(&format!(
+                "{} Reason: no value for required parameter",
+                names.join(" or ")
+            ))
+        })?;
+    let parts: Vec<&str> = arn.split(':').collect();
+    if parts.len() == 6 && parts[0] == "arn" && parts[2] == "sns" {
+        Ok(arn)
+    } else {
+        Err(invalid(&format!(
+            "{} Reason: An ARN must have at least 6 elements, not {}",
+            names[0],
+            parts.len()
+        )))
+    }
+}

@@ -1,0 +1,93 @@
+//! Topics: their subscriptions, and who gets what.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use super::delivery::{self, Delivery, Recipient};
+use super::message::{Attribute, Message};
+use super::publish::MAXIMUM_MESSAGE_SIZE;
+use super::subscription::Subscription;
+
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) fifo: bool,
+    pub(super) content_based_deduplication: bool,
+    pub(super) maximum_size: usize,
+    pub(super) subscriptions: Vec<Subscribed>,
+    pub(super) deleted: u32,
+    /// When a FIFO topic last accepted a message of this deduplication id, and its number then.
+    accepted: BTreeMap<String, (SystemTime, String, String)>,
+    sequence: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Subscribed {
+    pub(super) arn: String,
+    pub(super) subscription: Subscription,
+}
+
+impl Topic {
+    pub(super) fn new(fifo: bool, content_based_deduplication: bool) -> Self {
+        Self {
+            fifo,
+            content_based_deduplication,
+            maximum_size: MAXIMUM_MESSAGE_SIZE,
+            subscriptions: Vec::new(),
+            deleted: 0,
+            accepted: BTreeMap::new(),
+            sequence: 0,
+        }
+    }
+
+    pub(super) fn confirmed(&self) -> usize {
+        let all = self.subscriptions.iter();
+        all.filter(|subscribed| subscribed.subscription.confirmed)
+            .count()
+    }
+
+    /// Gives a message of a FIFO topic its number, or finds that it came already within five minutes
+    /// (SNS Developer Guide, "Message deduplication for FIFO topics").
+    pub(super) fn number(&mut self, message: &mut Message) {
+        const DEDUPLICATION: Duration = Duration::from_secs(5 * 60);
+        let now = message.at;
+        self.accepted
+            .retain(|_, (at, _, _)| *at + DEDUPLICATION > now);
+        let id = message.message_deduplication_id.clone().unwrap_or_default();
+        if let Some((_, message_id, number)) = self.accepted.get(&id) {
+            message.message_id.clone_from(message_id);
+            message.sequence_number = Some(number.clone());
+            message.duplicate = true;
+            return;
+        }
+        self.sequence += 1;
+        let number = format!("1{:019}", self.sequence);
+        let accepted = (now, message.message_id.clone(), number.clone());
+        self.accepted.insert(id, accepted);
+        message.sequence_number = Some(number);
+    }
+
+    pub(super) fn deliveries(
+        &self,
+        message: &Message,
+        attributes: &BTreeMap<String, Attribute>,
+    ) -> Vec<Delivery> {
+        let wants = |subscription: &Subscription| {
+            let text = delivery::variant(message, subscription.protocol);
+            let filter = subscription.filter.as_ref();
+            subscription.confirmed && filter.is_none_or(|filter| filter.accepts(attributes, text))
+        };
+        self.subscriptions
+            .iter()
+            .filter(|subscribed| wants(&subscribed.subscription))
+            .map(|subscribed| {
+                let recipient = Recipient {
+                    subscription_arn: &subscribed.arn,
+                    protocol: subscribed.subscription.protocol,
+                    endpoint: &subscribed.subscription.endpoint,
+                    raw: subscribed.subscription.raw,
+                };
+                delivery::deliver(message, attributes, &recipient)
+            })
+            .collect()
+    }
+}
