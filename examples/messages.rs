@@ -1,10 +1,10 @@
-//! Writes `docs/messages/` anew: what every kind of subscriber gets, made by the code.
+//! Regenerates `docs/messages/`: what each kind of subscriber gets.
 //!
-//! `cargo run --example messages`, then look at the differences before committing them. With
+//! Run `cargo run --example messages` and review the difference before committing it. With
 //! `-- one email.txt` it prints that file instead.
 
-#[path = "../tests/alert_support/mod.rs"]
-mod alert_support;
+#[path = "../tests/alerts/support.rs"]
+mod support;
 
 use std::error::Error;
 use std::fs;
@@ -13,8 +13,8 @@ use std::path::Path;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/messages");
-    for (scenario, alert) in alert_support::scenarios() {
-        for (name, content) in alert_support::files(&alert) {
+    for (scenario, alert) in support::scenarios() {
+        for (name, content) in support::files(&alert) {
             if arguments.is_empty() {
                 fs::create_dir_all(directory.join(scenario))?;
                 fs::write(directory.join(scenario).join(name), content)?;

@@ -247,7 +247,7 @@ impl Function {
         };
         let name = self.names.get(clients, arn).await;
         let alert = Alert {
-            certificate_authority: CertificateAuthority::new(arn.as_str(), name),
+            certificate_authority: CertificateAuthority::new(arn, name),
             detected_at: invocation.budget.now(),
             kind: AlertKind::Test {
                 request_id: invocation.request_id.clone(),

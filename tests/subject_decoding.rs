@@ -1,5 +1,6 @@
 //! Subjects of every kind, with `x509-cert` as oracle wherever it reads them.
 
+#[path = "alerts/support.rs"]
 mod alert_support;
 
 use std::str::FromStr;

@@ -760,7 +760,7 @@ async fn log_lines_tell_the_story_and_one_line_holds_the_metrics() {
         "report is there",
         "report scanned",
         "revocation to tell",
-        "published",
+        "alert published",
         "remembered what was told",
         "done",
         "run ends",

@@ -1,11 +1,11 @@
-//! Which revocations one message tells of, in bounded memory however many there are.
+//! The revocations of one message, in bounded memory however many there are.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use crate::alert::format::json::{Entry, TruncatedRevocation};
+use crate::alert::entry::{Entry, TruncatedRevocation};
 use crate::alert::size::{ENTRIES_ROOM, escaped_len, to_json};
 use crate::revocation::id::RevocationId;
 use crate::revocation::reason::Severity;
@@ -13,18 +13,17 @@ use crate::revocation::reason_counts::{ReasonCounts, order};
 use crate::revocation::record::Revocation;
 use crate::timestamp::Timestamp;
 
-/// The revocations of one message: the worst of them as far as they fit, the counts and the
-/// identities of all.
+/// The revocations of one message: as many of the worst as fit, and the counts and IDs of all.
 ///
-/// Holds the longest run of the worst whose entries fit the machine document, whatever the order in
-/// which they are added; apart from 16 octets for each, memory does not grow with their number.
+/// Which ones are held does not depend on the order in which they are added. Apart from 16 octets
+/// for each, memory does not grow with their number.
 #[derive(Clone, Debug)]
 pub struct RevocationBatch {
     certificate_authority_arn: String,
     detected_at: Timestamp,
     held: BTreeMap<Rank, HeldRevocation>,
     held_len: usize,
-    /// The worst revocation that no longer fitted: nothing from here on is held.
+    /// The worst revocation that did not fit: no revocation from here on is held.
     cut_off: Option<Rank>,
     needs_full_list: bool,
     counts: ReasonCounts,
@@ -36,23 +35,23 @@ pub struct RevocationBatch {
 struct Rank {
     severity: Reverse<Severity>,
     reason: usize,
-    /// `None`, an unreadable time, is before all others; of these the latest comes first.
+    /// Unreadable times (`None`) first, then the latest.
     revoked_at: Option<Reverse<Timestamp>>,
     id: RevocationId,
-    /// Tells apart records that state the same revocation.
+    /// Distinguishes records that state the same revocation.
     position: usize,
 }
 
 #[derive(Clone, Debug)]
 struct HeldRevocation {
-    cut: TruncatedRevocation,
-    /// The bytes of its entry in the machine document, inside the message.
+    truncated: TruncatedRevocation,
+    /// Bytes of its entry in the JSON message, escaped.
     len: usize,
 }
 
 impl RevocationBatch {
-    /// Collects revocations of the given certificate authority. `detected_at` is when the report
-    /// that states them was written.
+    /// Returns an empty batch for one certificate authority. `detected_at` is when the report was
+    /// written to S3.
     pub fn new(certificate_authority_arn: &str, detected_at: Timestamp) -> Self {
         Self {
             certificate_authority_arn: certificate_authority_arn.to_owned(),
@@ -66,10 +65,10 @@ impl RevocationBatch {
         }
     }
 
-    /// Adds a revocation; returns the JSON lines that are due for the full list now.
+    /// Adds a revocation; returns the JSON lines to append to the full list now.
     ///
-    /// None are while everything fits into the message as a whole. At the first revocation that
-    /// does not, these are the lines of all so far; from then on one line for each.
+    /// There are none as long as the message holds every revocation in full. The first revocation
+    /// that does not fit returns the lines of all so far; each later one returns its own line.
     pub fn add(&mut self, revocation: Revocation) -> Vec<u8> {
         let id = RevocationId::of(&self.certificate_authority_arn, &revocation.key);
         let rank = Rank {
@@ -89,9 +88,11 @@ impl RevocationBatch {
         if self.cut_off.is_some_and(|cut_off| cut_off < rank) {
             return due;
         }
-        let cut = TruncatedRevocation::of(id, &revocation);
-        let len = self.entry_len(&cut);
-        if !self.needs_full_list && (!cut.is_whole() || self.held_len + len > ENTRIES_ROOM) {
+        let truncated = TruncatedRevocation::of(id, &revocation);
+        let len = self.entry_len(&truncated);
+        if !self.needs_full_list
+            && (!truncated.fields.is_empty() || self.held_len + len > ENTRIES_ROOM)
+        {
             self.needs_full_list = true;
             for earlier in self.worst() {
                 due.extend(self.line(earlier));
@@ -99,7 +100,7 @@ impl RevocationBatch {
             due.extend(self.line(&revocation));
         }
         self.held_len += len;
-        self.held.insert(rank, HeldRevocation { cut, len });
+        self.held.insert(rank, HeldRevocation { truncated, len });
         while self.held_len > ENTRIES_ROOM
             && let Some((least, held)) = self.held.pop_last()
         {
@@ -109,43 +110,42 @@ impl RevocationBatch {
         due
     }
 
-    /// Whether the message cannot hold all of them as a whole, so that there has to be a full list.
+    /// Returns whether the message cannot hold every revocation in full, so that a full list is
+    /// needed.
     pub fn needs_full_list(&self) -> bool {
         self.needs_full_list
     }
 
-    /// How many were added.
+    /// Returns the number of revocations added.
     pub fn len(&self) -> u64 {
         self.counts.total()
     }
 
-    /// Whether none was added.
+    /// Returns whether no revocation was added.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The severity of the worst of them.
-    pub fn severity(&self) -> Option<Severity> {
-        self.counts.severity()
-    }
-
-    /// How many of each reason were added.
+    /// Returns the number of revocations by reason.
     pub fn counts(&self) -> &ReasonCounts {
         &self.counts
     }
 
-    /// Those that fit the message, worst first; fields of unusual length are cut.
+    /// Iterates over the revocations that fit the message, worst first; overlong fields are
+    /// truncated.
     pub fn worst(&self) -> impl Iterator<Item = &Revocation> {
-        self.held.values().map(|held| &held.cut.revocation)
+        self.held.values().map(|held| &held.truncated.revocation)
     }
 
-    /// Those that fit the message, with what was cut of them.
-    pub(super) fn held(&self) -> impl Iterator<Item = &TruncatedRevocation> {
-        self.held.values().map(|held| &held.cut)
+    /// Returns the entries of the JSON message, worst first.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let held = self.held.values();
+        held.map(|held| Entry::of(&held.truncated, self.detected_at))
+            .collect()
     }
 
-    /// A hash of the identities of all of them, in order and each once; afterwards no more can be
-    /// added, and their memory is free.
+    /// Returns a hash of the sorted, distinct IDs of all revocations and frees their memory. No more
+    /// can be added afterwards.
     pub(super) fn take_digest(&mut self) -> [u8; 32] {
         let mut ids = std::mem::take(&mut self.ids);
         ids.sort_unstable();
@@ -157,10 +157,6 @@ impl RevocationBatch {
         digest.finalize().into()
     }
 
-    pub(super) fn detected_at(&self) -> Timestamp {
-        self.detected_at
-    }
-
     fn line(&self, revocation: &Revocation) -> Vec<u8> {
         full_list_line(
             &self.certificate_authority_arn,
@@ -169,14 +165,14 @@ impl RevocationBatch {
         )
     }
 
-    fn entry_len(&self, cut: &TruncatedRevocation) -> usize {
-        let entry = Entry::of(cut, self.detected_at);
+    fn entry_len(&self, truncated: &TruncatedRevocation) -> usize {
+        let entry = Entry::of(truncated, self.detected_at);
         let comma = 1;
         escaped_len(&to_json(&entry)) + comma
     }
 }
 
-/// One line of a full list: the entry that a machine document would hold, with nothing cut.
+/// Returns one line of a full list: the entry of the JSON message with nothing truncated.
 pub fn full_list_line(
     certificate_authority_arn: &str,
     revocation: &Revocation,

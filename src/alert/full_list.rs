@@ -1,4 +1,5 @@
-//! The full list of a message that cannot hold all: an object in S3, one JSON line per revocation.
+//! The full list for a message that cannot hold all revocations: an S3 object with one JSON line for
+//! each.
 
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
@@ -8,12 +9,12 @@ use crate::aws::clients::Clients;
 use crate::aws::failure::CallFailure;
 use crate::error::AuditError;
 
-/// Sent as one part once it is full. S3 takes 10,000 parts of at least 5 MiB (Amazon S3 User
-/// Guide, "Amazon S3 multipart upload limits"): enough for 80 GB.
+/// Bytes of a part. S3 accepts 10,000 parts of at least 5 MiB (Amazon S3 User Guide, "Amazon S3
+/// multipart upload limits"): enough for 80 GB.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 
-/// Writes the list while the report is scanned; holds at most a part and what one chunk of the
-/// report adds to it.
+/// Writes the list while the report is scanned. Holds at most one part and the lines that one chunk
+/// of the report adds.
 #[derive(Debug)]
 pub struct FullList<'a> {
     clients: &'a Clients,
@@ -25,7 +26,7 @@ pub struct FullList<'a> {
 }
 
 impl<'a> FullList<'a> {
-    /// A list that will lie under `key`; nothing is sent before there is something to send.
+    /// Returns an empty list for the object `key`. Nothing is sent until there is something to send.
     pub fn new(clients: &'a Clients, bucket: &'a str, key: String) -> Self {
         Self {
             clients,
@@ -42,7 +43,10 @@ impl<'a> FullList<'a> {
         self.buffer.extend_from_slice(lines);
     }
 
-    /// Sends what makes a part.
+    /// Uploads a part if there are enough lines for one.
+    ///
+    /// # Errors
+    /// If S3 did not accept the part.
     pub async fn flush(&mut self) -> Result<(), AuditError> {
         if self.buffer.len() < PART_BYTES {
             Ok(())
@@ -51,7 +55,10 @@ impl<'a> FullList<'a> {
         }
     }
 
-    /// Completes the object; its key, or `None` where no line was ever added.
+    /// Completes the object; returns its key, or `None` if no line was ever added.
+    ///
+    /// # Errors
+    /// If S3 did not accept the object.
     pub async fn finish(mut self) -> Result<Option<String>, AuditError> {
         let Some(upload_id) = self.upload_id.clone() else {
             if self.buffer.is_empty() {
@@ -69,7 +76,7 @@ impl<'a> FullList<'a> {
                 .send()
                 .await
                 .map_err(|error| self.error(&CallFailure::new("PutObject", &error)))?;
-            info!(key = self.key, size_bytes, "wrote the full list");
+            info!(key = self.key, size_bytes, "full list written");
             return Ok(Some(self.key));
         };
         if !self.buffer.is_empty() {
@@ -92,12 +99,12 @@ impl<'a> FullList<'a> {
         info!(
             key = self.key,
             parts = self.parts.len(),
-            "wrote the full list"
+            "full list written"
         );
         Ok(Some(self.key))
     }
 
-    /// Gives up what was sent so far.
+    /// Aborts the upload.
     pub async fn abort(self) {
         let Some(upload_id) = &self.upload_id else {
             return;
@@ -112,9 +119,9 @@ impl<'a> FullList<'a> {
             .send()
             .await;
         if let Err(error) = aborted {
-            // The bucket's lifecycle rule removes what is left.
+            // The bucket's lifecycle rule removes the parts.
             let error = CallFailure::new("AbortMultipartUpload", &error);
-            warn!(key = self.key, %error, "could not give up the full list");
+            warn!(key = self.key, %error, "failed to abort the multipart upload of the full list");
         }
     }
 

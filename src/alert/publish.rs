@@ -1,6 +1,5 @@
-//! Hands messages to SNS, and knows whether anybody reads them.
+//! Publishes messages to SNS, if the topic has confirmed subscriptions.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_sns::types::MessageAttributeValue;
@@ -8,57 +7,62 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::alert::{Alert, Message};
+use crate::alert::message::Message;
+use crate::alert::types::Alert;
 use crate::aws::clients::Clients;
 use crate::aws::failure::{CallFailure, FailureClass};
 use crate::error::{AuditError, ErrorKind};
 
-/// A card is worth no longer wait.
+/// Timeout for publishing a chat card.
 const CARD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The topics of an invocation.
+/// Publishes to the topics of an invocation.
 #[derive(Debug)]
 pub struct Publisher<'a> {
     clients: &'a Clients,
     topic_arn: &'a str,
     chat_topic_arn: Option<&'a str>,
-    readers: OnceCell<Result<(), AuditError>>,
+    subscriptions: OnceCell<Result<(), AuditError>>,
 }
 
-/// What became of a message.
+/// A published message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// SNS's id of the message on the first topic.
+    /// SNS's ID of the message on the first topic.
     pub message_id: String,
-    /// What went wrong on the way without holding the message back.
+    /// Problems that did not prevent the message.
     pub warnings: Vec<String>,
 }
 
 /// Why a message was not published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unpublished {
+    /// The error.
     pub error: AuditError,
-    /// SNS's answer was lost: it may have been published after all.
+    /// Whether SNS's response was lost, so that the message may have been published.
     pub is_unknown: bool,
 }
 
 impl<'a> Publisher<'a> {
+    /// Returns a publisher for the topic and, if given, the chat topic.
     pub fn new(clients: &'a Clients, topic_arn: &'a str, chat_topic_arn: Option<&'a str>) -> Self {
         Self {
             clients,
             topic_arn,
             chat_topic_arn,
-            readers: OnceCell::new(),
+            subscriptions: OnceCell::new(),
         }
     }
 
-    /// Publishes a notice on the topic and its card on the chat topic, as far as SNS answers by then.
+    /// Publishes an alert to the topic and its card to the chat topic, within the time until
+    /// `until`.
     ///
-    /// A message that SNS refuses as invalid is sent once more in its reduced form. What becomes of
-    /// the card never counts.
+    /// A message that SNS refuses as invalid is sent once more in its reduced form. A card that could
+    /// not be published is only a warning.
     ///
     /// # Errors
-    /// If the topic has no reader or did not take the message: it is not told.
+    /// If the topic has no confirmed subscription or did not accept the message: nobody was
+    /// notified.
     pub async fn publish(&self, alert: &Alert, until: Instant) -> Result<Published, Unpublished> {
         let mut is_unknown = false;
         let sent = tokio::time::timeout_at(until, self.send_message(alert, &mut is_unknown)).await;
@@ -66,42 +70,40 @@ impl<'a> Publisher<'a> {
             let error = AuditError::new(
                 ErrorKind::OutOfTime,
                 format!(
-                    "SNS did not say in the time of this run whether {} took the message",
+                    "no response from SNS in time: {} may or may not have accepted the message",
                     self.topic_arn
                 ),
             );
             Err(Unpublished { error, is_unknown })
         })?;
         info!(
-            certificate_authority = alert.certificate_authority.id(),
+            certificate_authority = alert.certificate_authority.arn.id(),
             message_id = alert.id(),
             r#type = alert.kind(),
             severity = alert.severity().name(),
             sns_message_id = published.message_id,
-            "published"
+            "alert published"
         );
         if let Some(chat_topic_arn) = self.chat_topic_arn
             && let Err(error) = self.send_card(chat_topic_arn, alert, until).await
         {
-            warn!(
-                topic = chat_topic_arn,
-                error, "the chat topic did not take the message"
-            );
+            warn!(topic = chat_topic_arn, error, "chat card not published");
             published.warnings.push(format!(
-                "the chat topic {chat_topic_arn} did not take the message: {error}"
+                "the chat card was not published to {chat_topic_arn}: {error}"
             ));
         }
         Ok(published)
     }
 
-    /// `is_unknown` is set while SNS may have taken the message without our knowing.
+    /// `is_unknown` is set while SNS may have accepted the message without a response.
     async fn send_message(
         &self,
         alert: &Alert,
         is_unknown: &mut bool,
     ) -> Result<Published, Unpublished> {
-        let readers = self.readers.get_or_init(|| self.find_readers()).await;
-        readers.clone().map_err(|error| Unpublished {
+        let check = || self.check_subscriptions();
+        let subscriptions = self.subscriptions.get_or_init(check).await;
+        subscriptions.clone().map_err(|error| Unpublished {
             error,
             is_unknown: false,
         })?;
@@ -109,9 +111,9 @@ impl<'a> Publisher<'a> {
         *is_unknown = true;
         let sent = match self.send(self.topic_arn, &alert.message()).await {
             Err(failure) if is_invalid(&failure) => {
-                warn!(topic = self.topic_arn, error = %failure, "message refused; sending its reduced form");
+                warn!(topic = self.topic_arn, error = %failure, "message refused; sending the reduced form");
                 warnings.push(format!(
-                    "SNS refused the full message ({failure}); its reduced form was sent"
+                    "SNS refused the full message ({failure}); the reduced form was sent"
                 ));
                 self.send(self.topic_arn, &alert.reduced()).await
             }
@@ -127,7 +129,7 @@ impl<'a> Publisher<'a> {
         })
     }
 
-    /// What the first topic took is not saved yet: the card must not take the time for that.
+    /// Publishes the card. The timeout leaves time to save that the first topic was notified.
     async fn send_card(
         &self,
         chat_topic_arn: &str,
@@ -135,50 +137,44 @@ impl<'a> Publisher<'a> {
         until: Instant,
     ) -> Result<(), String> {
         let card = alert.chat();
-        let until = until.min(Instant::now() + CARD_TIMEOUT);
-        match tokio::time::timeout_at(until, self.send(chat_topic_arn, &card)).await {
-            Ok(sent) => sent.map(drop).map_err(|failure| failure.to_string()),
-            Err(_) => Err("no answer in time".to_owned()),
+        let sent = tokio::time::timeout(CARD_TIMEOUT, self.send(chat_topic_arn, &card));
+        match tokio::time::timeout_at(until, sent).await {
+            Ok(Ok(sent)) => sent.map(drop).map_err(|failure| failure.to_string()),
+            Ok(Err(_)) | Err(_) => Err("no response in time".to_owned()),
         }
     }
 
-    /// A topic with no confirmed subscription accepts every message, and nobody gets it.
-    async fn find_readers(&self) -> Result<(), AuditError> {
-        let answered = self
+    /// Checks for a confirmed subscription: without one, SNS accepts every message and delivers it
+    /// to nobody.
+    async fn check_subscriptions(&self) -> Result<(), AuditError> {
+        let response = self
             .clients
             .sns
             .get_topic_attributes()
             .topic_arn(self.topic_arn)
             .send()
             .await;
-        let attributes: HashMap<String, String> = match answered {
-            Ok(output) => output.attributes().cloned().unwrap_or_default(),
+        let attributes = match response {
+            Ok(output) => output.attributes.unwrap_or_default(),
             Err(error) => {
                 let failure = CallFailure::new("GetTopicAttributes", &error);
-                return if failure.is_denied() {
-                    warn!(topic = self.topic_arn, error = %failure, "nobody may say whether the topic has readers");
-                    Ok(())
-                } else {
-                    Err(self.error(&failure))
-                };
+                if !failure.is_denied() {
+                    return Err(self.error(&failure));
+                }
+                warn!(topic = self.topic_arn, error = %failure, "cannot check the topic's subscriptions: permission denied");
+                return Ok(());
             }
         };
-        if attributes
-            .get("SubscriptionsConfirmed")
-            .is_some_and(|confirmed| confirmed == "0")
-        {
-            let pending = attributes
-                .get("SubscriptionsPending")
-                .map_or("0", String::as_str);
-            return Err(AuditError::new(
-                ErrorKind::TopicWithoutSubscription,
-                format!(
-                    "{} has no confirmed subscription ({pending} wait for confirmation)",
-                    self.topic_arn
-                ),
-            ));
+        let number = |name| attributes.get(name).map(String::as_str);
+        if number("SubscriptionsConfirmed") != Some("0") {
+            return Ok(());
         }
-        Ok(())
+        let pending = number("SubscriptionsPending").unwrap_or("0");
+        let topic = self.topic_arn;
+        Err(AuditError::new(
+            ErrorKind::TopicWithoutSubscription,
+            format!("{topic} has no confirmed subscription ({pending} pending confirmation)"),
+        ))
     }
 
     async fn send(&self, topic_arn: &str, message: &Message) -> Result<String, CallFailure> {
@@ -195,7 +191,7 @@ impl<'a> Publisher<'a> {
                 .data_type(attribute.data_type)
                 .string_value(&attribute.value)
                 .build()
-                .expect("a data type is all that the builder asks for");
+                .expect("a data type is the only required field");
             publish = publish.message_attributes(attribute.name, value);
         }
         if topic_arn.ends_with(".fifo") {
@@ -220,15 +216,13 @@ impl<'a> Publisher<'a> {
     }
 }
 
-/// Whether SNS found fault with the message itself, not with the caller or the topic.
+/// Returns whether SNS refused the message itself, as opposed to the caller or the topic.
 fn is_invalid(failure: &CallFailure) -> bool {
-    failure.class == FailureClass::Refused
-        && [
-            "InvalidParameter",
-            "InvalidParameterValue",
-            "ParameterValueInvalid",
-            "ValidationException",
-        ]
-        .iter()
-        .any(|code| failure.is(code))
+    const CODES: [&str; 4] = [
+        "InvalidParameter",
+        "InvalidParameterValue",
+        "ParameterValueInvalid",
+        "ValidationException",
+    ];
+    failure.class == FailureClass::Refused && CODES.iter().any(|code| failure.is(code))
 }

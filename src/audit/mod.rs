@@ -541,7 +541,7 @@ impl Audit<'_> {
     ) -> Result<Vec<String>, Unpublished> {
         let name = self.run.names.get(self.run.clients, self.arn).await;
         let alert = Alert {
-            certificate_authority: CertificateAuthority::new(self.arn.as_str(), name),
+            certificate_authority: CertificateAuthority::new(self.arn, name),
             detected_at,
             kind,
         };

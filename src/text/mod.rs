@@ -1,3 +1,5 @@
 //! Text for people.
 
+pub mod defang;
+pub mod numbers;
 pub mod visible;

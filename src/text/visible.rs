@@ -2,17 +2,18 @@
 
 use std::fmt::Write as _;
 
-/// What stands at the end of a text that was cut.
+/// The end of a text that was cut.
 pub const CUT_MARK: &str = "[...]";
 
-/// The text with control, bidirectional and otherwise invisible characters written as `\u202E`.
+/// Returns the text with control, bidirectional and otherwise invisible characters written as
+/// `\u202E`.
 pub fn visible(text: &str) -> String {
     let mut shown = Visible::new(usize::MAX);
     shown.push_str(text);
     shown.finish()
 }
 
-/// Whether a character would act on the text around it, or hide, instead of being seen: controls,
+/// Returns whether a character would affect the text around it, or hide, instead of being seen: controls,
 /// line and paragraph separators, spaces of unusual width, bidirectional and zero-width format
 /// characters, variation selectors, tags, noncharacters and private use.
 pub fn is_invisible(c: char) -> bool {
@@ -24,7 +25,7 @@ pub fn is_invisible(c: char) -> bool {
         || u32::from(c) & 0xFFFE == 0xFFFE
 }
 
-/// Text under construction in which every character can be seen, up to a number of them.
+/// Builds a text of limited length in which every character can be seen.
 pub struct Visible {
     text: String,
     room: usize,
@@ -33,6 +34,7 @@ pub struct Visible {
 }
 
 impl Visible {
+    /// Returns an empty text for at most `room` characters.
     pub fn new(room: usize) -> Self {
         Self {
             text: String::new(),
@@ -42,6 +44,7 @@ impl Visible {
         }
     }
 
+    /// Appends a text.
     pub fn push_str(&mut self, text: &str) {
         for c in text.chars() {
             if self.cut {
@@ -51,8 +54,9 @@ impl Visible {
         }
     }
 
+    /// Appends a character, escaped if it is invisible.
     pub fn push(&mut self, c: char) {
-        // Letters of living languages carry two marks at most; a pile of them hides other lines.
+        // Letters of living languages carry two marks at most; more of them cover other lines.
         self.marks = if is_combining(c) { self.marks + 1 } else { 0 };
         if !is_invisible(c) && self.marks <= 2 {
             return self.push_plain(c);
@@ -69,6 +73,7 @@ impl Visible {
         }
     }
 
+    /// Appends a character as it is.
     pub fn push_plain(&mut self, c: char) {
         if self.take(1) {
             self.text.push(c);
@@ -83,6 +88,7 @@ impl Visible {
         !self.cut
     }
 
+    /// Returns the text, with [`CUT_MARK`] if it was cut.
     pub fn finish(mut self) -> String {
         if self.cut {
             self.text.push_str(CUT_MARK);

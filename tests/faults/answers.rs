@@ -224,7 +224,7 @@ fn a_missing_topic_shows_in_the_answer_and_nothing_counts_as_told() {
 fn a_topic_that_nobody_confirmed_shows_in_the_answer_and_nothing_counts_as_told() {
     let unconfirmed = named(
         "TopicWithoutSubscription",
-        &[":revocations", "1 wait for confirmation"],
+        &[":revocations", "1 pending confirmation"],
         &["Confirm the subscription", "e-mail"],
     );
     on_paused_clock(
@@ -290,7 +290,7 @@ fn a_chat_topic_that_does_not_answer_leaves_the_time_to_save() {
         assert_eq!(audit["outcome"], "audited", "{audit:#}");
         let warning = audit["warnings"][0].as_str().unwrap_or_default();
         assert!(
-            warning.contains(chat) && warning.contains("no answer"),
+            warning.contains(chat) && warning.contains("no response"),
             "{warning}"
         );
         world.aws.behave();

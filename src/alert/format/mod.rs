@@ -1,7 +1,6 @@
-//! The formats of a message.
+//! The formats of a message: each turns the same content into text.
 
-pub mod chat_card;
-pub mod email;
-pub mod headline;
-pub mod json;
-pub mod sms;
+pub(super) mod chat_card;
+pub(super) mod email;
+pub(super) mod json;
+pub(super) mod sms;

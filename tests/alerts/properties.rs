@@ -1,13 +1,12 @@
-//! Whatever is revoked, however much of it: nothing is left out, SNS takes it, the worst come
-//! first, and it is the same message each time.
-
-mod alert_support;
+//! Whatever is revoked and however much of it: nothing is missing, SNS accepts the message, the worst
+//! come first, and the message is the same each time.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use alert_support::{
-    AUTHORITY, accepted, alert, collect, detected_at, document, full_list, many, report, serial,
+use crate::support::{
+    self, AUTHORITY, accepted, alert, arn, collect, detected_at, document, full_list, many, report,
+    serial,
 };
 use pca_revocation_watch::alert::{
     Alert, AlertKind, CertificateAuthority, ObjectLocation, RevocationAlert, RevocationBatch,
@@ -20,10 +19,10 @@ use pca_revocation_watch::revocation::record::{ReportTime, Revocation};
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// What has to hold for the message of any revocations.
-fn check(told: &[Revocation]) {
-    let (batch, lines) = collect(told.iter().cloned());
-    assert_eq!(batch.len(), told.len() as u64);
+/// Asserts what must be true of the message of any revocations.
+fn check(revoked: &[Revocation]) {
+    let (batch, lines) = collect(revoked.iter().cloned());
+    assert_eq!(batch.len(), revoked.len() as u64);
     let needs_full_list = batch.needs_full_list();
     assert_eq!(needs_full_list, !lines.is_empty());
     let totals = Totals {
@@ -40,44 +39,47 @@ fn check(told: &[Revocation]) {
     let document = document(&message);
     accepted(&alert.chat());
     accepted(&alert.reduced());
-
-    // Every revocation is, whole, in the document or in the full list.
-    let expected: Vec<Value> = told
-        .iter()
-        .map(|revocation| {
-            let line = full_list_line(AUTHORITY, revocation, detected_at());
-            serde_json::from_slice(&line).expect("JSON")
-        })
-        .collect();
     let entries = document["revocations"].as_array().expect("a list");
     if needs_full_list {
-        let lines: Vec<Value> = serde_json::Deserializer::from_slice(&lines)
-            .into_iter()
-            .collect::<Result<_, _>>()
-            .expect("JSON lines");
-        // Those before the first that did not fit come worst first, the others as they are added.
-        let sorted = |values: &[Value]| {
-            let mut texts: Vec<String> = values.iter().map(Value::to_string).collect();
-            texts.sort_unstable();
-            texts
-        };
-        assert_eq!(sorted(&lines), sorted(&expected));
         assert_eq!(document["complete"], false);
         assert_eq!(document["fullList"], serde_json::json!(full_list()));
         assert!(!entries.is_empty());
     } else {
         assert_eq!(document["complete"], true);
-        assert_eq!(entries.len(), told.len());
-        let by_id: BTreeMap<&str, &Value> = expected
-            .iter()
-            .map(|entry| (entry["revocationId"].as_str().expect("an id"), entry))
-            .collect();
-        for entry in entries {
-            assert_eq!(by_id[entry["revocationId"].as_str().expect("an id")], entry);
-        }
     }
+    check_all_are_listed(revoked, if needs_full_list { &[] } else { entries }, &lines);
+    check_worst_first(revoked, entries);
 
-    // The worst come first, and none that is left out is worse than one that is not.
+    // As many as fit: there is no room for one more of this size.
+    if needs_full_list && entries.iter().all(|entry| entry.get("truncated").is_none()) {
+        assert!(
+            message.size() > 180_000 || entries.len() == revoked.len(),
+            "{}",
+            message.size()
+        );
+    }
+}
+
+/// Every revocation is, in full, in the JSON message or in the full list. Lines before the first
+/// revocation that did not fit come worst first, the others as they were added.
+fn check_all_are_listed(revoked: &[Revocation], entries: &[Value], lines: &[u8]) {
+    let sorted = |values: Vec<Value>| {
+        let mut texts: Vec<String> = values.iter().map(Value::to_string).collect();
+        texts.sort_unstable();
+        texts
+    };
+    let expected = revoked.iter().map(|revocation| {
+        let line = full_list_line(AUTHORITY, revocation, detected_at());
+        serde_json::from_slice(&line).expect("JSON")
+    });
+    let lines = serde_json::Deserializer::from_slice(lines).into_iter();
+    let lines = lines.map(|line| line.expect("JSON lines"));
+    let listed = entries.iter().cloned().chain(lines);
+    assert_eq!(sorted(listed.collect()), sorted(expected.collect()));
+}
+
+/// The worst come first, and no missing one is worse than one that is listed.
+fn check_worst_first(revoked: &[Revocation], entries: &[Value]) {
     let rank = |revocation: &Revocation| {
         let reason = RevocationReason::KNOWN
             .iter()
@@ -95,26 +97,17 @@ fn check(told: &[Revocation]) {
         let id = RevocationId::of(AUTHORITY, &revocation.key).to_string();
         (severity, reason, time, id)
     };
-    let mut worst_first: Vec<_> = told.iter().map(rank).collect();
+    let mut worst_first: Vec<_> = revoked.iter().map(rank).collect();
     worst_first.sort_unstable();
-    let held: Vec<&str> = entries
+    let listed: Vec<&str> = entries
         .iter()
-        .map(|entry| entry["revocationId"].as_str().expect("an id"))
+        .map(|entry| entry["revocationId"].as_str().expect("an ID"))
         .collect();
-    let expected: Vec<&str> = worst_first[..held.len()]
+    let expected: Vec<&str> = worst_first[..listed.len()]
         .iter()
         .map(|(.., id)| id.as_str())
         .collect();
-    assert_eq!(held, expected);
-
-    // As many as there is room for: one more of this size would not have fitted.
-    if needs_full_list && entries.iter().all(|entry| entry.get("truncated").is_none()) {
-        assert!(
-            message.size() > 180_000 || held.len() == told.len(),
-            "{}",
-            message.size()
-        );
-    }
+    assert_eq!(listed, expected);
 }
 
 fn any_reason() -> impl Strategy<Value = RevocationReason> {
@@ -151,11 +144,11 @@ prop_compose! {
         reason in any_reason(),
         revoked_at in any_time(),
         not_after in prop::option::of(any_time()),
-        strange in prop::option::weighted(0.1, any::<String>()),
+        malformed in prop::option::weighted(0.1, any::<String>()),
         principal in prop::option::of(Just("acm.amazonaws.com".to_owned())),
     ) -> Revocation {
-        let serial = strange.clone().unwrap_or_else(|| serial(number));
-        let arn = strange.clone().unwrap_or_else(|| format!("{AUTHORITY}/certificate/{number:032x}"));
+        let serial = malformed.clone().unwrap_or_else(|| serial(number));
+        let arn = malformed.clone().unwrap_or_else(|| format!("{AUTHORITY}/certificate/{number:032x}"));
         Revocation {
             key: RevocationKey::of(Some(&serial), Some(&arn), &number.to_be_bytes()),
             serial: Some(serial),
@@ -166,35 +159,35 @@ prop_compose! {
             not_before: None,
             not_after,
             issued_at: None,
-            aws_account_id: strange.clone().or(Some("123456789012".to_owned())),
-            template_arn: strange.clone(),
-            requested_by_service_principal: strange.clone().or(principal),
-            malformed: strange.is_some(),
+            aws_account_id: malformed.clone().or(Some("123456789012".to_owned())),
+            template_arn: malformed.clone(),
+            requested_by_service_principal: malformed.clone().or(principal),
+            malformed: malformed.is_some(),
         }
     }
 }
 
-fn unique(mut told: Vec<Revocation>) -> Vec<Revocation> {
+fn unique(mut revoked: Vec<Revocation>) -> Vec<Revocation> {
     let mut seen = BTreeSet::new();
-    told.retain(|revocation| seen.insert(revocation.key.clone()));
-    told
+    revoked.retain(|revocation| seen.insert(revocation.key.clone()));
+    revoked
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 20, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_revocations_make_a_message(told in prop::collection::vec(any_revocation(), 1..40)) {
-        check(&unique(told));
+    fn any_revocations_fit_a_message(revoked in prop::collection::vec(any_revocation(), 1..40)) {
+        check(&unique(revoked));
     }
 
     #[test]
     fn the_order_of_the_report_does_not_matter(
-        told in prop::collection::vec(any_revocation(), 1..12),
+        revoked in prop::collection::vec(any_revocation(), 1..12),
         copies in 1_u64..40,
     ) {
-        // Enough of them that not all fit.
-        let told: Vec<Revocation> = unique(told)
+        // More than fit.
+        let revoked: Vec<Revocation> = unique(revoked)
             .into_iter()
             .flat_map(|revocation| (0..copies).map(move |copy| Revocation {
                 key: RevocationKey::of(Some(&format!("{copy:x}")), None, b"")
@@ -203,9 +196,9 @@ proptest! {
                 ..revocation.clone()
             }))
             .collect();
-        let told = unique(told);
-        let forwards = alert_support::revocations(told.clone());
-        let backwards = alert_support::revocations(told.into_iter().rev());
+        let revoked = unique(revoked);
+        let forwards = support::revocations(revoked.clone());
+        let backwards = support::revocations(revoked.into_iter().rev());
         prop_assert_eq!(forwards.id(), backwards.id());
         prop_assert_eq!(forwards.message(), backwards.message());
         prop_assert_eq!(forwards.chat(), backwards.chat());
@@ -217,12 +210,12 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A small one does not take the place of a worse one that was too long.
+    /// A short one does not displace a worse one that was too long.
     #[test]
-    fn what_is_held_is_the_worst_whatever_their_lengths(
+    fn the_worst_are_listed_whatever_their_lengths(
         lengths in prop::collection::vec((0_usize..8, any_reason()), 150..250),
     ) {
-        let told: Vec<Revocation> = many(250)
+        let revoked: Vec<Revocation> = many(250)
             .zip(lengths)
             .map(|(revocation, (length, reason))| Revocation {
                 subject: Some("x".repeat(length * 500)),
@@ -230,14 +223,14 @@ proptest! {
                 ..revocation
             })
             .collect();
-        check(&told);
+        check(&revoked);
     }
 
     #[test]
     fn locations_and_names_of_any_length_fit(
         key in prop_oneof![any::<String>(), Just("\u{0}".repeat(1024)), Just("\u{1f4a3}".repeat(256))],
         name in any_subject(),
-        told in prop::collection::vec(any_revocation(), 25..40),
+        revoked in prop::collection::vec(any_revocation(), 25..40),
     ) {
         let location = ObjectLocation {
             bucket: "b".repeat(63),
@@ -248,10 +241,10 @@ proptest! {
         };
         let mut report = report();
         report.location = location.clone();
-        let (batch, _) = collect(told.iter().cloned().chain(many(300)));
+        let (batch, _) = collect(revoked.iter().cloned().chain(many(300)));
         let totals = Totals { certificates: u64::MAX, revoked: u64::MAX };
         let alert = Alert {
-            certificate_authority: CertificateAuthority::new(AUTHORITY, Some(name)),
+            certificate_authority: CertificateAuthority::new(&arn(AUTHORITY), Some(name)),
             ..alert(AlertKind::Replay {
                 revocations: RevocationAlert::new(batch, report, totals, Some(location)),
                 since: detected_at(),
@@ -265,16 +258,16 @@ proptest! {
 }
 
 #[test]
-fn any_number_of_revocations_makes_a_message() {
+fn any_number_of_revocations_fits_a_message() {
     for number in [1, 2, 24, 25, 26, 150, 190, 200, 210, 250, 1000, 2000] {
-        let told: Vec<Revocation> = many(number).collect();
-        check(&told);
+        let revoked: Vec<Revocation> = many(number).collect();
+        check(&revoked);
     }
 }
 
-/// The same on the stream, as [`check`] would take its time over so many.
+/// On the stream, since [`check`] would be slow with so many.
 #[test]
-fn a_hundred_thousand_revocations_make_a_message() {
+fn a_hundred_thousand_revocations_fit_a_message() {
     const MANY: u64 = 100_000;
     let mut batch = RevocationBatch::new(AUTHORITY, detected_at());
     let mut listed = BTreeSet::new();
@@ -289,7 +282,7 @@ fn a_hundred_thousand_revocations_make_a_message() {
             let id = line
                 .strip_prefix(b"{\"revocationId\":\"")
                 .and_then(|rest| rest.first_chunk::<32>());
-            listed.insert(*id.expect("an id"));
+            listed.insert(*id.expect("an ID"));
         }
     }
     assert_eq!(listed.len() as u64, MANY);
@@ -299,8 +292,8 @@ fn a_hundred_thousand_revocations_make_a_message() {
         certificates: MANY,
         revoked: MANY,
     };
-    let told = RevocationAlert::new(batch, report(), totals, Some(full_list()));
-    let alert = alert(AlertKind::Revocations(told));
+    let revoked = RevocationAlert::new(batch, report(), totals, Some(full_list()));
+    let alert = alert(AlertKind::Revocations(revoked));
     let document = document(&alert.message());
     accepted(&alert.chat());
     accepted(&alert.reduced());
@@ -308,7 +301,7 @@ fn a_hundred_thousand_revocations_make_a_message() {
     assert_eq!(document["counts"]["new"], MANY);
     let entries = document["revocations"].as_array().expect("a list");
     assert!(entries.len() > 150, "{}", entries.len());
-    // There are more critical ones than fit.
+    // More critical ones than fit.
     assert!(entries.iter().all(|entry| entry["severity"] == "critical"));
     let rank = |entry: &Value| {
         let reason = document["reasons"].as_array().expect("a list");
@@ -320,15 +313,15 @@ fn a_hundred_thousand_revocations_make_a_message() {
 }
 
 #[test]
-fn at_the_edge_of_the_room_the_message_is_just_complete() {
-    // One more octet of one subject, and it is no longer.
+fn a_message_at_the_size_limit_is_complete() {
+    // With one more octet in one subject, it is not.
     let with = |length: usize| {
-        let mut told: Vec<Revocation> = many(150).collect();
-        for (revocation, share) in told.iter_mut().zip(0..) {
+        let mut revoked: Vec<Revocation> = many(150).collect();
+        for (revocation, share) in revoked.iter_mut().zip(0..) {
             let length = (length / 150 + usize::from(share < length % 150)).min(4000);
             revocation.subject = Some("x".repeat(length));
         }
-        collect(told).0.needs_full_list()
+        collect(revoked).0.needs_full_list()
     };
     let (mut fits, mut too_long) = (0, 150 * 4000);
     assert!(!with(fits) && with(too_long));
@@ -340,7 +333,7 @@ fn at_the_edge_of_the_room_the_message_is_just_complete() {
             fits = middle;
         }
     }
-    let told = |length: usize| -> Vec<Revocation> {
+    let revoked = |length: usize| -> Vec<Revocation> {
         many(150)
             .zip(0..)
             .map(|(revocation, share)| Revocation {
@@ -349,8 +342,8 @@ fn at_the_edge_of_the_room_the_message_is_just_complete() {
             })
             .collect()
     };
-    check(&told(fits));
-    check(&told(too_long));
-    let message = alert_support::revocations(told(fits)).message();
+    check(&revoked(fits));
+    check(&revoked(too_long));
+    let message = support::revocations(revoked(fits)).message();
     assert!(message.size() > size::LIMIT * 3 / 4, "{}", message.size());
 }

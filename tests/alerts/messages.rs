@@ -1,18 +1,17 @@
-//! Every message as its readers get it: the files of `docs/messages/`, the published schema, and
-//! what the variants have to say.
-
-mod alert_support;
+//! Messages as subscribers get them: the files of `docs/messages/`, the published schema, and what
+//! each format says.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use alert_support::{
-    AUTHORITY, accepted, alert, at, collect, detected_at, document, email, many, revocation,
-    revocations, sample, scenarios, serial, seven, sms,
+use crate::support::{
+    self, AUTHORITY, accepted, alert, arn, at, collect, detected_at, document, email, many,
+    revocation, revocations, sample, scenarios, serial, seven, sms,
 };
 use pca_revocation_watch::alert::{
-    Alert, AlertKind, CertificateAuthority, WatchError, full_list_line,
+    Alert, AlertKind, CertificateAuthority, ObjectLocation, RevocationAlert, Totals, WatchError,
+    full_list_line,
 };
 use pca_revocation_watch::revocation::id::RevocationId;
 use pca_revocation_watch::revocation::key::RevocationKey;
@@ -38,7 +37,7 @@ fn schema() -> jsonschema::Validator {
         }
     }
     let mut schema: Value =
-        serde_json::from_str(include_str!("../docs/message.schema.json")).expect("JSON");
+        serde_json::from_str(include_str!("../../docs/message.schema.json")).expect("JSON");
     jsonschema::meta::validate(&schema).expect("a valid schema");
     close(&mut schema);
     assert_eq!(schema["additionalProperties"], false);
@@ -54,10 +53,10 @@ fn assert_valid(schema: &jsonschema::Validator, document: &Value) {
 }
 
 #[test]
-fn the_messages_in_the_documentation_are_what_the_code_makes() {
+fn documented_messages_are_what_the_code_generates() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/messages");
     for (scenario, alert) in scenarios() {
-        for (name, content) in alert_support::files(&alert) {
+        for (name, content) in support::files(&alert) {
             let path = directory.join(scenario).join(name);
             let documented = fs::read_to_string(&path).unwrap_or_default();
             assert!(
@@ -70,7 +69,7 @@ fn the_messages_in_the_documentation_are_what_the_code_makes() {
 }
 
 #[test]
-fn every_machine_document_keeps_the_schema() {
+fn json_messages_match_the_schema() {
     let schema = schema();
     for (scenario, alert) in scenarios() {
         println!("{scenario}");
@@ -88,14 +87,14 @@ fn every_machine_document_keeps_the_schema() {
             assert_eq!(whole[member], reduced[member]);
         }
     }
-    for subject in alert_support::hostile_subjects() {
+    for subject in support::hostile_subjects() {
         let hostile = revocation(&serial(1), &subject, "KEY_COMPROMISE", "never");
         assert_valid(&schema, &document(&revocations([hostile]).message()));
     }
 }
 
 #[test]
-fn the_schema_refuses_what_is_no_message() {
+fn the_schema_rejects_malformed_messages() {
     let schema = schema();
     let valid = document(&revocations([sample()]).message());
     for (member, wrong) in [
@@ -118,7 +117,7 @@ fn the_schema_refuses_what_is_no_message() {
 }
 
 #[test]
-fn a_line_of_the_full_list_is_an_entry_of_the_document() {
+fn full_list_lines_are_entries_of_the_json_message() {
     let line = full_list_line(AUTHORITY, &sample(), detected_at());
     assert_eq!(line.last(), Some(&b'\n'));
     let line: Value = serde_json::from_slice(&line).expect("JSON");
@@ -135,7 +134,7 @@ fn a_line_of_the_full_list_is_an_entry_of_the_document() {
 }
 
 #[test]
-fn subjects_say_the_worst_first() {
+fn subject_lines_say_the_worst_first() {
     let superseded = |number| {
         revocation(
             &serial(number),
@@ -148,7 +147,7 @@ fn subjects_say_the_worst_first() {
         reason: RevocationReason::KeyCompromise,
         ..superseded(number)
     };
-    for (told, subject) in [
+    for (revoked, subject) in [
         (
             vec![sample()],
             "[CRITICAL] KEY_COMPROMISE: www.example1.com revoked (Example Corp Issuing CA)",
@@ -162,12 +161,12 @@ fn subjects_say_the_worst_first() {
             "[LOW] 2 certificates revoked, all SUPERSEDED (Example Corp Issuing CA)",
         ),
     ] {
-        assert_eq!(revocations(told).message().subject, subject);
+        assert_eq!(revocations(revoked).message().subject, subject);
     }
 }
 
 #[test]
-fn long_names_share_the_subject() {
+fn long_names_share_the_subject_line() {
     let mut alert = revocations([revocation(
         &serial(1),
         &format!("CN={}", "a.very.long.name.".repeat(6)),
@@ -192,7 +191,7 @@ fn long_names_share_the_subject() {
 }
 
 #[test]
-fn names_change_texts_for_people_and_nothing_else() {
+fn ca_names_change_only_texts_for_people() {
     for (_, named) in scenarios() {
         let mut nameless = named.clone();
         nameless.certificate_authority.name = None;
@@ -211,12 +210,12 @@ fn names_change_texts_for_people_and_nothing_else() {
 }
 
 #[test]
-fn every_kind_is_marked_in_every_variant() {
+fn every_kind_is_marked_in_every_format() {
     for (scenario, mark) in [
         ("replay", "REPLAY"),
-        ("watch-started", "STARTED"),
-        ("watch-failed", "WATCH FAILED"),
-        ("watch-recovered", "RECOVERED"),
+        ("watch-started", "MONITORING STARTED"),
+        ("watch-failed", "MONITORING FAILED"),
+        ("watch-recovered", "MONITORING RECOVERED"),
         ("test", "TEST"),
     ] {
         let (_, alert) = scenarios()
@@ -232,17 +231,14 @@ fn every_kind_is_marked_in_every_variant() {
         }
         let card = document(&alert.chat());
         let title = card["content"]["title"].as_str().expect("a title");
-        assert!(
-            title.contains(mark) || scenario == "watch-started" && title.contains("Watching"),
-            "{title}"
-        );
+        assert!(title.contains(mark), "{title}");
         assert_eq!(card["metadata"]["eventType"], scenario);
     }
 }
 
 #[test]
-fn identities_are_those_of_what_is_told() {
-    let of = |told: Vec<Revocation>| revocations(told).id();
+fn ids_depend_only_on_the_set_of_revocations() {
+    let of = |revoked: Vec<Revocation>| revocations(revoked).id();
     let forwards = of(seven());
     let backwards = of(seven().into_iter().rev().collect());
     assert_eq!(forwards, backwards);
@@ -260,14 +256,14 @@ fn identities_are_those_of_what_is_told() {
         id,
         RevocationId::of("arn:aws:acm-pca:us-east-1:111122223333:x", &key("0a:bc"))
     );
-    // Receivers keep these: a change here breaks their recognition of repeats.
+    // Receivers store these: a change here breaks their detection of repeats.
     assert_eq!(id.to_string(), "045b1cd785985b96f927b78b4c38644f");
     assert_eq!(of(vec![sample()]), "7e76d38e8be8ab30098391d772fdf5f9");
 }
 
 #[test]
-fn the_worst_come_first() {
-    let told = vec![
+fn the_worst_revocations_come_first() {
+    let revoked = vec![
         revocation(&serial(1), "CN=e", "SUPERSEDED", "2018-02-26T20:00:00Z"),
         revocation(&serial(2), "CN=c", "QUANTUM_BREAK", "2018-02-26T20:00:00Z"),
         revocation(
@@ -297,7 +293,7 @@ fn the_worst_come_first() {
             "2018-02-26T20:29:00Z",
         ),
     ];
-    let document = document(&revocations(told).message());
+    let document = document(&revocations(revoked).message());
     let entries = document["revocations"].as_array().expect("a list");
     let names: Vec<&str> = entries
         .iter()
@@ -323,28 +319,29 @@ fn the_worst_come_first() {
 }
 
 #[test]
-fn what_does_not_fit_is_in_the_full_list() {
+fn revocations_that_do_not_fit_are_in_the_full_list() {
     let (batch, lines) = collect(many(5000));
     assert!(batch.needs_full_list());
     assert_eq!(batch.len(), 5000);
     assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), 5000);
     let document = document(&revocations(many(5000)).message());
     assert_eq!(document["complete"], false);
-    assert_eq!(document["fullList"], json!(alert_support::full_list()));
+    assert_eq!(document["fullList"], json!(support::full_list()));
     assert_eq!(document["counts"]["new"], 5000);
     assert_eq!(document["counts"]["byReason"]["SUPERSEDED"], 4956);
     let held = document["revocations"].as_array().expect("a list").len();
     assert!(held > 150, "{held}");
 
     let text = email(&revocations(many(5000)).message());
-    assert!(text.contains("\n25. "));
-    assert!(!text.contains("\n26. "));
-    assert!(text.contains("- 4,956 superseded (4)\n"));
+    assert!(text.contains("\nCertificate 25 of 5,000: "));
+    assert!(!text.contains("\nCertificate 26 of 5,000: "));
+    assert!(text.contains("- 4,956 superseded\n"));
+    assert!(text.contains("These are the worst 25 of 5,000 revocations."));
     assert!(text.contains("aws s3 cp s3://amzn-s3-demo-bucket/revocation-watch/"));
 }
 
 #[test]
-fn a_record_that_is_odd_in_every_field_is_told_as_it_stands() {
+fn a_malformed_record_is_reported_as_it_is() {
     let text = "\u{202e}\0 {\"a\": [1, \"\\u0000\"]} ".repeat(1000);
     let time = || ReportTime::from_report(&text);
     let malformed = Revocation {
@@ -396,7 +393,7 @@ fn a_record_that_is_odd_in_every_field_is_told_as_it_stands() {
 }
 
 #[test]
-fn the_reduced_message_is_ascii_and_holds_nothing_of_the_subject() {
+fn reduced_messages_are_ascii_without_foreign_text() {
     for (_, alert) in scenarios() {
         let message = alert.reduced();
         accepted(&message);
@@ -429,7 +426,7 @@ fn the_reduced_message_is_ascii_and_holds_nothing_of_the_subject() {
 }
 
 #[test]
-fn text_messages_are_one_line_of_one_septet_characters() {
+fn sms_are_one_line_of_one_septet_characters() {
     // The GSM 03.38 default alphabet without its extension, as far as it is ASCII.
     let one_septet = |c: char| matches!(c, ' '..='~') && !"[]{}\\^~|`".contains(c);
     for (_, alert) in scenarios() {
@@ -441,49 +438,51 @@ fn text_messages_are_one_line_of_one_septet_characters() {
     }
     assert_eq!(
         sms(&revocations([sample()]).message()),
-        "CRITICAL: www.example1.com revoked: key compromise. CA Example Corp Issuing CA"
+        "CRITICAL: www.example1.com revoked, key compromise. CA Example Corp Issuing CA"
     );
 }
 
 #[test]
-fn commands_quote_what_a_shell_would_read() {
-    let mut alert = revocations([
-        sample(),
-        revocation(&serial(2), "CN=x", "SUPERSEDED", "2018-02-26T20:00:00Z"),
-    ]);
-    alert.certificate_authority = CertificateAuthority::new(
-        "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/$(reboot) 'x'",
-        None,
-    );
-    let text = email(&alert.message());
-    assert!(
-        text.contains(r"--certificate-authority-arn 'arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/$(reboot) '\''x'\''' \"),
-        "{text}"
-    );
-    // An ARN of other characters is not offered to a shell at all.
-    let strange = Revocation {
+fn commands_quote_shell_characters() {
+    let (batch, _) = collect(many(300));
+    let totals = Totals {
+        certificates: 300,
+        revoked: 300,
+    };
+    let full_list = ObjectLocation {
+        key: "$(reboot)/'x'.jsonl".to_owned(),
+        ..support::full_list()
+    };
+    let revocations = RevocationAlert::new(batch, support::report(), totals, Some(full_list));
+    let text = email(&alert(AlertKind::Revocations(revocations)).message());
+    let command = r"aws s3 cp 's3://amzn-s3-demo-bucket/$(reboot)/'\''x'\''.jsonl' . --region";
+    assert!(text.contains(command), "{text}");
+    // An ARN with other characters is not offered to a shell at all.
+    let malformed = Revocation {
         certificate_arn: Some("arn:aws:acm-pca:us-east-1:123456789012:x/$(reboot)".to_owned()),
         ..sample()
     };
-    let text = email(&revocations([strange]).message());
+    let text = email(&support::revocations([malformed]).message());
     assert!(!text.contains("get-certificate"));
-    assert!(text.contains("ARN (strange): arn:aws:acm-pca:us-east-1:123456789012:x/$(reboot)"));
+    assert!(
+        text.contains("(malformed ARN):\n| arn:aws:acm-pca:us-east-1:123456789012:x/$(reboot)")
+    );
 }
 
 #[test]
-fn consoles_are_those_of_the_partition() {
-    for (arn, link) in [
+fn console_links_follow_the_partition() {
+    for (text, link) in [
         (
-            "arn:aws-cn:acm-pca:cn-north-1:123456789012:certificate-authority/x",
+            "arn:aws-cn:acm-pca:cn-north-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566",
             "https://cn-north-1.console.amazonaws.cn/acm-pca/home?region=cn-north-1#/certificateAuthorities",
         ),
         (
-            "arn:aws-us-gov:acm-pca:us-gov-west-1:123456789012:certificate-authority/x",
+            "arn:aws-us-gov:acm-pca:us-gov-west-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566",
             "https://us-gov-west-1.console.amazonaws-us-gov.com/acm-pca/home?region=us-gov-west-1#/certificateAuthorities",
         ),
     ] {
         let alert = Alert {
-            certificate_authority: CertificateAuthority::new(arn, None),
+            certificate_authority: CertificateAuthority::new(&arn(text), None),
             ..revocations([sample()])
         };
         assert!(email(&alert.message()).contains(link));
@@ -492,21 +491,23 @@ fn consoles_are_those_of_the_partition() {
 }
 
 #[test]
-fn the_email_says_what_a_person_on_call_asks() {
+fn emails_answer_the_questions_of_on_call() {
     let text = email(&revocations(seven()).message());
     let lines: BTreeSet<&str> = text.lines().collect();
     for line in [
-        "CRITICAL: 7 certificates were revoked, 1 of them: key compromise",
-        "1. api.example.com",
-        "   Reason: key compromise (1)",
-        "   Revoked: 2018-02-26 20:02:54 UTC, detected 27 minutes later",
-        "   Still valid: until 2019-02-26 19:39:57 UTC, had it not been revoked",
-        "   Still valid: no, expired on 2018-02-25 08:00:00 UTC",
-        "   Still valid: without end, had it not been revoked",
-        "   Serial: 7a:11:52:9d:31:c0:04:8e:00:00:00:00:00:00:00:03",
-        "   Issued: 2018-02-26 19:39:58 UTC to account 123456789012 through ACM",
-        "   Template: SubordinateCACertificate_PathLen0/V1 (a CA's own)",
-        "   Subject: CN=Example Corp Device CA 3, O=\"Example Company, Inc.\", C=US",
+        "CRITICAL: 7 certificates were revoked (1 key compromise).",
+        "CA: Example Corp Issuing CA",
+        "Account: 123456789012, us-east-1",
+        "Certificate 1 of 7: api.example.com",
+        "Reason: key compromise",
+        "Revoked: 2018-02-26 20:02:54 UTC (detected 27 minutes later)",
+        "Expires: 2019-02-26 19:39:57 UTC",
+        "Expired: 2018-02-25 08:00:00 UTC",
+        "Expires: never",
+        "Serial: 7a:11:52:9d:31:c0:04:8e:00:00:00:00:00:00:00:03",
+        "Issued: 2018-02-26 19:39:58 UTC through ACM",
+        "Template: arn:aws:acm-pca:::template/SubordinateCACertificate_PathLen0/V1",
+        "Subject: CN=Example Corp Device CA 3, O=\"Example Company, Inc.\", C=US",
     ] {
         assert!(lines.contains(line), "{line}\n\n{text}");
     }
@@ -514,10 +515,78 @@ fn the_email_says_what_a_person_on_call_asks() {
         let unbreakable = line.contains("arn:") || line.contains("://") || line.contains("[?Type");
         assert!(unbreakable || line.chars().count() <= 80, "{line}");
     }
+    let position = |text: &str, part: &str| text.find(part).expect("a part of the email");
+    let one = email(&revocations([sample()]).message());
+    let parts = [
+        "was revoked",
+        "Replace",
+        "CA: ",
+        "Account: ",
+        "Revoked: ",
+        "Next steps",
+        "aws ",
+    ];
+    let positions = parts.map(|part| position(&one, part));
+    assert!(positions.is_sorted(), "{one}");
 }
 
 #[test]
-fn a_failed_watch_says_what_it_means_and_what_to_do() {
+fn subject_and_body_state_the_same_number() {
+    for (number, text) in [
+        (1, "1 certificate"),
+        (2, "2 certificates"),
+        (1234, "1,234 certificates"),
+    ] {
+        let message = revocations(many(number)).message();
+        let card = document(&revocations(many(number)).chat());
+        let title = card["content"]["title"]
+            .as_str()
+            .expect("a title")
+            .to_owned();
+        let texts = [
+            message.subject.clone(),
+            email(&message),
+            sms(&message),
+            title,
+        ];
+        for shown in texts {
+            let states_number = shown.contains(&format!("{text} "));
+            assert_eq!(states_number, number > 1, "{shown}");
+            assert!(!shown.contains(" 1 certificates"), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn emails_keep_names_and_identifiers_on_one_line() {
+    let host = format!(
+        "{}.example.com",
+        ["a-long-label-of-a-host-name"; 8].join(".")
+    );
+    let address = format!("{}@{host}", "certificates.of.sales".repeat(2));
+    let subject = format!("emailAddress={address},CN={host},OU={host},O=Example Company");
+    let serial = serial(1);
+    let long = revocation(&serial, &subject, "KEY_COMPROMISE", "2018-02-26T20:00:36Z");
+    let arn = long.certificate_arn.clone().expect("an ARN");
+    let only_name = revocation(&serial, &format!("CN={host}"), "SUPERSEDED", "");
+    let list = vec![long.clone(), sample()];
+    for (revoked, words) in [
+        (vec![long], vec![&address, &host, &serial, &arn]),
+        (vec![only_name], vec![&host, &serial, &arn]),
+        (list, vec![&address, &host, &serial, &arn]),
+    ] {
+        let text = email(&revocations(revoked).message());
+        for word in words {
+            assert!(
+                text.lines().any(|line| line.contains(word)),
+                "{word}\n\n{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn watch_failed_says_the_consequence_and_what_to_do() {
     let alert = alert(AlertKind::WatchFailed {
         error: WatchError {
             kind: "AccessDenied".to_owned(),
@@ -529,8 +598,8 @@ fn a_failed_watch_says_what_it_means_and_what_to_do() {
     });
     assert_eq!(alert.severity(), Severity::High);
     let text = email(&alert.message());
-    assert!(text.contains("There has been no complete audit yet."));
-    assert!(text.contains("you may not hear of revocations"));
+    assert!(text.contains("Last complete audit: none yet\n"));
+    assert!(text.contains("No revocation is lost: alerts go out as soon as audits work again."));
     assert_valid(&schema(), &document(&alert.message()));
     assert!(
         accepted(&alert.reduced())["email"]

@@ -1,0 +1,189 @@
+//! One revoked certificate, for people.
+
+use crate::alert::entry::{is_plain_arn, is_serial};
+use crate::alert::line::Name;
+use crate::alert::reasons;
+use crate::revocation::distinguished_name;
+use crate::revocation::reason_counts::{is_word, label};
+use crate::revocation::record::{ReportTime, Revocation};
+use crate::text::numbers::{duration, instant};
+use crate::timestamp::Timestamp;
+
+/// The service principal of AWS Certificate Manager.
+const ACM: &str = "acm.amazonaws.com";
+
+/// A labeled value.
+#[derive(Clone, Debug)]
+pub(super) struct Fact {
+    pub label: &'static str,
+    pub value: Value,
+}
+
+/// A value, by how far a format may trust it.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// Our own words, on one line.
+    Text(String),
+    /// An identifier of harmless characters: a serial, an ARN, the location of an object.
+    Code(String),
+    /// Text that others chose.
+    Quoted(String),
+}
+
+impl Fact {
+    pub fn text(label: &'static str, text: impl Into<String>) -> Self {
+        Self::new(label, Value::Text(text.into()))
+    }
+
+    pub fn code(label: &'static str, text: impl Into<String>) -> Self {
+        Self::new(label, Value::Code(text.into()))
+    }
+
+    fn quoted(label: &'static str, text: impl Into<String>) -> Self {
+        Self::new(label, Value::Quoted(text.into()))
+    }
+
+    fn new(label: &'static str, value: Value) -> Self {
+        Self { label, value }
+    }
+}
+
+/// A revoked certificate.
+#[derive(Clone, Debug)]
+pub(super) struct Certificate {
+    /// The common name, else the subject, else the serial.
+    pub name: Name,
+    /// The reason in words.
+    pub reason: String,
+    pub revoked: Fact,
+    pub expires: Fact,
+    pub serial: Fact,
+    /// What else the report states.
+    pub details: Vec<Fact>,
+    /// The certificate's ARN, if it consists of harmless characters.
+    pub arn: Option<String>,
+    /// Whether it was issued through AWS Certificate Manager.
+    pub is_through_acm: bool,
+}
+
+impl Certificate {
+    /// `account` is that of the certificate authority.
+    pub fn of(revocation: &Revocation, detected_at: Timestamp, account: &str) -> Self {
+        let principal = revocation.requested_by_service_principal.as_deref();
+        let revoked = match revocation.revoked_at.at {
+            Some(at) => {
+                let delay = duration(detected_at.since(at));
+                Fact::text(
+                    "Revoked",
+                    format!("{} (detected {delay} later)", instant(at)),
+                )
+            }
+            None => Fact::quoted("Revoked (unreadable time)", &revocation.revoked_at.text),
+        };
+        let serial = match revocation.serial.as_deref() {
+            Some(serial) if is_serial(serial) => Fact::code("Serial", serial),
+            Some(serial) => Fact::quoted("Serial (malformed)", serial),
+            None => Fact::text("Serial", "not stated"),
+        };
+        let arn = revocation.certificate_arn.clone();
+        Self {
+            name: name(revocation),
+            reason: reasons::words(label(&revocation.reason)),
+            revoked,
+            expires: expires(revocation.not_after.as_ref(), detected_at),
+            serial,
+            details: details(revocation, detected_at, account),
+            arn: arn.filter(|arn| is_plain_arn(arn)),
+            is_through_acm: principal == Some(ACM),
+        }
+    }
+}
+
+fn name(revocation: &Revocation) -> Name {
+    let identifier = match (&revocation.serial, &revocation.certificate_arn) {
+        (Some(serial), _) if is_serial(serial) => format!("serial {serial}"),
+        (_, Some(arn)) if is_plain_arn(arn) => arn.clone(),
+        _ => "a certificate without a name".to_owned(),
+    };
+    let decoded = revocation
+        .subject
+        .as_deref()
+        .map(distinguished_name::decode);
+    let text = decoded.map(|decoded| decoded.common_name.unwrap_or(decoded.text));
+    let text = text.filter(|text| !text.trim().is_empty());
+    Name {
+        text: text.unwrap_or_else(|| identifier.clone()),
+        identifier,
+    }
+}
+
+/// When the certificate expires: until then, clients that do not check for revocations accept it.
+fn expires(not_after: Option<&ReportTime>, detected_at: Timestamp) -> Fact {
+    let Some(not_after) = not_after else {
+        return Fact::text("Expires", "not stated; treat it as not expired");
+    };
+    match not_after.at {
+        Some(end) if end < detected_at => Fact::text("Expired", instant(end)),
+        Some(end) if end == Timestamp::MAX => Fact::text("Expires", "never"),
+        Some(end) => Fact::text("Expires", instant(end)),
+        None => Fact::quoted("Expires (unreadable time)", &not_after.text),
+    }
+}
+
+/// Maximum bytes of a name that every format shows in full.
+const MAX_SHOWN_NAME_LEN: usize = 32;
+
+fn details(revocation: &Revocation, detected_at: Timestamp, account: &str) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    if let Some(start) = revocation.not_before.as_ref().and_then(|time| time.at)
+        && start > detected_at
+    {
+        facts.push(Fact::text("Valid from", instant(start)));
+    }
+    facts.extend(issued(revocation, account));
+    if let Some(arn) = revocation.template_arn.as_deref()
+        && arn.contains("CACertificate")
+    {
+        facts.push(Fact::quoted("Template", arn));
+    }
+    if let Some(subject) = revocation.subject.as_deref() {
+        let decoded = distinguished_name::decode(subject);
+        let common_name = decoded.common_name.unwrap_or_default();
+        let repeats_name = decoded.text == format!("CN={common_name}");
+        if !repeats_name || common_name.len() > MAX_SHOWN_NAME_LEN {
+            facts.push(Fact::quoted("Subject", decoded.text));
+        }
+    }
+    facts.extend(match revocation.certificate_arn.as_deref() {
+        Some(arn) if is_plain_arn(arn) => Some(Fact::code("Certificate", arn)),
+        Some(arn) => Some(Fact::quoted("Certificate (malformed ARN)", arn)),
+        None => None,
+    });
+    if revocation.malformed {
+        let note = "the record is malformed; this is what the report states";
+        facts.push(Fact::text("Note", note));
+    }
+    facts
+}
+
+/// When the certificate was issued, to which other account and through which service.
+fn issued(revocation: &Revocation, account: &str) -> Option<Fact> {
+    let issued_at = revocation.issued_at.as_ref()?;
+    let Some(at) = issued_at.at else {
+        let text = issued_at.text.as_str();
+        return Some(Fact::quoted("Issued (unreadable time)", text));
+    };
+    let word = |word| if is_word(word) { word } else { "(malformed)" };
+    let to = revocation.aws_account_id.as_deref();
+    let to = to.filter(|&to| to != account);
+    let to = to.map_or(String::new(), |to| format!(" to account {}", word(to)));
+    let through = match revocation.requested_by_service_principal.as_deref() {
+        Some(ACM) => " through ACM".to_owned(),
+        Some(other) => format!(" through {}", word(other)),
+        None => String::new(),
+    };
+    Some(Fact::text(
+        "Issued",
+        format!("{}{to}{through}", instant(at)),
+    ))
+}

@@ -1,0 +1,508 @@
+//! What a message says, independent of its formats: the one place that distinguishes the kinds of
+//! alerts. A new kind is a variant of [`AlertKind`] and an arm of [`Content::of`].
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::alert::batch::RevocationBatch;
+use crate::alert::certificate::{Certificate, Fact};
+use crate::alert::commands::{self, Command};
+use crate::alert::format::json::{Document, SCHEMA};
+use crate::alert::line::{Line, Name};
+use crate::alert::reasons;
+use crate::alert::sample;
+use crate::alert::types::{
+    Alert, AlertKind, ObjectLocation, ReportSource, RevocationAlert, Totals, WatchError,
+};
+use crate::arn::CertificateAuthorityArn;
+use crate::revocation::id::{hash, hex};
+use crate::revocation::reason::Severity;
+use crate::revocation::reason_counts::ReasonCounts;
+use crate::text::defang::{ascii, defang};
+use crate::text::numbers::{count, duration, grouped, instant};
+use crate::text::visible::visible;
+use crate::timestamp::Timestamp;
+
+/// Maximum revocations that a message for people lists; the others are only counted.
+const MAX_LISTED: usize = 25;
+
+/// Maximum characters of an error's texts; AWS's errors can quote whole requests.
+const MAX_ERROR_CHARS: usize = 1000;
+
+/// The facts of a message, in the order in which people should read them.
+pub(super) struct Content {
+    /// The JSON message.
+    pub document: Document,
+    pub certificate_authority: CertificateAuthorityArn,
+    /// The name of the certificate authority, else its ID.
+    pub authority_name: Name,
+    /// The emoji before the chat card's title.
+    pub sign: &'static str,
+    /// The email's subject line.
+    pub subject: Line,
+    /// The email's first line.
+    pub headline: Line,
+    /// The chat card's title, and the SMS but for the certificate authority.
+    pub title: Line,
+    /// What it means.
+    pub intro: Vec<String>,
+    pub facts: Vec<Fact>,
+    /// Numbers of revocations by reason, in words.
+    pub counts: Vec<(u64, String)>,
+    /// The worst revocations.
+    pub certificates: Vec<Certificate>,
+    /// Number of all revocations of the message.
+    pub total: u64,
+    /// What to do, most urgent first.
+    pub next_steps: Vec<NextSteps>,
+    pub commands: Vec<Command>,
+    /// Addresses in the AWS console.
+    pub links: Vec<Fact>,
+    /// The audit report that the message is based on.
+    pub report: Option<Fact>,
+    /// Where the message comes from.
+    pub sources: Vec<Fact>,
+}
+
+/// Instructions for one reason; at least one.
+pub(super) struct NextSteps {
+    /// The reason in words; empty if there are no others.
+    pub about: String,
+    pub steps: Vec<String>,
+}
+
+impl NextSteps {
+    fn only(step: String) -> Self {
+        Self {
+            about: String::new(),
+            steps: vec![step],
+        }
+    }
+}
+
+impl Content {
+    /// Returns the content of an alert.
+    pub fn of(alert: &Alert) -> Self {
+        match &alert.kind {
+            AlertKind::Revocations(revocations) => new_revocations(alert, revocations),
+            AlertKind::Replay {
+                revocations,
+                since,
+                request_id,
+            } => replay(alert, revocations, *since, request_id),
+            AlertKind::WatchStarted {
+                report,
+                totals,
+                revoked,
+                notify_from,
+                to_notify,
+            } => {
+                let mut content = started(alert, *totals, revoked, *notify_from, *to_notify);
+                content.report(report, None);
+                content
+            }
+            AlertKind::WatchFailed {
+                error,
+                since,
+                last_complete_audit_at,
+            } => failed(alert, error, *since, *last_complete_audit_at),
+            AlertKind::WatchRecovered {
+                error_type,
+                since,
+                report,
+            } => recovered(alert, error_type, *since, report),
+            AlertKind::Test { request_id } => test(alert, request_id),
+        }
+    }
+
+    /// `identity` is what distinguishes the message from others of its type about the same
+    /// certificate authority.
+    fn new(
+        alert: &Alert,
+        kind: &'static str,
+        (severity, sign): (Severity, &'static str),
+        identity: &[&[u8]],
+    ) -> Self {
+        let authority = &alert.certificate_authority;
+        let mut parts = vec![kind.as_bytes(), authority.arn.as_str().as_bytes()];
+        parts.extend(identity);
+        let id = authority.arn.id();
+        let name = authority.name.as_deref().unwrap_or(id);
+        let console = commands::console(&authority.arn, "acm-pca/home", "certificateAuthorities");
+        Self {
+            document: Document {
+                schema: SCHEMA,
+                kind,
+                id: hex(&hash(&parts)),
+                severity,
+                certificate_authority_arn: authority.arn.clone(),
+                reasons: Vec::new(),
+                detected_at: alert.detected_at,
+                since: None,
+                request_id: None,
+                error: None,
+                last_complete_audit_at: None,
+                report: None,
+                notify_from: None,
+                counts: None,
+                reduced: false,
+                complete: None,
+                full_list: None,
+                revocations: None,
+            },
+            certificate_authority: authority.arn.clone(),
+            authority_name: Name {
+                text: name.to_owned(),
+                identifier: id.to_owned(),
+            },
+            sign,
+            subject: Line::default(),
+            headline: Line::default(),
+            title: Line::default(),
+            intro: Vec::new(),
+            facts: Vec::new(),
+            counts: Vec::new(),
+            certificates: Vec::new(),
+            total: 0,
+            next_steps: Vec::new(),
+            commands: Vec::new(),
+            links: console
+                .map(|address| Fact::code("AWS Private CA console", address))
+                .into_iter()
+                .collect(),
+            report: None,
+            sources: Vec::new(),
+        }
+    }
+
+    fn report(&mut self, report: &ReportSource, totals: Option<Totals>) {
+        self.document.report = Some(json!({
+            "bucket": report.location.bucket,
+            "key": report.location.key,
+            "requestedAt": report.requested_at,
+        }));
+        let mut text = instant(report.requested_at);
+        if let Some(before) = report.previous_requested_at {
+            let interval = duration(report.requested_at.since(before));
+            text = format!("{text}, {interval} after the previous one");
+        }
+        if let Some(totals) = totals {
+            text = format!("{text} ({})", numbers(totals));
+        }
+        self.report = Some(Fact::text("Report requested", text));
+        let object = object(&report.location);
+        self.sources.push(Fact::code("Report", object));
+    }
+
+    fn fact(&mut self, label: &'static str, text: String) {
+        self.facts.push(Fact::text(label, text));
+    }
+
+    /// Adds the lines of a message about the audits themselves.
+    fn watch_lines(&mut self, event: &str, what: &str, subject: &str) {
+        let severity = self.document.severity.name().to_uppercase();
+        self.title = Line::new(format!("{event}: {what}"));
+        self.headline = self.title.clone();
+        self.subject = Line::new(format!("[{severity}] {event}: {subject} ("))
+            .name(&self.authority_name)
+            .words(")");
+        let arn = self.certificate_authority.as_str();
+        self.sources.push(Fact::code("CA ARN", arn));
+    }
+
+    /// Adds a batch of revocations; `mark` is set before the severity.
+    fn revocations(&mut self, mark: &str, batch: &RevocationBatch, totals: Option<Totals>) {
+        let account = self.certificate_authority.account().to_owned();
+        let detected_at = self.document.detected_at;
+        let listed = batch.worst().take(MAX_LISTED);
+        self.certificates = listed
+            .map(|revocation| Certificate::of(revocation, detected_at, &account))
+            .collect();
+        self.total = batch.len();
+        self.counts = by_reason(batch.counts());
+        self.document.reasons = batch.counts().iter().map(|(name, _)| name.into()).collect();
+        self.document.counts = Some(counts(batch.len(), batch.counts(), totals));
+        self.document.complete = Some(!batch.needs_full_list());
+        self.document.revocations = Some(batch.entries());
+        self.revocation_lines(mark);
+        self.next_steps();
+        if self.total > 1 {
+            self.fact("Detected", instant(detected_at));
+        }
+    }
+
+    fn revocation_lines(&mut self, mark: &str) {
+        let severity = self.document.severity.name().to_uppercase();
+        let (brackets, start) = match mark {
+            "" => (format!("[{severity}] "), format!("{severity}: ")),
+            _ => (
+                format!("[{mark}] [{severity}] "),
+                format!("{mark}, {severity}: "),
+            ),
+        };
+        let worst = ascii(self.document.reasons.first().map_or("", |name| name), 32);
+        let (of_worst, reason) = self.counts.first().cloned().unwrap_or_default();
+        let subject = match self.certificates.first() {
+            Some(only) if self.total == 1 => {
+                let line = |before, after| Line::new(before).name(&only.name).words(after);
+                self.headline = line(start.clone(), format!(" was revoked: {reason}."));
+                self.title = line(start, format!(" revoked, {reason}"));
+                line(format!("{brackets}{worst}: "), " revoked (".to_owned())
+            }
+            _ => {
+                let all = count(self.total, "certificate");
+                let share = if of_worst == self.total {
+                    "all".to_owned()
+                } else {
+                    grouped(of_worst)
+                };
+                self.headline = Line::new(format!("{start}{all} were revoked ({share} {reason})."));
+                self.title = Line::new(format!("{start}{all} revoked, {share} {reason}"));
+                Line::new(format!("{brackets}{all} revoked, {share} {worst} ("))
+            }
+        };
+        self.subject = subject.name(&self.authority_name).words(")");
+    }
+
+    /// Adds the advice for every reason.
+    fn next_steps(&mut self) {
+        let mut previous: &[&str] = &[];
+        for (name, (_, words)) in self.document.reasons.iter().zip(&self.counts) {
+            let advice = reasons::advice(name);
+            if let Some(group) = self.next_steps.last_mut()
+                && std::ptr::eq(previous, advice)
+            {
+                group.about = format!("{}, {words}", group.about);
+                continue;
+            }
+            previous = advice;
+            self.next_steps.push(NextSteps {
+                about: capitalized(words),
+                steps: advice.iter().map(|&step| step.to_owned()).collect(),
+            });
+        }
+        if let [only] = self.next_steps.as_mut_slice() {
+            only.about.clear();
+        }
+    }
+
+    fn commands(&mut self, full_list: Option<&ObjectLocation>) {
+        let arn = &self.certificate_authority;
+        if let Some(location) = full_list {
+            self.document.full_list = Some(location.clone());
+            let object = object(location);
+            self.commands
+                .push(commands::full_list(&object, arn.region()));
+        }
+        self.commands
+            .extend(commands::of_revocations(arn, &self.certificates));
+        if self.certificates.iter().any(|item| item.is_through_acm)
+            && let Some(address) = commands::console(arn, "acm/home", "certificates/list")
+        {
+            self.links.push(Fact::code("ACM console", address));
+        }
+    }
+}
+
+fn new_revocations(alert: &Alert, revocations: &RevocationAlert) -> Content {
+    let severity = worst(&revocations.batch);
+    let mut content = Content::new(alert, "revocations", severity, &[&revocations.digest]);
+    content.revocations("", &revocations.batch, Some(revocations.totals));
+    content.commands(revocations.full_list.as_ref());
+    content.report(&revocations.report, Some(revocations.totals));
+    content
+}
+
+fn replay(
+    alert: &Alert,
+    revocations: &RevocationAlert,
+    since: Timestamp,
+    request_id: &str,
+) -> Content {
+    let identity: [&[u8]; 2] = [&revocations.digest, request_id.as_bytes()];
+    let (severity, _) = worst(&revocations.batch);
+    let mut content = Content::new(alert, "replay", (severity, "\u{1f501}"), &identity);
+    content.document.since = Some(since);
+    content.document.request_id = Some(request_id.to_owned());
+    content.intro.push(format!(
+        "Someone requested all revocations since {}. You may have been notified about them before, with the same revocationId.",
+        instant(since)
+    ));
+    content.revocations("REPLAY", &revocations.batch, Some(revocations.totals));
+    content.commands(revocations.full_list.as_ref());
+    content.report(&revocations.report, Some(revocations.totals));
+    content.sources.push(request(request_id));
+    content
+}
+
+fn test(alert: &Alert, request_id: &str) -> Content {
+    let look = (Severity::Critical, "\u{1f9ea}");
+    let mut content = Content::new(alert, "test", look, &[request_id.as_bytes()]);
+    content.document.request_id = Some(request_id.to_owned());
+    content.intro.push(
+        "Someone requested a test message. The certificate is a sample; nothing was revoked."
+            .to_owned(),
+    );
+    let arn = content.certificate_authority.as_str();
+    let batch = sample::batch(arn, alert.detected_at);
+    content.revocations("TEST", &batch, None);
+    content.headline = Line::new("TEST: this is what a critical alert looks like.");
+    content
+        .certificates
+        .iter_mut()
+        .for_each(|sample| sample.arn = None);
+    let step = "Confirm that this message reached everyone who should get it.";
+    content.next_steps = vec![NextSteps::only(step.to_owned())];
+    content.sources.push(request(request_id));
+    content
+}
+
+fn started(
+    alert: &Alert,
+    totals: Totals,
+    revoked: &ReasonCounts,
+    notify_from: Timestamp,
+    to_notify: u64,
+) -> Content {
+    let mut content = Content::new(alert, "watch-started", (Severity::Low, "\u{2705}"), &[]);
+    content.document.notify_from = Some(notify_from);
+    content.document.counts = Some(counts(to_notify, revoked, Some(totals)));
+    content.watch_lines(
+        "MONITORING STARTED",
+        "revocation alerts are on",
+        &numbers(totals),
+    );
+    content
+        .intro
+        .push("You will be alerted to new revocations by this CA. No action is needed.".to_owned());
+    content.fact("First audit", numbers(totals));
+    let recent = match to_notify {
+        0 => "none so far".to_owned(),
+        some => format!("{} so far, in a separate message", grouped(some)),
+    };
+    content.fact(
+        "Alerts",
+        format!("revocations since {} ({recent})", instant(notify_from)),
+    );
+    content.counts = by_reason(revoked);
+    let earlier = notify_from.saturating_sub(Duration::from_secs(30 * 24 * 3600));
+    content.commands.push(Command::new(
+        "Older revocations are only counted. To be alerted to them as well, invoke the function with an earlier time:",
+        format!("{{\"since\": \"{earlier}\"}}"),
+    ));
+    content
+}
+
+fn failed(
+    alert: &Alert,
+    error: &WatchError,
+    since: Timestamp,
+    last_complete_audit_at: Option<Timestamp>,
+) -> Content {
+    let began = since.to_string();
+    let identity: [&[u8]; 2] = [error.kind.as_bytes(), began.as_bytes()];
+    let look = (Severity::High, sign_of(Severity::High));
+    let mut content = Content::new(alert, "watch-failed", look, &identity);
+    content.document.since = Some(since);
+    content.document.last_complete_audit_at = last_complete_audit_at;
+    let bounded = |text: &str| text.chars().take(MAX_ERROR_CHARS).collect::<String>();
+    content.document.error = Some(json!({
+        "type": error.kind,
+        "message": bounded(&error.message),
+        "hint": bounded(&error.hint),
+    }));
+    let kind = defang(&error.kind, 64);
+    let paused = "revocation alerts are paused";
+    content.watch_lines("MONITORING FAILED", paused, &ascii(&kind, 40));
+    content.intro.push(format!(
+        "Revocation alerts for this CA have been paused since {}. No revocation is lost: alerts go out as soon as audits work again. You will get a recovery message then.",
+        instant(since)
+    ));
+    let message = defang(&error.message, MAX_ERROR_CHARS);
+    content.fact("Cause", format!("{kind}: {message}"));
+    let last = last_complete_audit_at.map_or("none yet".to_owned(), instant);
+    content.fact("Last complete audit", last);
+    let hint = defang(&error.hint, MAX_ERROR_CHARS);
+    content.next_steps.push(NextSteps::only(hint));
+    content
+}
+
+fn recovered(alert: &Alert, error_type: &str, since: Timestamp, report: &ReportSource) -> Content {
+    let began = since.to_string();
+    let identity: [&[u8]; 2] = [error_type.as_bytes(), began.as_bytes()];
+    let look = (Severity::Low, "\u{2705}");
+    let mut content = Content::new(alert, "watch-recovered", look, &identity);
+    content.document.since = Some(since);
+    content.document.error = Some(json!({ "type": error_type }));
+    let kind = defang(error_type, 48);
+    content.watch_lines(
+        "MONITORING RECOVERED",
+        "revocation alerts are on again",
+        &format!("{} is over", ascii(&kind, 40)),
+    );
+    content.intro.push(
+        "Audits of this CA work again. Revocations made in the meantime, if any, follow in a separate message. No action is needed."
+            .to_owned(),
+    );
+    let error = format!("{kind}, since {}", instant(since));
+    content.fact("Error", error);
+    content.report(report, None);
+    content
+}
+
+fn worst(batch: &RevocationBatch) -> (Severity, &'static str) {
+    let severity = batch.counts().severity().unwrap_or(Severity::Low);
+    (severity, sign_of(severity))
+}
+
+fn sign_of(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "\u{1f534}",
+        Severity::High => "\u{1f7e0}",
+        Severity::Low => "\u{1f535}",
+    }
+}
+
+fn request(request_id: &str) -> Fact {
+    Fact::text("Request", defang(request_id, 64))
+}
+
+fn numbers(totals: Totals) -> String {
+    let certificates = count(totals.certificates, "certificate");
+    format!("{certificates}, {} revoked", grouped(totals.revoked))
+}
+
+/// The field `counts` of the JSON message.
+fn counts(new: u64, by_reason: &ReasonCounts, totals: Option<Totals>) -> Value {
+    let reasons = by_reason.iter();
+    let reasons: Map<String, Value> = reasons
+        .map(|(name, number)| (name.to_owned(), number.into()))
+        .collect();
+    match totals {
+        Some(Totals {
+            revoked,
+            certificates,
+        }) => json!({
+            "new": new, "byReason": reasons, "revoked": revoked, "certificates": certificates,
+        }),
+        None => json!({ "new": new, "byReason": reasons }),
+    }
+}
+
+fn by_reason(counts: &ReasonCounts) -> Vec<(u64, String)> {
+    let counts = counts.iter();
+    counts
+        .map(|(name, number)| (number, reasons::words(name)))
+        .collect()
+}
+
+fn capitalized(text: &str) -> String {
+    let (first, rest) = text.split_at(text.floor_char_boundary(1));
+    first.to_uppercase() + rest
+}
+
+/// `s3://bucket/key`, on one line.
+fn object(location: &ObjectLocation) -> String {
+    visible(&format!("s3://{}/{}", location.bucket, location.key))
+}

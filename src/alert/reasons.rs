@@ -1,0 +1,63 @@
+//! Revocation reasons in words, and what to do about them.
+
+use crate::revocation::reason::RevocationReason;
+use crate::revocation::reason_counts::{NOT_STATED, OTHER};
+use crate::text::defang::ascii;
+
+/// Returns a reason in words: `key compromise`.
+pub(super) fn words(label: &str) -> String {
+    match RevocationReason::from_report(label) {
+        RevocationReason::KeyCompromise => "key compromise",
+        RevocationReason::CertificateAuthorityCompromise => "CA compromise",
+        RevocationReason::AACompromise => "attribute authority compromise",
+        RevocationReason::PrivilegeWithdrawn => "privilege withdrawn",
+        RevocationReason::Unspecified => "unspecified",
+        RevocationReason::AffiliationChanged => "affiliation changed",
+        RevocationReason::Superseded => "superseded",
+        RevocationReason::CessationOfOperation => "cessation of operation",
+        RevocationReason::Other(name) => match name.as_str() {
+            "" | NOT_STATED => "no reason stated",
+            OTHER => "unknown reason",
+            name => return format!("unknown reason {}", ascii(name, 24)),
+        },
+    }
+    .to_owned()
+}
+
+/// Returns what to do about a revocation for that reason, most urgent first; never empty.
+pub(super) fn advice(label: &str) -> &'static [&'static str] {
+    match RevocationReason::from_report(label) {
+        RevocationReason::KeyCompromise => &[
+            "Replace the certificate wherever it is deployed, with a new key. Until then, whoever has the key can impersonate it.",
+            "Confirm that the CRL or the OCSP responder reports the serial as revoked (a new CRL takes about 30 minutes).",
+            "Find out how the key leaked and what it was used for.",
+        ],
+        RevocationReason::CertificateAuthorityCompromise => &[
+            "If this is a CA certificate, stop trusting every certificate below it, and replace them.",
+            "Remove the CA from trust stores, and notify everyone who trusts its chain.",
+            "Confirm that the CRL or the OCSP responder of the parent CA reports the serial as revoked.",
+        ],
+        RevocationReason::AACompromise => &[
+            "Stop trusting attributes this authority certified, such as roles and rights.",
+            "Find the systems that rely on those attributes; withdraw or reissue them.",
+        ],
+        RevocationReason::PrivilegeWithdrawn => {
+            &["Confirm that the holder's other access was removed as well."]
+        }
+        RevocationReason::Unspecified => {
+            &["Ask who revoked it and why; treat it as a key compromise until you know."]
+        }
+        RevocationReason::Other(_) => {
+            &["Find out what the reason means; treat it as a key compromise until you know."]
+        }
+        RevocationReason::AffiliationChanged => {
+            &["Confirm that nothing uses the certificate under its old name or owner."]
+        }
+        RevocationReason::Superseded => {
+            &["Confirm that the new certificate is deployed wherever this one was."]
+        }
+        RevocationReason::CessationOfOperation => {
+            &["Confirm that the system that used the certificate is switched off."]
+        }
+    }
+}
