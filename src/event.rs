@@ -1,71 +1,103 @@
-//! What an invocation asks for, from its payload.
+//! Parses an invocation's payload.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::arn::CertificateAuthorityArn;
 use crate::timestamp::Timestamp;
 
 /// What an invocation asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// Who invoked the function.
     pub trigger: Trigger,
-    /// Narrows the list: ARNs or ids. `None` means every configured certificate authority.
+    /// The CAs to audit, as ARNs or IDs; `None` means every configured CA.
     pub certificate_authorities: Option<Vec<String>>,
+    /// What to do with each CA.
     pub mode: Mode,
 }
 
-/// Who asks.
+/// Who invoked the function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trigger {
-    /// EventBridge's clock. Waits where that saves a run, fails where a retry may help.
+    /// A schedule. The run may wait, and fails if a retry may help.
     Schedule,
-    /// A person or a program: answered soon, and always with the whole answer.
+    /// A person or a program, who gets the whole response without long waits.
     Manual,
-    /// Private CA's own events that a certificate was revoked.
+    /// Private CA's own revocation events.
     Revocations(Vec<RevocationEvent>),
-    /// The same from an SQS queue, of which each message is answered for by itself.
+    /// Private CA's revocation events from an SQS queue, each with its own result.
     Queue(Vec<QueuedEvent>),
 }
 
 impl Trigger {
-    /// Whether the run may wait for Private CA's limit and for other runs.
+    /// Whether the run may wait for Private CA's request limit and for other runs.
     pub fn waits(&self) -> bool {
         !matches!(self, Trigger::Manual)
+    }
+
+    /// Returns the ARNs of a CA's certificates that events say are revoked.
+    pub fn expected(&self, arn: &CertificateAuthorityArn) -> Vec<String> {
+        let events: Vec<_> = match self {
+            Trigger::Revocations(events) => events.iter().collect(),
+            Trigger::Queue(queued) => queued.iter().filter_map(|q| q.event.as_ref()).collect(),
+            Trigger::Schedule | Trigger::Manual => Vec::new(),
+        };
+        events
+            .into_iter()
+            .filter(|event| event.certificate_authority_arn == arn.as_str())
+            .filter_map(|event| event.certificate_arn.clone())
+            .collect()
     }
 }
 
 /// Private CA's event that a certificate was revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationEvent {
+    /// The CA.
     pub certificate_authority_arn: String,
+    /// The certificate, if the event names it.
     pub certificate_arn: Option<String>,
 }
 
-/// A message of the queue of revocation events.
+/// A message of the SQS queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedEvent {
+    /// SQS's ID of the message.
     pub message_id: String,
-    /// How often the queue has handed the message out, this time included.
+    /// How often the queue has delivered the message, including this time.
     pub receive_count: u64,
-    /// `None` where the message holds no revocation: it is logged and let go.
+    /// `None` if the message is no revocation event; it is logged and deleted.
     pub event: Option<RevocationEvent>,
 }
 
 /// What to do with each certificate authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Audit, tell what is new, remember it.
+    /// Audit, publish what is new and record it.
     Audit,
-    /// Answer what would be published; publish and remember nothing.
+    /// Return what would be published; publish and record nothing.
     DryRun,
-    /// Publish again what was told and revoked since then; answer only, if `dry_run`.
-    Replay { since: Timestamp, dry_run: bool },
-    /// Publish a made-up revocation.
+    /// Publish again what was notified about before.
+    Replay {
+        /// The earliest revocation time.
+        since: Timestamp,
+        /// Whether to only return what would be published.
+        dry_run: bool,
+    },
+    /// Publish a sample revocation.
     TestMessage,
 }
 
-/// Why an event is refused; nothing was done.
+impl Mode {
+    /// Whether nothing is published.
+    pub fn is_dry_run(self) -> bool {
+        matches!(self, Mode::DryRun | Mode::Replay { dry_run: true, .. })
+    }
+}
+
+/// Why an event is refused before anything is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventError {
     problem: String,
@@ -73,26 +105,30 @@ pub struct EventError {
 
 impl fmt::Display for EventError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. {KEYS}", self.problem)
+        write!(f, "{}. {USAGE}", self.problem)
     }
 }
 
 impl std::error::Error for EventError {}
 
-const KEYS: &str = "A manual event takes these keys, all of them optional: \
-    certificateAuthorityArns (list of ARNs or ids from the configured list), \
+/// The keys of a manual event.
+const KEYS: &[&str] = &["certificateAuthorityArns", "dryRun", "since", "testMessage"];
+
+/// What a refused event should have been.
+const USAGE: &str = "A manual event accepts these keys, all of them optional: \
+    certificateAuthorityArns (list of ARNs or IDs from the configured list), \
     dryRun (true or false), since (a time such as 2026-11-01T00:00:00Z), \
-    testMessage (true or false). {} audits every configured certificate authority";
+    testMessage (true or false). {} audits every configured CA";
 
 /// The detail type of Private CA's event for a revocation
 /// (AWS Private CA User Guide, "Monitor AWS Private CA with CloudWatch Events").
 const REVOCATION: &str = "ACM Private CA Certificate Revocation";
 
 impl Request {
-    /// Reads a payload.
+    /// Parses a payload.
     ///
     /// # Errors
-    /// Whatever is not known for sure: a typing mistake must never turn into a full run.
+    /// If anything is unknown: a typing mistake must never turn into a full run.
     pub fn from_payload(payload: &Value) -> Result<Self, EventError> {
         let Value::Object(event) = payload else {
             return Err(problem(format!(
@@ -109,7 +145,7 @@ impl Request {
             }
             (Some("aws.acm-pca"), Some(REVOCATION)) => {
                 let event = RevocationEvent::read(event)
-                    .map_err(|reason| problem(format!("the event of Private CA {reason}")))?;
+                    .map_err(|reason| problem(format!("the event from Private CA {reason}")))?;
                 Ok(Self {
                     certificate_authorities: Some(vec![event.certificate_authority_arn.clone()]),
                     ..Self::all(Trigger::Revocations(vec![event]))
@@ -117,11 +153,11 @@ impl Request {
             }
             (Some(source), detail_type) if event.contains_key("detail-type") => {
                 Err(problem(format!(
-                    "an event of {source:?} with the detail type {:?} is not for this function",
+                    "events from {source:?} with the detail type {:?} are not supported",
                     detail_type.unwrap_or_default()
                 )))
             }
-            _ => from_hand(event),
+            _ => from_keys(event),
         }
     }
 
@@ -144,10 +180,10 @@ impl RevocationEvent {
                 .flatten()
                 .filter_map(Value::as_str)
         };
-        // Found by form: the order of the resources is not documented.
+        // Recognized by form: the order of the resources is not documented.
         let certificate_authority_arn = resources()
-            .find(|arn| crate::arn::CertificateAuthorityArn::parse(arn).is_some())
-            .ok_or("names no certificate authority among its resources")?;
+            .find(|arn| CertificateAuthorityArn::parse(arn).is_some())
+            .ok_or("names no CA among its resources")?;
         Ok(Self {
             certificate_authority_arn: certificate_authority_arn.to_owned(),
             certificate_arn: resources()
@@ -157,38 +193,35 @@ impl RevocationEvent {
     }
 }
 
-fn from_queue(records: &[Value]) -> Result<Request, EventError> {
-    let mut queued = Vec::new();
-    for record in records {
-        let record_of_sqs = record
-            .as_object()
-            .filter(|r| text(r, "eventSource") == Some("aws:sqs"));
-        let (Some(record), Some(message_id)) = (
-            record_of_sqs,
-            record.get("messageId").and_then(Value::as_str),
-        ) else {
-            return Err(problem(
-                "the event's records are not those of an SQS queue".to_owned(),
-            ));
-        };
-        let receive_count = record
-            .get("attributes")
-            .and_then(|attributes| attributes.get("ApproximateReceiveCount"))
-            .and_then(Value::as_str)
-            .and_then(|count| count.parse().ok())
-            .unwrap_or(1);
+impl QueuedEvent {
+    /// Reads a record; `None` if it is not one of an SQS queue.
+    fn read(record: &Value) -> Option<Self> {
+        let record = record.as_object()?;
+        if text(record, "eventSource") != Some("aws:sqs") {
+            return None;
+        }
+        let attributes = record.get("attributes").and_then(Value::as_object);
+        let receive_count = attributes
+            .and_then(|attributes| text(attributes, "ApproximateReceiveCount"))
+            .and_then(|count| count.parse().ok());
         let body = text(record, "body").and_then(|body| serde_json::from_str::<Value>(body).ok());
         let event = body
             .as_ref()
             .and_then(Value::as_object)
             .filter(|event| text(event, "detail-type") == Some(REVOCATION))
             .and_then(|event| RevocationEvent::read(event).ok());
-        queued.push(QueuedEvent {
-            message_id: message_id.to_owned(),
-            receive_count,
+        Some(Self {
+            message_id: text(record, "messageId")?.to_owned(),
+            receive_count: receive_count.unwrap_or(1),
             event,
-        });
+        })
     }
+}
+
+fn from_queue(records: &[Value]) -> Result<Request, EventError> {
+    let queued: Option<Vec<QueuedEvent>> = records.iter().map(QueuedEvent::read).collect();
+    let queued =
+        queued.ok_or_else(|| problem("the event's records are not those of an SQS queue"))?;
     let mut named: Vec<String> = Vec::new();
     for event in queued.iter().filter_map(|queued| queued.event.as_ref()) {
         if !named.contains(&event.certificate_authority_arn) {
@@ -202,64 +235,24 @@ fn from_queue(records: &[Value]) -> Result<Request, EventError> {
     })
 }
 
-fn from_hand(event: &Map<String, Value>) -> Result<Request, EventError> {
-    let mut certificate_authorities = None;
-    let mut dry_run = false;
-    let mut since = None;
-    let mut test_message = false;
-    for (key, value) in event {
-        match (key.as_str(), value) {
-            (_, Value::Null) if is_manual_key(key) => {}
-            ("certificateAuthorityArns", Value::Array(list)) if !list.is_empty() => {
-                let arns: Option<Vec<String>> = list
-                    .iter()
-                    .map(|arn| arn.as_str().map(|arn| arn.trim().to_owned()))
-                    .collect();
-                certificate_authorities = Some(arns.ok_or_else(|| {
-                    problem(
-                        "certificateAuthorityArns holds something that is not a string".to_owned(),
-                    )
-                })?);
-            }
-            ("certificateAuthorityArns", _) => {
-                return Err(problem(
-                    "certificateAuthorityArns must be a list of at least one ARN or id".to_owned(),
-                ));
-            }
-            ("dryRun", Value::Bool(value)) => dry_run = *value,
-            ("testMessage", Value::Bool(value)) => test_message = *value,
-            ("dryRun" | "testMessage", _) => {
-                return Err(problem(format!(
-                    "{key} must be true or false, not {}",
-                    kind(value)
-                )));
-            }
-            ("since", Value::String(value)) => {
-                since = Some(Timestamp::parse(value).ok_or_else(|| {
-                    problem(format!(
-                        "since must be a time such as 2026-11-01T00:00:00Z, not {value:?}"
-                    ))
-                })?);
-            }
-            ("since", _) => {
-                return Err(problem(
-                    "since must be a time such as \"2026-11-01T00:00:00Z\"".to_owned(),
-                ));
-            }
-            _ => {
-                return Err(problem(format!(
-                    "the event has a key that is not known: {key:?}"
-                )));
-            }
-        }
+fn from_keys(event: &Map<String, Value>) -> Result<Request, EventError> {
+    if let Some(key) = event.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        return Err(problem(format!("the event has an unknown key: {key:?}")));
     }
-    let mode = match (test_message, since, dry_run) {
+    let get = |key| event.get(key).filter(|value| !value.is_null());
+    let certificate_authorities = get("certificateAuthorityArns").map(arns).transpose()?;
+    let since = get("since").map(time).transpose()?;
+    let flag = |key| match get(key) {
+        None => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(value) => Err(problem(format!(
+            "{key} must be true or false, not {}",
+            kind(value)
+        ))),
+    };
+    let mode = match (flag("testMessage")?, since, flag("dryRun")?) {
         (true, None, false) => Mode::TestMessage,
-        (true, ..) => {
-            return Err(problem(
-                "testMessage goes without since and dryRun".to_owned(),
-            ));
-        }
+        (true, ..) => return Err(problem("testMessage excludes since and dryRun")),
         (false, Some(since), dry_run) => Mode::Replay { since, dry_run },
         (false, None, true) => Mode::DryRun,
         (false, None, false) => Mode::Audit,
@@ -271,8 +264,23 @@ fn from_hand(event: &Map<String, Value>) -> Result<Request, EventError> {
     })
 }
 
-fn is_manual_key(key: &str) -> bool {
-    ["certificateAuthorityArns", "dryRun", "since", "testMessage"].contains(&key)
+fn arns(value: &Value) -> Result<Vec<String>, EventError> {
+    let list = value.as_array().filter(|list| !list.is_empty());
+    let list = list.ok_or_else(|| {
+        problem("certificateAuthorityArns must be a list of at least one ARN or ID")
+    })?;
+    let arns = list.iter().map(|arn| Some(arn.as_str()?.trim().to_owned()));
+    arns.collect::<Option<_>>()
+        .ok_or_else(|| problem("certificateAuthorityArns contains something that is not a string"))
+}
+
+fn time(value: &Value) -> Result<Timestamp, EventError> {
+    let time = value.as_str().and_then(Timestamp::parse);
+    time.ok_or_else(|| {
+        problem(format!(
+            "since must be a time such as \"2026-11-01T00:00:00Z\", not {value}"
+        ))
+    })
 }
 
 fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
@@ -290,8 +298,10 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn problem(problem: String) -> EventError {
-    EventError { problem }
+fn problem(problem: impl Into<String>) -> EventError {
+    EventError {
+        problem: problem.into(),
+    }
 }
 
 #[cfg(test)]
@@ -313,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn both_kinds_of_schedules_audit_everything() {
+    fn both_kinds_of_schedules_audit_every_ca() {
         for (source, detail) in [("aws.events", json!({})), ("aws.scheduler", json!("{}"))] {
             let event = json!({
                 "version": "0", "id": "1", "detail-type": "Scheduled Event", "source": source,
@@ -325,12 +335,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_event_is_a_full_run_by_hand() {
+    fn empty_event_is_a_full_manual_run() {
         assert_eq!(read(json!({})), Ok(Request::all(Trigger::Manual)));
     }
 
     #[test]
-    fn the_keys_of_a_manual_event_say_what_to_do() {
+    fn manual_keys_select_the_mode() {
         let request = read(json!({ "certificateAuthorityArns": [CA], "dryRun": true })).unwrap();
         assert_eq!(request.certificate_authorities, Some(vec![CA.to_owned()]));
         assert_eq!(request.mode, Mode::DryRun);
@@ -350,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_known_for_sure_is_refused_with_the_keys() {
+    fn unknown_event_is_refused_with_the_accepted_keys() {
         for (payload, named) in [
             (
                 json!({ "key1": "value1", "key2": "value2", "key3": "value3" }),
@@ -365,7 +375,7 @@ mod tests {
             (json!({ "certificateAuthorityArns": [1] }), "not a string"),
             (
                 json!({ "testMessage": true, "dryRun": true }),
-                "testMessage goes without",
+                "testMessage excludes",
             ),
             (json!([]), "a list"),
             (json!("{}"), "a string"),
@@ -375,7 +385,7 @@ mod tests {
             ),
             (json!({ "source": "aws.scheduler" }), "source"),
             (json!({ "Records": [{ "eventSource": "aws:s3" }] }), "SQS"),
-            (revocation(&[]), "names no certificate authority"),
+            (revocation(&[]), "names no CA"),
         ] {
             let error = read(payload.clone()).unwrap_err();
             assert!(error.contains(named), "{named} in {error}");
@@ -384,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_event_names_its_certificate_authority_by_form_not_position() {
+    fn resources_of_a_revocation_event_are_found_by_form() {
         let certificate = format!("{CA}/certificate/2bae9a75d71b42b4e41e36f8b4b488fc");
         for resources in [[CA, &certificate], [&certificate, CA]] {
             let request = read(revocation(&resources)).unwrap();
@@ -400,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_hands_over_a_batch_of_revocation_events() {
+    fn queue_delivers_a_batch_of_revocation_events() {
         let record = |id: &str, body: String| {
             json!({
                 "messageId": id, "eventSource": "aws:sqs", "body": body,

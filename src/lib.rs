@@ -45,6 +45,7 @@ pub mod config;
 pub mod event;
 
 pub mod handler;
+pub mod targets;
 
 pub mod audit;
 

@@ -1,51 +1,58 @@
-//! What an invocation answers: the console shows it, programs read it.
+//! The response of an invocation, per trigger: the console shows it, programs read it.
+
+use std::fmt;
 
 use serde::Serialize;
+use serde_json::{Value, json};
+use tracing::warn;
 
 use crate::arn::CertificateAuthorityArn;
-use crate::error::AuditError;
+use crate::error::{AuditError, Remedy};
+use crate::event::{QueuedEvent, Trigger};
 use crate::pending_report::PendingReport;
 use crate::revocation::record::Revocation;
 use crate::text::visible::visible;
 use crate::timestamp::Timestamp;
 
-/// So many revocations of one certificate authority are listed.
+/// Maximum revocations listed per CA.
 pub const MAX_LISTED: usize = 50;
 
-/// Of a subject so many characters are listed: Lambda's answers end at 6 MB.
+/// Maximum characters listed of a subject: Lambda limits responses to 6 MB.
 const MAX_SUBJECT_CHARS: usize = 300;
 
-/// The answer of an invocation.
+/// Maximum receives of a queued event whose certificate no report shows as revoked.
+const MAX_UNCONFIRMED_RECEIVES: u64 = 5;
+
+/// The response of an invocation.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
+    /// The result of the invocation as a whole.
     pub status: Status,
-    #[serde(skip_serializing_if = "is_false")]
+    /// Whether nothing was published.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// The test message that was published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_message: Option<TestMessage>,
+    /// One response per CA.
     pub certificate_authorities: Vec<AuditResponse>,
 }
 
-/// How the invocation went as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The result of an invocation as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Status {
-    /// No certificate authority failed.
+    /// No CA failed.
     Ok,
-    /// Some did.
+    /// Some CAs failed.
     Partial,
-    /// All did.
+    /// All CAs failed.
     Failed,
 }
 
-impl Serialize for Status {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
 impl Status {
-    /// The name that the answer carries.
+    /// Returns the name in the response.
     pub fn name(self) -> &'static str {
         match self {
             Status::Ok => "ok",
@@ -55,71 +62,82 @@ impl Status {
     }
 }
 
-/// What became of a test message.
+/// A test message that SNS accepted.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TestMessage {
+    /// The CA of the sample revocation.
     pub certificate_authority_arn: CertificateAuthorityArn,
+    /// The topic.
     pub topic_arn: String,
-    /// SNS's id of the message.
+    /// SNS's ID of the message.
     pub message_id: String,
+    /// Problems that did not prevent the message.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// What became of one certificate authority.
+/// The result of one CA's audit.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditResponse {
+    /// The CA.
     pub certificate_authority_arn: CertificateAuthorityArn,
+    /// How the audit ended.
     pub outcome: Outcome,
+    /// The report that was requested or read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<ReportSummary>,
+    /// When Private CA accepts the next request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_report_at: Option<Timestamp>,
-    /// AWS refused a request although our own record says that the interval is over.
-    #[serde(skip_serializing_if = "is_false")]
+    /// Whether AWS refused a request although our record says that the interval is over.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub refused_by_aws: bool,
+    /// When the lease of another run ends at the latest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub busy_until: Option<Timestamp>,
+    /// Why the audit failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<AuditError>,
+    /// What the report contains.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub read: Option<ReportContents>,
+    /// When the last complete audit ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_complete_audit_at: Option<Timestamp>,
+    /// Problems that did not prevent the audit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// For the metrics only, as is `stats`: since when no audit is known to have been complete.
+    /// For the SQS batch response: expected certificates that no report shows as revoked.
+    #[serde(skip)]
+    pub unconfirmed: Vec<String>,
+    /// For the metrics: since when there has been no complete audit.
     #[serde(skip)]
     pub unaudited_since: Option<Timestamp>,
+    /// For the metrics: what the audit took.
     #[serde(skip)]
     pub stats: AuditStats,
 }
 
-/// How one certificate authority's audit ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How one CA's audit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Outcome {
-    /// A whole report was read, and all that is new was told.
+    /// A whole report was read, and alerts were sent for all that is new.
     Audited,
-    /// A report is requested but not there yet: the next run takes it up.
+    /// A report is requested but not ready; the next run reads it.
     Waiting,
-    /// Private CA allows no new report before `nextReportAt`.
+    /// Private CA accepts no request before `nextReportAt`.
     TooSoon,
-    /// Another run holds this certificate authority.
+    /// Another run audits this CA.
     Busy,
     /// `error` says why.
     Failed,
 }
 
-impl Serialize for Outcome {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
 impl Outcome {
-    /// The name that the answer carries.
+    /// Returns the name in the response.
     pub fn name(self) -> &'static str {
         match self {
             Outcome::Audited => "audited",
@@ -131,12 +149,15 @@ impl Outcome {
     }
 }
 
-/// The report that was requested or read.
+/// A report that was requested or read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportSummary {
+    /// Private CA's ID of the report.
     pub id: String,
+    /// The key of its object.
     pub key: String,
+    /// When it was requested.
     pub requested_at: Timestamp,
 }
 
@@ -150,67 +171,78 @@ impl From<&PendingReport> for ReportSummary {
     }
 }
 
-/// What a report that was read holds.
+/// What a report contains.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportContents {
+    /// All certificates.
     pub certificates: u64,
+    /// Revoked certificates.
     pub revoked: u64,
-    /// Revocations that nobody had been told of, those that `NOTIFY_REASONS` leaves out included.
+    /// Revocations seen for the first time, including those that `NOTIFY_REASONS` filters.
     pub new_revocations: u64,
-    /// How many were published; with `dryRun`, how many would be.
+    /// Revocations published; with `dryRun`, those that would be.
     pub published: u64,
-    /// With `since`: revocations that were not told yet and are left to the next audit.
+    /// With `since`: revocations that are left to the next audit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<u64>,
-    /// Records that are valid but odd.
+    /// Malformed but readable records.
     #[serde(skip_serializing_if = "is_zero")]
     pub malformed_records: u64,
-    /// The worst of the new ones, at most [`MAX_LISTED`].
+    /// The worst of the new revocations, at most [`MAX_LISTED`].
     pub revocations: Vec<RevocationSummary>,
 }
 
-/// One revocation, in short.
+/// A revocation in short.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RevocationSummary {
+    /// The serial as the report has it, else the revocation's key.
     pub serial: String,
+    /// The revocation reason.
     pub reason: String,
+    /// When it was revoked, or the report's text if that is unreadable.
     pub revoked_at: String,
+    /// The subject, shortened.
     pub subject: String,
 }
 
 impl From<&Revocation> for RevocationSummary {
     fn from(revocation: &Revocation) -> Self {
+        let serial = revocation.serial.clone();
+        let revoked_at = &revocation.revoked_at;
         let subject = visible(revocation.subject.as_deref().unwrap_or_default());
         Self {
-            serial: revocation
-                .serial
-                .clone()
-                .unwrap_or_else(|| revocation.key.to_string()),
+            serial: serial.unwrap_or_else(|| revocation.key.to_string()),
             reason: revocation.reason.name().to_owned(),
-            revoked_at: match revocation.revoked_at.at {
+            revoked_at: match revoked_at.at {
                 Some(at) => at.to_string(),
-                None => revocation.revoked_at.text.clone(),
+                None => revoked_at.text.clone(),
             },
             subject: subject.chars().take(MAX_SUBJECT_CHARS).collect(),
         }
     }
 }
 
-/// What an audit cost.
+/// What an audit took and found, for the metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AuditStats {
+    /// Time spent waiting for the report.
     pub waited_seconds: f64,
+    /// Time spent reading the report.
     pub scanned_seconds: f64,
+    /// Size of the report.
     pub report_bytes: u64,
+    /// New revocations of severity critical.
     pub new_critical: u64,
+    /// New revocations of severity high.
     pub new_high: u64,
+    /// New revocations of severity low.
     pub new_low: u64,
 }
 
 impl AuditResponse {
-    /// An answer of which nothing but the outcome is known.
+    /// Creates a response with nothing but an outcome.
     pub fn new(certificate_authority_arn: CertificateAuthorityArn, outcome: Outcome) -> Self {
         Self {
             certificate_authority_arn,
@@ -223,12 +255,13 @@ impl AuditResponse {
             read: None,
             last_complete_audit_at: None,
             warnings: Vec::new(),
+            unconfirmed: Vec::new(),
             unaudited_since: None,
             stats: AuditStats::default(),
         }
     }
 
-    /// The answer for a certificate authority that could not be audited.
+    /// Creates the response for a CA whose audit failed.
     pub fn failed(certificate_authority_arn: CertificateAuthorityArn, error: AuditError) -> Self {
         let mut response = Self::new(certificate_authority_arn, Outcome::Failed);
         response.error = Some(error);
@@ -236,14 +269,38 @@ impl AuditResponse {
     }
 }
 
+/// Why an invocation fails as such.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvocationError {
+    /// A stable name.
+    pub kind: &'static str,
+    /// What failed, on which resource, why.
+    pub message: String,
+}
+
+impl fmt::Display for InvocationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)
+    }
+}
+
+impl std::error::Error for InvocationError {}
+
+impl InvocationError {
+    /// Creates an error.
+    pub fn new(kind: &'static str, message: impl fmt::Display) -> Self {
+        Self {
+            kind,
+            message: message.to_string(),
+        }
+    }
+}
+
 impl Response {
-    /// The answer of a run over these certificate authorities.
+    /// Creates the response of a run over these CAs.
     pub fn new(dry_run: bool, certificate_authorities: Vec<AuditResponse>) -> Self {
-        let failed = certificate_authorities
-            .iter()
-            .filter(|ca| ca.outcome == Outcome::Failed)
-            .count();
-        let status = match failed {
+        let is_failed = |ca: &&AuditResponse| ca.outcome == Outcome::Failed;
+        let status = match certificate_authorities.iter().filter(is_failed).count() {
             0 => Status::Ok,
             n if n == certificate_authorities.len() => Status::Failed,
             _ => Status::Partial,
@@ -255,19 +312,113 @@ impl Response {
             certificate_authorities,
         }
     }
+
+    /// Creates the response for a test message.
+    pub fn of_test_message(test_message: TestMessage) -> Self {
+        Self {
+            test_message: Some(test_message),
+            ..Self::new(false, Vec::new())
+        }
+    }
+
+    /// Returns the response as JSON.
+    pub fn to_value(&self) -> Value {
+        serde_json::to_value(self).expect("a response has string keys only")
+    }
+
+    /// Returns what Lambda gets: the whole response for a manual invocation, the failed messages of
+    /// a batch for a queue.
+    ///
+    /// # Errors
+    /// For an asynchronous invocation, which Lambda retries: errors that a retry may fix.
+    pub fn for_trigger(&self, trigger: &Trigger) -> Result<Value, InvocationError> {
+        match trigger {
+            Trigger::Manual => Ok(self.to_value()),
+            Trigger::Queue(queued) => Ok(self.to_batch_response(queued)),
+            Trigger::Schedule | Trigger::Revocations(_) => self.fail_if_retryable(),
+        }
+    }
+
+    fn fail_if_retryable(&self) -> Result<Value, InvocationError> {
+        let all = &self.certificate_authorities;
+        let retryable: Vec<String> = all
+            .iter()
+            .filter_map(|ca| {
+                let error = ca.error.as_ref()?;
+                let is_retryable = error.kind.remedy() == Remedy::Retry;
+                is_retryable.then(|| format!("{}: {error}", ca.certificate_authority_arn.id()))
+            })
+            .collect();
+        if retryable.is_empty() {
+            return Ok(self.to_value());
+        }
+        let message = format!(
+            "{} of {} CAs failed with an error that a retry may fix. {}",
+            retryable.len(),
+            all.len(),
+            retryable.join("; ")
+        );
+        Err(InvocationError::new("AuditsFailed", message))
+    }
+
+    /// Lists the messages that the queue delivers again (AWS Lambda Developer Guide, "Handling
+    /// errors for an SQS event source in Lambda").
+    fn to_batch_response(&self, queued: &[QueuedEvent]) -> Value {
+        let failures: Vec<Value> = queued
+            .iter()
+            .filter(|queued| self.is_redelivered(queued))
+            .map(|queued| json!({ "itemIdentifier": queued.message_id }))
+            .collect();
+        json!({ "batchItemFailures": failures })
+    }
+
+    fn is_redelivered(&self, queued: &QueuedEvent) -> bool {
+        let Some(event) = &queued.event else {
+            warn!(
+                sqs_message_id = queued.message_id,
+                "message deleted from the queue: not a revocation event"
+            );
+            return false;
+        };
+        let all = &self.certificate_authorities;
+        let Some(ca) = all
+            .iter()
+            .find(|ca| ca.certificate_authority_arn.as_str() == event.certificate_authority_arn)
+        else {
+            return false;
+        };
+        match (ca.outcome, &event.certificate_arn) {
+            (Outcome::Waiting | Outcome::TooSoon | Outcome::Busy, _) => true,
+            // Errors that need operator action were announced; the schedule keeps trying.
+            (Outcome::Failed, _) => {
+                let remedy = ca.error.as_ref().map(|error| error.kind.remedy());
+                remedy == Some(Remedy::Retry)
+            }
+            (Outcome::Audited, Some(arn)) if ca.unconfirmed.contains(arn) => {
+                let is_last = queued.receive_count >= MAX_UNCONFIRMED_RECEIVES;
+                if is_last {
+                    warn!(
+                        certificate_arn = arn,
+                        receives = queued.receive_count,
+                        "message deleted from the queue: no report shows its certificate as revoked"
+                    );
+                }
+                !is_last
+            }
+            (Outcome::Audited, _) => false,
+        }
+    }
+}
+
+/// Formats a number of things: `1 record is`, `2 records are`.
+pub(crate) fn count(number: u64, singular: &str, plural: &str) -> String {
+    let things = if number == 1 { singular } else { plural };
+    format!("{number} {things}")
 }
 
 #[expect(
     clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
-)]
-fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
+    reason = "serde passes a reference"
 )]
 fn is_zero(count: &u64) -> bool {
     *count == 0

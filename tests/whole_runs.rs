@@ -755,15 +755,15 @@ async fn log_lines_tell_the_story_and_one_line_holds_the_metrics() {
     }
     let messages: Vec<_> = logged.iter().map(|line| text(&line["message"])).collect();
     for step in [
-        "run begins",
+        "run started",
         "report requested",
-        "report is there",
-        "report scanned",
-        "revocation to tell",
+        "report ready",
+        "scan finished",
+        "revocation found",
         "alert published",
-        "remembered what was told",
-        "done",
-        "run ends",
+        "state saved",
+        "audit finished",
+        "run finished",
     ] {
         assert!(
             messages.iter().any(|message| message == step),
@@ -772,7 +772,7 @@ async fn log_lines_tell_the_story_and_one_line_holds_the_metrics() {
     }
     let told = logged
         .iter()
-        .find(|line| line["message"] == "revocation to tell")
+        .find(|line| line["message"] == "revocation found")
         .unwrap();
     assert_eq!(
         (&told["serial"], &told["common_name"]),

@@ -1,4 +1,4 @@
-//! What of a report is to be told: the revocations that nobody has been told of yet.
+//! Selects the revocations of a report that have not been notified about yet.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -12,80 +12,89 @@ use crate::revocation::record::RevokedRecord;
 use crate::state::notified_set::NotifiedSet;
 use crate::timestamp::Timestamp;
 
-/// What is asked of a report.
+/// Which revocations of a report to publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Selection {
-    /// What is not on the told list. On a first audit, what was revoked before `notify_from` is
-    /// counted but not told.
+pub(super) enum Selection {
+    /// Those that are not in the notified set. On a first audit, those revoked before `notify_from`
+    /// are counted only.
     Unnotified { notify_from: Option<Timestamp> },
-    /// What is on the told list and was revoked since then.
+    /// Those in the notified set that were revoked since then.
     NotifiedSince(Timestamp),
 }
 
-/// Takes a report's revoked records one by one, and holds what is to be told of them.
-pub struct NewRevocations<'a> {
+/// Takes a report's revoked records one by one and keeps those to publish.
+pub(super) struct NewRevocations<'a> {
     config: &'a Config,
-    notified: &'a NotifiedSet,
-    selection: Selection,
-    /// What is to be told.
-    pub batch: RevocationBatch,
-    /// What was not on the told list, or (`ToldSince`) what was taken from it: a serial may come
-    /// twice in a report.
+    pub selection: Selection,
+    notified: NotifiedSet,
+    /// Keys that were not in the notified set, or (`NotifiedSince`) that were taken from it: a
+    /// serial may occur twice in a report.
     newly_seen: NewlySeen,
+    /// The revocations to publish.
+    pub batch: RevocationBatch,
     /// Every revocation of the report, by reason.
-    pub revoked: ReasonCounts,
-    /// How many are new, those that are not worth a message included.
+    revoked: ReasonCounts,
+    /// New revocations, whether or not `NOTIFY_REASONS` filters them.
     pub new: u64,
-    /// How many are new but, by their reason, not worth a message.
-    pub unnotified: u64,
-    /// How many were revoked before the first audit's look-back.
-    pub earlier: u64,
-    /// How many would be told by an audit, where `ToldSince` was asked for.
+    /// New revocations that `NOTIFY_REASONS` filters.
+    pub filtered: u64,
+    /// Revocations from before the first audit's look-back.
+    pub before_lookback: u64,
+    /// With `NotifiedSince`: revocations left to the next audit.
     pub pending: u64,
-    /// How many name another certificate authority's certificate.
+    /// Records of other CAs' certificates.
     pub foreign: u64,
     certificate_prefix: String,
-    expected: BTreeSet<String>,
+    unconfirmed: BTreeSet<String>,
     full_list_lines: Vec<u8>,
 }
 
+/// The keys to record as notified.
+pub(super) struct NotifiedUpdate {
+    pub before: NotifiedSet,
+    pub newly_seen: NotifiedSet,
+}
+
 impl<'a> NewRevocations<'a> {
-    /// `detected_at` is when the report was written, by S3's clock. `expected` are the ARNs of
-    /// certificates that are said to be revoked.
+    /// Starts a report that S3 had at `detected_at`.
     pub fn new(
         config: &'a Config,
-        certificate_authority_arn: &str,
-        notified: &'a NotifiedSet,
+        arn: &CertificateAuthorityArn,
         selection: Selection,
+        notified: NotifiedSet,
         detected_at: Timestamp,
-        expected: &[String],
     ) -> Self {
         Self {
             config,
-            notified,
             selection,
-            batch: RevocationBatch::new(certificate_authority_arn, detected_at),
+            notified,
             newly_seen: NewlySeen::default(),
+            batch: RevocationBatch::new(arn.as_str(), detected_at),
             revoked: ReasonCounts::default(),
             new: 0,
-            unnotified: 0,
-            earlier: 0,
+            filtered: 0,
+            before_lookback: 0,
             pending: 0,
             foreign: 0,
-            certificate_prefix: format!("{certificate_authority_arn}/"),
-            expected: expected.iter().cloned().collect(),
+            certificate_prefix: format!("{arn}/"),
+            unconfirmed: BTreeSet::new(),
             full_list_lines: Vec::new(),
         }
     }
 
+    /// Looks for certificates that events say are revoked, by ARN.
+    pub fn expecting(mut self, certificate_arns: &[String]) -> Self {
+        self.unconfirmed.extend(certificate_arns.iter().cloned());
+        self
+    }
+
     /// Takes one revoked record.
     pub fn see(&mut self, record: &RevokedRecord<'_>) {
-        let reason =
-            RevocationReason::from_report(record.revocation_reason.as_deref().unwrap_or(""));
-        self.revoked.add(&reason);
+        let reason = record.revocation_reason.as_deref().unwrap_or("");
+        self.revoked.add(&RevocationReason::from_report(reason));
         if let Some(arn) = record.certificate_arn.as_deref() {
             self.foreign += u64::from(self.is_foreign(arn));
-            self.expected.remove(arn);
+            self.unconfirmed.remove(arn);
         }
         let key = record.key();
         let is_notified = self.notified.contains(&key);
@@ -95,27 +104,20 @@ impl<'a> NewRevocations<'a> {
                     return;
                 }
                 let revocation = record.to_revocation(key);
-                let is_earlier = notify_from
-                    .zip(revocation.revoked_at.at)
-                    .is_some_and(|(notify_from, revoked_at)| revoked_at < notify_from);
-                if is_earlier {
-                    self.earlier += 1;
+                if is_before(revocation.revoked_at.at, notify_from) {
+                    self.before_lookback += 1;
                     return;
                 }
                 self.new += 1;
                 if self.config.notifies(&revocation.reason) {
                     self.full_list_lines.extend(self.batch.add(revocation));
                 } else {
-                    self.unnotified += 1;
+                    self.filtered += 1;
                 }
             }
             Selection::NotifiedSince(since) => {
                 let revocation = record.to_revocation(key);
-                if revocation
-                    .revoked_at
-                    .at
-                    .is_some_and(|revoked_at| revoked_at < since)
-                {
+                if is_before(revocation.revoked_at.at, Some(since)) {
                     return;
                 }
                 if !is_notified {
@@ -129,7 +131,7 @@ impl<'a> NewRevocations<'a> {
         }
     }
 
-    /// Whether a certificate's ARN is one of another certificate authority, for sure.
+    /// Whether a certificate's ARN certainly names another CA.
     fn is_foreign(&self, certificate_arn: &str) -> bool {
         !certificate_arn.starts_with(&self.certificate_prefix)
             && certificate_arn
@@ -137,46 +139,60 @@ impl<'a> NewRevocations<'a> {
                 .is_some_and(|(issuer, _)| CertificateAuthorityArn::parse(issuer).is_some())
     }
 
-    /// The lines that are due for the full list since the last call.
+    /// Returns the full list's lines since the last call.
     pub fn take_full_list_lines(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.full_list_lines)
     }
 
-    /// What is to be told, and what the told list is to hold besides.
-    pub fn into_parts(self) -> (RevocationBatch, NotifiedSet, ReasonCounts) {
-        (self.batch, self.newly_seen.into_list(), self.revoked)
+    /// Returns how many revocations had been notified about before.
+    pub fn already_notified(&self) -> usize {
+        self.notified.len()
     }
 
-    /// The watched certificates that the report did not show as revoked.
-    pub fn unconfirmed(&self) -> impl Iterator<Item = &str> {
-        self.expected.iter().map(String::as_str)
+    /// Returns the expected certificates that the report did not show as revoked.
+    pub fn unconfirmed(&self) -> Vec<String> {
+        self.unconfirmed.iter().cloned().collect()
+    }
+
+    /// Returns what to publish, every revocation by reason, and what to record.
+    pub fn into_parts(self) -> (RevocationBatch, ReasonCounts, NotifiedUpdate) {
+        let update = NotifiedUpdate {
+            before: self.notified,
+            newly_seen: self.newly_seen.into_set(),
+        };
+        (self.batch, self.revoked, update)
     }
 }
 
-/// A set that grows one by one, nearly as compact as a [`NotifiedSet`].
+/// Whether both instants are known and the first one is earlier.
+fn is_before(at: Option<Timestamp>, from: Option<Timestamp>) -> bool {
+    at.zip(from).is_some_and(|(at, from)| at < from)
+}
+
+/// A set that grows key by key, nearly as compact as a [`NotifiedSet`].
 #[derive(Default)]
 struct NewlySeen {
-    list: NotifiedSet,
+    set: NotifiedSet,
     recent: HashSet<RevocationKey>,
 }
 
 impl NewlySeen {
-    /// Merging costs as much as the whole list: so many are merged at a time.
-    const PORTION: usize = 1 << 15;
+    /// Minimum number of keys per merge, which costs as much as the whole set.
+    const MIN_MERGE: usize = 1 << 15;
 
-    /// Whether the key is new to the set.
+    /// Adds a key; returns whether it is new to the set.
     fn insert(&mut self, key: RevocationKey) -> bool {
-        if self.list.contains(&key) || !self.recent.insert(key) {
+        if self.set.contains(&key) || !self.recent.insert(key) {
             return false;
         }
-        if self.recent.len() >= Self::PORTION.max(self.list.len() / 8) {
-            self.list.merge(self.recent.drain());
+        if self.recent.len() >= Self::MIN_MERGE.max(self.set.len() / 8) {
+            self.set.merge(self.recent.drain());
         }
         true
     }
 
-    fn into_list(mut self) -> NotifiedSet {
-        self.list.merge(self.recent);
-        self.list
+    fn into_set(mut self) -> NotifiedSet {
+        self.set.merge(self.recent);
+        self.set
     }
 }

@@ -1,10 +1,10 @@
-//! Finding a report to read: the one in hand, else a new one, waited for.
+//! Obtains a report to read: the pending one, else a new one.
 
 use std::time::{Duration, SystemTime};
 
 use tracing::info;
 
-use super::Audit;
+use crate::audit::context::Audit;
 use crate::error::{AuditError, ErrorKind};
 use crate::pending_report::PendingReport;
 use crate::report::request::{self, RequestOutcome};
@@ -14,38 +14,54 @@ use crate::state::control::{MAX_SCAN_ATTEMPTS, NextStep};
 use crate::state::store::VersionedState;
 use crate::timestamp::Timestamp;
 
-/// A run waits for Private CA's limit only if that leaves it so much time to go on.
+/// Minimum time that a run must have left after waiting for Private CA's request limit.
 const MIN_TIME_AFTER_WAIT: Duration = Duration::from_secs(300);
 
-/// The first wait after AWS refused a request against our own record, which clocks alone may
-/// explain; it doubles with each up to the longest.
+/// First wait after Private CA refuses a request that our record allows (clocks differ). It
+/// doubles with each refusal.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
+
+/// Longest wait between two such requests.
 const LONGEST_REFUSED_RETRY: Duration = Duration::from_secs(30);
 
-/// What came of looking for a report to read.
+/// How far a run got with a report.
 pub(super) enum ReportStep {
-    /// With the seconds that it was waited for.
-    Ready(PendingReport, ReportObject, f64),
-    /// There is none to read yet.
-    Not(Box<AuditResponse>),
+    /// It can be read.
+    Ready(ReadyReport),
+    /// It was requested; its object does not exist yet.
+    Pending(Box<AuditResponse>),
+    /// Private CA accepts no request yet.
+    TooSoon(Box<AuditResponse>),
+}
+
+/// A report whose object exists.
+pub(super) struct ReadyReport {
+    pub report: PendingReport,
+    pub object: ReportObject,
+    pub waited_seconds: f64,
 }
 
 impl Audit<'_> {
-    /// The report in hand, else a new one, waited for.
+    /// Waits for the pending report, or for a new one.
     pub(super) async fn obtain_report(
         &self,
         state: &mut VersionedState,
     ) -> Result<ReportStep, AuditError> {
-        let report = match state
+        self.in_time(self.resume_or_request(state)).await
+    }
+
+    async fn resume_or_request(
+        &self,
+        state: &mut VersionedState,
+    ) -> Result<ReportStep, AuditError> {
+        let run = self.run;
+        let next_step = state
             .control
-            .next_step(self.run.budget.clock(), self.run.config.report_interval)
-        {
+            .next_step(run.budget.clock(), run.config.report_interval);
+        let report = match next_step {
             NextStep::Resume(report) => report,
             NextStep::Request { not_before } => {
-                match self.request_report(state, not_before).await? {
-                    Ok(report) => report,
-                    Err(too_soon) => return Ok(ReportStep::Not(too_soon)),
-                }
+                return self.request_report(state, not_before).await;
             }
         };
         if report.attempts >= MAX_SCAN_ATTEMPTS {
@@ -53,44 +69,57 @@ impl Audit<'_> {
             return Err(AuditError::new(
                 ErrorKind::ReportUnfinished,
                 format!(
-                    "the audit report {} of {} was begun {} times and never read to its end; it is dropped",
-                    report.key, self.arn, report.attempts
+                    "{} runs died while they worked on audit report {} of {}; it is abandoned",
+                    report.attempts, report.key, self.arn
                 ),
             ));
         }
-        let started = self.run.budget.elapsed();
+        self.wait_for(state, report).await
+    }
+
+    async fn wait_for(
+        &self,
+        state: &mut VersionedState,
+        report: PendingReport,
+    ) -> Result<ReportStep, AuditError> {
+        let run = self.run;
+        let started = run.budget.elapsed();
         let waited = wait::wait(
-            self.run.clients,
+            run.clients,
             self.arn,
-            &self.run.config.report_bucket,
+            &run.config.report_bucket,
             &report,
-            &self.run.questions,
-            self.run.budget,
+            &run.status_pacer,
+            run.budget,
         )
         .await?;
-        let waited_seconds = (self.run.budget.elapsed() - started).as_secs_f64();
+        let waited_seconds = (run.budget.elapsed() - started).as_secs_f64();
         match waited {
             Waited::Ready(object) => {
                 info!(
                     certificate_authority = self.arn.id(),
-                    report = report.id,
+                    report_id = report.id,
                     size_bytes = object.size_bytes,
-                    waited_seconds,
-                    "report is there"
+                    duration_seconds = waited_seconds,
+                    "report ready"
                 );
-                Ok(ReportStep::Ready(report, object, waited_seconds))
+                Ok(ReportStep::Ready(ReadyReport {
+                    report,
+                    object,
+                    waited_seconds,
+                }))
             }
             Waited::NotYet => {
                 info!(
                     certificate_authority = self.arn.id(),
-                    report = report.id,
-                    waited_seconds,
-                    "report is not there yet: the next run takes it up"
+                    report_id = report.id,
+                    duration_seconds = waited_seconds,
+                    "report not ready"
                 );
-                let mut response = AuditResponse::new(self.arn.clone(), Outcome::Waiting);
+                let mut response = self.response(Outcome::Waiting);
                 response.report = Some(ReportSummary::from(&report));
                 response.stats.waited_seconds = waited_seconds;
-                Ok(ReportStep::Not(Box::new(response)))
+                Ok(ReportStep::Pending(Box::new(response)))
             }
             Waited::Gone(error) => {
                 state.control.pending_report = None;
@@ -99,49 +128,73 @@ impl Audit<'_> {
         }
     }
 
-    /// Requests a report, or adopts one that is under way, and puts it into the state before
-    /// anything waits for it.
+    /// Requests a report, or adopts one that the state does not know; saves it before anything
+    /// waits for it.
     async fn request_report(
         &self,
         state: &mut VersionedState,
         mut not_before: Option<SystemTime>,
-    ) -> Result<Result<PendingReport, Box<AuditResponse>>, AuditError> {
+    ) -> Result<ReportStep, AuditError> {
         let run = self.run;
         let mut refused_by_aws = false;
         let mut refused_retry = REFUSED_RETRY;
         loop {
-            if let Some(at) = not_before {
+            if let Some(at) = not_before
+                && !self.wait_until(at).await
+            {
                 let next_report_at = Timestamp::from(at);
-                let over_in = run.budget.until_clock(at);
-                let worthwhile = run.waits && over_in + MIN_TIME_AFTER_WAIT < run.budget.left();
-                if !worthwhile || !run.budget.wait(over_in).await {
-                    info!(certificate_authority = self.arn.id(), %next_report_at, refused_by_aws, "too soon");
-                    let mut response = AuditResponse::new(self.arn.clone(), Outcome::TooSoon);
-                    response.next_report_at = Some(next_report_at);
-                    response.refused_by_aws = refused_by_aws;
-                    return Ok(Err(Box::new(response)));
-                }
+                info!(certificate_authority = self.arn.id(), %next_report_at, refused_by_aws, "report requested too soon");
+                let mut response = self.response(Outcome::TooSoon);
+                response.next_report_at = Some(next_report_at);
+                response.refused_by_aws = refused_by_aws;
+                return Ok(ReportStep::TooSoon(Box::new(response)));
             }
-            let response = request::request(
-                run.clients,
-                self.arn,
-                &run.config.report_bucket,
-                run.config.report_format,
-                &run.requests,
-                run.budget,
-            )
-            .await?;
-            let report = match response {
-                RequestOutcome::Requested(report, at) => {
-                    info!(
-                        certificate_authority = self.arn.id(),
-                        report = report.id,
-                        key = report.key,
-                        "report requested"
-                    );
-                    Some((report, at))
-                }
-                RequestOutcome::TooSoon => request::find_unrecorded(
+            if let Some((report, at)) = self.request_or_adopt(state).await? {
+                state.control.set_pending_report(report.clone(), at);
+                self.save(state).await?;
+                return self.wait_for(state, report).await;
+            }
+            refused_by_aws = true;
+            not_before = Some(run.budget.clock() + refused_retry);
+            refused_retry = (refused_retry * 2).min(LONGEST_REFUSED_RETRY);
+        }
+    }
+
+    /// Waits for Private CA's request limit; `false`, at once, if that is not worthwhile.
+    async fn wait_until(&self, at: SystemTime) -> bool {
+        let budget = self.run.budget;
+        let wait = budget.until_clock(at);
+        self.run.waits && wait + MIN_TIME_AFTER_WAIT < budget.left() && budget.wait(wait).await
+    }
+
+    /// Returns a report and when it was requested; `None` if Private CA refuses one for now and
+    /// there is none to adopt.
+    async fn request_or_adopt(
+        &self,
+        state: &VersionedState,
+    ) -> Result<Option<(PendingReport, SystemTime)>, AuditError> {
+        let run = self.run;
+        let outcome = request::request(
+            run.clients,
+            self.arn,
+            &run.config.report_bucket,
+            run.config.report_format,
+            &run.request_pacer,
+            run.budget,
+        )
+        .await?;
+        match outcome {
+            RequestOutcome::Requested(report, at) => {
+                info!(
+                    certificate_authority = self.arn.id(),
+                    report_id = report.id,
+                    key = report.key,
+                    "report requested"
+                );
+                Ok(Some((report, at)))
+            }
+            RequestOutcome::TooSoon => {
+                let adopted = request::find_unrecorded(
                     run.clients,
                     self.arn,
                     &run.config.report_bucket,
@@ -149,20 +202,11 @@ impl Audit<'_> {
                     run.config.report_interval,
                     run.budget.now(),
                 )
-                .await?
-                .map(|report| (report.clone(), report.requested_at.into())),
-            };
-            match report {
-                Some((report, at)) => {
-                    state.control.set_pending_report(report.clone(), at);
-                    self.save(state).await?;
-                    return Ok(Ok(report));
-                }
-                None => {
-                    refused_by_aws = true;
-                    not_before = Some(run.budget.clock() + refused_retry);
-                    refused_retry = (refused_retry * 2).min(LONGEST_REFUSED_RETRY);
-                }
+                .await?;
+                Ok(adopted.map(|report| {
+                    let at = report.requested_at.into();
+                    (report, at)
+                }))
             }
         }
     }

@@ -1,338 +1,299 @@
-//! Scanning a report: counted before it starts, in its turn, from the first byte to the last.
+//! Scans a report: counted before it starts, in its turn, from the first byte to the last.
 
-use tokio::sync::SemaphorePermit;
-use tracing::{info, warn};
+use std::time::Duration;
 
-use super::Audit;
-use super::scan_limiter::ScanSlot;
+use tracing::warn;
+
+use crate::alert::ObjectLocation;
 use crate::alert::full_list::FullList;
-use crate::alert::{ObjectLocation, RevocationBatch};
+use crate::audit::context::Audit;
 use crate::audit::new_revocations::{NewRevocations, Selection};
+use crate::audit::obtain_report::ReadyReport;
+use crate::audit::scan_limiter::{ScanPermit, ScanSlot};
 use crate::error::{AuditError, ErrorKind};
 use crate::event::Mode;
 use crate::pending_report::PendingReport;
 use crate::report::fetch::{Fetch, FetchError};
-use crate::report::scanner::{ReportScanner, ScanTotals};
+use crate::report::scanner::{ReportScanner, ScanError, ScanTotals};
 use crate::report::wait::ReportObject;
 use crate::report_format::ReportFormat;
-use crate::response::{AuditStats, MAX_LISTED, ReportContents, RevocationSummary};
-use crate::revocation::distinguished_name::decode;
-use crate::revocation::reason::Severity;
-use crate::revocation::reason_counts::ReasonCounts;
-use crate::state::control::{Control, MAX_SCAN_ATTEMPTS, UNAVAILABLE_TIMEOUT};
-use crate::state::notified_set::NotifiedSet;
+use crate::response::count;
+use crate::revocation::record::RevokedRecord;
+use crate::state::control::{Control, MAX_SCAN_ATTEMPTS};
 use crate::state::store::VersionedState;
 
-/// Why a scan did not come to its end.
+/// Time after which S3's failure to deliver a report counts against the report.
+const UNAVAILABLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+/// A report that was read to its last byte.
+pub(super) struct Scan<'a> {
+    pub new: NewRevocations<'a>,
+    pub totals: ScanTotals,
+    /// Why it is not a valid report of this CA.
+    pub invalid: Option<String>,
+    pub full_list: Option<ObjectLocation>,
+    pub duration_seconds: f64,
+}
+
+/// Why a report was not read to its last byte.
 enum ScanFailure {
-    /// The told list could not be read.
-    State(AuditError),
-    Report(FetchError),
+    /// The notified set could not be read.
+    NotifiedSet(AuditError),
+    /// The report's object is gone.
+    Vanished(AuditError),
+    /// Everything else.
+    Report(AuditError),
+}
+
+impl From<FetchError> for ScanFailure {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Vanished(error) => Self::Vanished(error),
+            FetchError::AuditError(error) => Self::Report(error),
+        }
+    }
 }
 
 impl ScanFailure {
     fn into_error(self) -> AuditError {
-        match self {
-            ScanFailure::State(error)
-            | ScanFailure::Report(FetchError::Vanished(error) | FetchError::AuditError(error)) => {
-                error
-            }
-        }
+        let (Self::NotifiedSet(error) | Self::Vanished(error) | Self::Report(error)) = self;
+        error
     }
 }
 
-/// A report, read to its end or to its fault.
-pub(super) struct Scanned {
-    pub notified: NotifiedSet,
-    pub newly_seen: NotifiedSet,
-    pub batch: RevocationBatch,
-    pub revoked: ReasonCounts,
-    pub totals: ScanTotals,
-    pub full_list: Option<ObjectLocation>,
-    /// Why this is not a whole, valid report of this certificate authority.
-    pub invalid: Option<String>,
-    pub read: ReportContents,
-    pub stats: AuditStats,
-    pub unconfirmed: Vec<String>,
-    pub warnings: Vec<String>,
-}
-
-impl Audit<'_> {
-    /// A scan that is counted in the state before it starts: one that takes the process down is
-    /// known of.
+impl<'a> Audit<'a> {
+    /// Scans a report and counts the attempt in the state before it starts, so that a scan that
+    /// ends the process is known.
     pub(super) async fn scan_counted(
         &self,
         state: &mut VersionedState,
-        report: &PendingReport,
-        object: &ReportObject,
-        selection: Selection,
-        scan_slot: &mut Option<ScanSlot<'_>>,
-    ) -> Result<Scanned, AuditError> {
-        let turn = self.turn(&state.control, scan_slot).await?;
-        if let Some(in_hand) = &mut state.control.pending_report {
-            in_hand.attempts += 1;
+        report: &ReadyReport,
+        scan_slot: ScanSlot<'_>,
+    ) -> Result<Scan<'a>, AuditError> {
+        let selection = self.unnotified(&state.control);
+        let permit = self.in_time(self.acquire(report, scan_slot)).await?;
+        let last_modified = report.object.last_modified;
+        state.control.last_scanned = state.control.last_scanned.max(Some(last_modified));
+        state.control.set_attempts(report.report.attempts + 1);
+        self.in_time(self.save(state)).await?;
+        let scan = self.scan(&state.control, report, selection).await;
+        drop(permit);
+        if !self.counts_against(report, &scan) {
+            state.control.set_attempts(report.report.attempts);
         }
-        state.control.last_scanned = state.control.last_scanned.max(Some(object.last_modified));
-        self.save(state).await?;
-        let scanned = self.scan(&state.control, report, object, selection).await;
-        drop(turn);
-        // What is not the report's doing, now or from here on, is not counted against it.
-        let is_at_fault = match &scanned {
-            Ok(scanned) => scanned.invalid.is_some(),
-            Err(ScanFailure::State(_)) => false,
-            Err(ScanFailure::Report(FetchError::AuditError(error))) => {
-                let is_of_aws = matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable);
-                let age = self.run.budget.now().since(report.requested_at);
-                !is_of_aws || age > UNAVAILABLE_TIMEOUT
-            }
-            Err(ScanFailure::Report(FetchError::Vanished(_))) => true,
-        };
-        if let Some(in_hand) = &mut state.control.pending_report
-            && !is_at_fault
-        {
-            in_hand.attempts -= 1;
-        }
-        if let Err(ScanFailure::Report(FetchError::Vanished(_))) = &scanned {
+        if let Err(ScanFailure::Vanished(_)) = &scan {
             state.control.pending_report = None;
         }
-        scanned.map_err(ScanFailure::into_error)
+        scan.map_err(|failure| abandon_if_tried_enough(&mut state.control, failure.into_error()))
     }
 
-    /// A scan that changes nothing.
+    /// Scans a report without changing the state.
     pub(super) async fn scan_only(
         &self,
-        control: &Control,
-        report: &PendingReport,
-        object: &ReportObject,
-        scan_slot: &mut Option<ScanSlot<'_>>,
-    ) -> Result<Scanned, AuditError> {
-        let _turn = self.turn(control, scan_slot).await?;
-        // Another run may have told more meanwhile, and removed the told list of before.
-        let store = &self.run.store;
-        let control = store.load(self.arn, self.run.budget.now()).await?.control;
+        report: &ReadyReport,
+        scan_slot: ScanSlot<'_>,
+    ) -> Result<Scan<'a>, AuditError> {
+        let run = self.run;
+        let _permit = self.in_time(self.acquire(report, scan_slot)).await?;
+        // Another run may have replaced the notified set in the meantime.
+        let load = run.store.load(self.arn, run.budget.now());
+        let control = self.in_time(load).await?.control;
         let selection = match self.mode {
             Mode::Replay { since, .. } => Selection::NotifiedSince(since),
-            _ => self.selection(&control),
+            _ => self.unnotified(&control),
         };
-        self.scan(&control, report, object, selection)
-            .await
-            .map_err(ScanFailure::into_error)
+        let scan = self.scan(&control, report, selection).await;
+        scan.map_err(ScanFailure::into_error)
     }
 
-    async fn turn<'g>(
-        &'g self,
-        control: &Control,
-        scan_slot: &mut Option<ScanSlot<'_>>,
-    ) -> Result<SemaphorePermit<'g>, AuditError> {
-        let run = self.run;
-        let is_suspicious = control.has_unfinished_scan();
-        // With the rest of a run that waited for something else, nothing would be learnt of it.
-        if is_suspicious && run.budget.left() < run.budget.elapsed() {
+    /// Selects the revocations that an audit notifies about.
+    fn unnotified(&self, control: &Control) -> Selection {
+        let first_seen_at = control.first_seen_at;
+        let notify_from = first_seen_at.saturating_sub(self.run.config.initial_lookback);
+        Selection::Unnotified {
+            notify_from: control.last_complete_audit.is_none().then_some(notify_from),
+        }
+    }
+
+    async fn acquire<'s>(
+        &self,
+        report: &ReadyReport,
+        scan_slot: ScanSlot<'s>,
+    ) -> Result<ScanPermit<'s>, AuditError> {
+        let budget = self.run.budget;
+        let is_suspicious = report.report.attempts > 0;
+        // A scan cut short by the end of the run would prove nothing about the report.
+        if is_suspicious && budget.left() < budget.elapsed() {
             return Err(self.out_of_time(
-                "its report was not read to its end before, and is given at least half of a run",
+                "its report may have ended a previous run and needs at least half of a run",
             ));
         }
-        run.scan_limiter
-            .turn(is_suspicious, scan_slot, run.budget)
-            .await
-            .ok_or_else(|| self.out_of_time("no time was left to scan its report"))
+        let permit = scan_slot.acquire(is_suspicious, budget).await;
+        permit.ok_or_else(|| self.out_of_time("the run had no time left to scan its report"))
     }
 
-    /// Reads a report from its first byte to its last, and works out what is to be told.
+    /// Whether the outcome of a scan counts against the report.
+    fn counts_against(&self, report: &ReadyReport, scan: &Result<Scan, ScanFailure>) -> bool {
+        match scan {
+            Ok(scan) => scan.invalid.is_some(),
+            Err(ScanFailure::NotifiedSet(_)) => false,
+            Err(ScanFailure::Vanished(_)) => true,
+            Err(ScanFailure::Report(error)) => {
+                let is_of_aws = matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable);
+                let age = self.run.budget.now().since(report.report.requested_at);
+                !is_of_aws || age > UNAVAILABLE_TIMEOUT
+            }
+        }
+    }
+
     async fn scan(
         &self,
         control: &Control,
-        report: &PendingReport,
-        object: &ReportObject,
+        report: &ReadyReport,
         selection: Selection,
-    ) -> Result<Scanned, ScanFailure> {
+    ) -> Result<Scan<'a>, ScanFailure> {
+        let work = self.scan_without_limit(control, report, selection);
+        let cut_off = |_| {
+            let error = self.out_of_time("the run ended before its report was read");
+            Err(ScanFailure::Report(error))
+        };
+        tokio::time::timeout_at(self.run.budget.saving_starts(), work)
+            .await
+            .unwrap_or_else(cut_off)
+    }
+
+    async fn scan_without_limit(
+        &self,
+        control: &Control,
+        report: &ReadyReport,
+        selection: Selection,
+    ) -> Result<Scan<'a>, ScanFailure> {
         let run = self.run;
-        let bucket = &run.config.report_bucket;
         let started = run.budget.elapsed();
-        let notified = run
-            .store
-            .load_notified_set(control)
-            .await
-            .map_err(ScanFailure::State)?;
-        let Some(format) = ReportFormat::from_key(&object.key) else {
-            return Err(ScanFailure::Report(FetchError::Vanished(AuditError::new(
-                ErrorKind::ReportInvalid,
-                format!("{} ends neither in .json nor in .csv", object.key),
-            ))));
-        };
-        let full_list_key = match self.mode {
-            Mode::Replay { .. } => format!("{}-{}", report.id, run.request_id),
-            _ => report.id.clone(),
-        };
-        let mut full_list = FullList::new(
-            run.clients,
-            bucket,
-            format!(
-                "{}full-list/{full_list_key}.jsonl",
-                run.store.prefix_of(self.arn)
-            ),
-        );
-        let publishes = !matches!(self.mode, Mode::DryRun | Mode::Replay { dry_run: true, .. });
-        let mut difference = NewRevocations::new(
+        let notified = run.store.load_notified_set(control).await;
+        let notified = notified.map_err(ScanFailure::NotifiedSet)?;
+        let mut new = NewRevocations::new(
             run.config,
-            self.arn.as_str(),
-            &notified,
+            self.arn,
             selection,
-            object.last_modified,
-            self.expected,
-        );
-        let reading = async {
-            let mut scanner = ReportScanner::new(format);
-            let mut invalid = None;
-            let mut fetch = Fetch::open(run.clients, bucket, object).await?;
-            while let Some(chunk) = fetch.next().await? {
-                // After a fault the rest is read all the same: only then length and checksum tell
-                // whether these bytes are what S3 holds.
-                if invalid.is_none() {
-                    invalid = scanner
-                        .feed(&chunk, &mut |record| difference.see(record))
-                        .err();
-                    let lines = difference.take_full_list_lines();
-                    if publishes {
-                        full_list.push(&lines);
-                        full_list.flush().await.map_err(FetchError::AuditError)?;
-                    }
-                }
-            }
-            if invalid.is_none() {
-                invalid = scanner.finish(&mut |record| difference.see(record)).err();
-                let lines = difference.take_full_list_lines();
-                if publishes {
-                    full_list.push(&lines);
-                }
-            }
-            Ok((scanner.totals(), invalid))
-        };
-        let read = match tokio::time::timeout_at(run.budget.work_ends(), reading).await {
-            Ok(read) => read,
-            Err(_) => Err(FetchError::AuditError(self.out_of_time(&format!(
-                "its report {} of {} bytes could not be read in the time of this run",
-                object.key, object.size_bytes
-            )))),
-        };
-        let (totals, invalid) = match read {
-            Ok(read) => read,
-            Err(error) => {
-                full_list.abort().await;
-                return Err(ScanFailure::Report(error));
-            }
-        };
-        let full_list = full_list
-            .finish()
-            .await
-            .map_err(|error| ScanFailure::Report(FetchError::AuditError(error)))?;
-        let scanned_seconds = (run.budget.elapsed() - started).as_secs_f64();
-        let batch = &difference.batch;
-        info!(
-            certificate_authority = self.arn.id(),
-            report = report.id,
-            size_bytes = object.size_bytes,
-            scanned_seconds,
-            certificates = totals.certificates,
-            revoked = totals.revoked,
-            malformed = totals.malformed,
-            already_told = notified.len(),
-            new = difference.new,
-            not_notified = difference.unnotified,
-            before_lookback = difference.earlier,
-            valid = invalid.is_none(),
-            "report scanned"
-        );
-        for revocation in batch.worst().take(MAX_LISTED) {
-            info!(
-                certificate_authority = self.arn.id(),
-                serial = revocation.serial,
-                reason = revocation.reason.name(),
-                common_name = revocation
-                    .subject
-                    .as_deref()
-                    .and_then(|s| decode(s).common_name),
-                "revocation to tell"
-            );
-        }
-        let mut warnings = Vec::new();
-        let foreign = (difference.foreign > 0).then(|| {
-            format!(
-                "{} revoked records are of another certificate authority",
-                difference.foreign
-            )
-        });
-        let invalid = invalid.map(|error| error.to_string()).or(foreign);
-        if totals.malformed > 0 {
-            warnings.push(format!("{} records are valid but odd", totals.malformed));
-        }
-        let read = ReportContents {
-            certificates: totals.certificates,
-            revoked: totals.revoked,
-            new_revocations: difference.new,
-            published: batch.len(),
-            pending: matches!(selection, Selection::NotifiedSince(_)).then_some(difference.pending),
-            malformed_records: totals.malformed,
-            revocations: batch
-                .worst()
-                .take(MAX_LISTED)
-                .map(RevocationSummary::from)
-                .collect(),
-        };
-        let stats = AuditStats {
-            waited_seconds: 0.0,
-            scanned_seconds,
-            report_bytes: object.size_bytes,
-            new_critical: batch.counts().by_severity(Severity::Critical),
-            new_high: batch.counts().by_severity(Severity::High),
-            new_low: batch.counts().by_severity(Severity::Low),
-        };
-        let unconfirmed = difference.unconfirmed().map(str::to_owned).collect();
-        let (batch, newly_seen, revoked) = difference.into_parts();
-        Ok(Scanned {
             notified,
-            newly_seen,
-            batch,
-            revoked,
+            report.object.last_modified,
+        )
+        .expecting(&self.expected);
+        let mut full_list = self.full_list(&report.report.id);
+        let reading = self.read(&report.object, &mut new, full_list.as_mut());
+        let read = tokio::time::timeout_at(run.budget.work_ends(), reading).await;
+        let read = read.unwrap_or_else(|_| {
+            let (key, size_bytes) = (&report.object.key, report.object.size_bytes);
+            let why = format!("the run had no time left to read {key} ({size_bytes} bytes)");
+            Err(ScanFailure::Report(self.out_of_time(&why)))
+        });
+        let (totals, invalid, key) = match (read, full_list) {
+            (Ok((totals, invalid)), Some(full_list)) => {
+                let key = full_list.finish().await.map_err(ScanFailure::Report)?;
+                (totals, invalid, key)
+            }
+            (Ok((totals, invalid)), None) => (totals, invalid, None),
+            (Err(failure), Some(full_list)) => {
+                full_list.abort().await;
+                return Err(failure);
+            }
+            (Err(failure), None) => return Err(failure),
+        };
+        let foreign = (new.foreign > 0).then(|| {
+            let records = count(
+                new.foreign,
+                "revoked record belongs",
+                "revoked records belong",
+            );
+            format!("{records} to another CA")
+        });
+        Ok(Scan {
             totals,
-            full_list: full_list.map(|key| ObjectLocation {
-                bucket: bucket.clone(),
+            invalid: invalid.map(|error| error.to_string()).or(foreign),
+            full_list: key.map(|key| ObjectLocation {
+                bucket: run.config.report_bucket.clone(),
                 key,
             }),
-            invalid,
-            read,
-            stats,
-            unconfirmed,
-            warnings,
+            duration_seconds: (run.budget.elapsed() - started).as_secs_f64(),
+            new,
         })
+    }
+
+    /// Feeds a report's bytes to the scanner; returns what it counted and where it stopped.
+    async fn read(
+        &self,
+        object: &ReportObject,
+        new: &mut NewRevocations<'_>,
+        mut full_list: Option<&mut FullList<'_>>,
+    ) -> Result<(ScanTotals, Option<ScanError>), ScanFailure> {
+        let format = ReportFormat::from_key(&object.key).ok_or_else(|| {
+            let message = format!("{} ends neither in .json nor in .csv", object.key);
+            ScanFailure::Vanished(AuditError::new(ErrorKind::ReportInvalid, message))
+        })?;
+        let mut scanner = ReportScanner::new(format);
+        let mut invalid = None;
+        let bucket = &self.run.config.report_bucket;
+        let mut fetch = Fetch::open(self.run.clients, bucket, object).await?;
+        loop {
+            let chunk = fetch.next().await?;
+            // An invalid report is fetched to its end as well: only then do length and checksum
+            // show whether these bytes are what S3 holds.
+            if invalid.is_none() {
+                let mut see = |record: &RevokedRecord<'_>| new.see(record);
+                invalid = match &chunk {
+                    Some(chunk) => scanner.feed(chunk, &mut see).err(),
+                    None => scanner.finish(&mut see).err(),
+                };
+                let lines = new.take_full_list_lines();
+                if let Some(full_list) = &mut full_list {
+                    full_list.push(&lines);
+                    full_list.flush().await.map_err(ScanFailure::Report)?;
+                }
+            }
+            if chunk.is_none() {
+                return Ok((scanner.totals(), invalid));
+            }
+        }
+    }
+
+    /// Creates the full list of a mode that publishes.
+    fn full_list(&self, report_id: &str) -> Option<FullList<'a>> {
+        let run = self.run;
+        let name = match self.mode {
+            _ if self.mode.is_dry_run() => return None,
+            Mode::Replay { .. } => format!("{report_id}-{}", run.request_id),
+            _ => report_id.to_owned(),
+        };
+        let key = format!("{}full-list/{name}.jsonl", run.store.prefix_of(self.arn));
+        Some(FullList::new(run.clients, &run.config.report_bucket, key))
     }
 }
 
-/// A report that failed so often is not worth another attempt. What only time or luck was missing
-/// for becomes a fault that a person is told of.
+/// Abandons a report that was tried often enough. An error that time or luck may fix becomes one
+/// that an operator hears about.
 pub(super) fn abandon_if_tried_enough(control: &mut Control, error: AuditError) -> AuditError {
-    let Some(report) = control
-        .pending_report
-        .take_if(|report| report.attempts >= MAX_SCAN_ATTEMPTS)
-    else {
+    let is_tried_enough = |report: &mut PendingReport| report.attempts >= MAX_SCAN_ATTEMPTS;
+    let Some(report) = control.pending_report.take_if(is_tried_enough) else {
         return error;
     };
     warn!(
-        report = report.id,
+        certificate_authority = control.certificate_authority_arn.id(),
+        report_id = report.id,
         attempts = report.attempts,
-        "report dropped"
+        "report abandoned"
     );
     let unfinished = AuditError::new(
         ErrorKind::ReportUnfinished,
         format!(
-            "after {} attempts the audit report {} is dropped: {}",
-            report.attempts, report.key, error.message
+            "audit report {} is abandoned after {} attempts: {}",
+            report.key, report.attempts, error.message
         ),
     );
     match error.kind {
         ErrorKind::OutOfTime => unfinished,
         ErrorKind::ReportCorrupted => unfinished.with_hint(
-            "Nothing was told from these bytes, and a later run requests a new report. If its bytes are not right either, look for what changes them between S3 and the function (a proxy, an endpoint of a VPC), then ask AWS Support with the object's key.",
+            "No alerts were sent from these bytes; a later run requests a new report. If it arrives damaged as well, check what lies between S3 and the function (a proxy, a VPC endpoint), then contact AWS Support with the object's key.",
         ),
         _ => error,
     }

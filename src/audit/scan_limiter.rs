@@ -1,66 +1,53 @@
-//! Who scans when: a few at once, and what may take the process down last and alone.
+//! Limits concurrent scans; a report that may have ended a previous run is scanned last, alone.
 
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::budget::Budget;
 
-/// So many reports are scanned at once: one works while another's bytes are under way.
-const SCANS_AT_ONCE: u32 = 2;
+/// Maximum concurrent scans: one is parsed while another's bytes arrive.
+const MAX_CONCURRENT_SCANS: u32 = 2;
 
-/// Lets a few scans run at once, and those that may take the process down last and alone.
+/// Limits the concurrent scans of one run.
 #[derive(Debug)]
 pub struct ScanLimiter {
     scans: Semaphore,
     ordinary: watch::Sender<usize>,
 }
 
-/// The place of an audit among the ordinary ones, until it is dropped.
+/// The registration of an audit that may still have an ordinary scan before it.
 #[derive(Debug)]
-pub struct ScanSlot<'a>(&'a ScanLimiter);
+pub(super) struct ScanSlot<'a> {
+    limiter: &'a ScanLimiter,
+    registered: Registered<'a>,
+}
+
+/// Permission to scan, until it is dropped.
+#[derive(Debug)]
+pub(super) struct ScanPermit<'a> {
+    _permit: SemaphorePermit<'a>,
+    _registered: Option<Registered<'a>>,
+}
+
+/// Counts an audit among the ordinary ones, until it is dropped.
+#[derive(Debug)]
+struct Registered<'a>(&'a watch::Sender<usize>);
 
 impl ScanLimiter {
+    /// Creates a limiter without registrations.
     pub fn new() -> Self {
         Self {
-            scans: Semaphore::new(SCANS_AT_ONCE as usize),
+            scans: Semaphore::new(MAX_CONCURRENT_SCANS as usize),
             ordinary: watch::Sender::new(0),
         }
     }
 
-    /// A place among the ordinary audits; every audit takes one before any of them starts.
-    pub fn scan_slot(&self) -> ScanSlot<'_> {
+    /// Registers an audit; all of them are registered before the first one starts.
+    pub(super) fn scan_slot(&self) -> ScanSlot<'_> {
         self.ordinary.send_modify(|count| *count += 1);
-        ScanSlot(self)
-    }
-
-    /// Waits for the turn to scan: alone where an earlier scan did not come to its end, and after
-    /// all others. Where they take longer than half of the time left, it has to be beside them.
-    /// `None` where no time is left.
-    pub async fn turn(
-        &self,
-        is_suspicious: bool,
-        scan_slot: &mut Option<ScanSlot<'_>>,
-        budget: &Budget,
-    ) -> Option<SemaphorePermit<'_>> {
-        let turn = async {
-            if is_suspicious {
-                *scan_slot = None;
-                let mut ordinary = self.ordinary.subscribe();
-                let alone = async {
-                    let _ = ordinary.wait_for(|&count| count == 0).await;
-                    self.scans.acquire_many(SCANS_AT_ONCE).await
-                };
-                match tokio::time::timeout(budget.left() / 2, alone).await {
-                    Ok(alone) => alone,
-                    Err(_) => self.scans.acquire().await,
-                }
-            } else {
-                self.scans.acquire().await
-            }
-        };
-        tokio::time::timeout_at(budget.work_ends(), turn)
-            .await
-            .ok()?
-            .ok()
+        ScanSlot {
+            limiter: self,
+            registered: Registered(&self.ordinary),
+        }
     }
 }
 
@@ -70,9 +57,41 @@ impl Default for ScanLimiter {
     }
 }
 
-impl Drop for ScanSlot<'_> {
+impl<'a> ScanSlot<'a> {
+    /// Waits for permission to scan; `None` if the run has no time left.
+    ///
+    /// A suspicious report waits for all ordinary audits and scans alone. If they take longer than
+    /// half of the time left, it scans beside them.
+    pub async fn acquire(self, is_suspicious: bool, budget: &Budget) -> Option<ScanPermit<'a>> {
+        let Self {
+            limiter,
+            registered,
+        } = self;
+        let registered = Some(registered).filter(|_| !is_suspicious);
+        let permit = async {
+            if is_suspicious {
+                let mut ordinary = limiter.ordinary.subscribe();
+                let alone = async {
+                    let _ = ordinary.wait_for(|&count| count == 0).await;
+                    limiter.scans.acquire_many(MAX_CONCURRENT_SCANS).await
+                };
+                if let Ok(alone) = tokio::time::timeout(budget.left() / 2, alone).await {
+                    return alone;
+                }
+            }
+            limiter.scans.acquire().await
+        };
+        let permit = tokio::time::timeout_at(budget.work_ends(), permit).await;
+        Some(ScanPermit {
+            _permit: permit.ok()?.ok()?,
+            _registered: registered,
+        })
+    }
+}
+
+impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        self.0.ordinary.send_modify(|count| *count -= 1);
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -89,31 +108,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_may_take_the_process_down_scans_last_and_alone() {
-        let (scan_limiter, budget) = (ScanLimiter::new(), budget());
-        let (mut first, mut second) = (
-            Some(scan_limiter.scan_slot()),
-            Some(scan_limiter.scan_slot()),
-        );
-        let mut suspicious = Some(scan_limiter.scan_slot());
+    async fn suspicious_report_is_scanned_last_and_alone() {
+        let (limiter, budget) = (ScanLimiter::new(), budget());
+        let (first, second) = (limiter.scan_slot(), limiter.scan_slot());
+        let suspicious = limiter.scan_slot();
         let began = Instant::now();
-        let ordinary = async |scan_slot: &mut Option<ScanSlot<'_>>, seconds| {
-            let turn = scan_limiter.turn(false, scan_slot, &budget).await;
+        let ordinary = async |slot: ScanSlot<'_>, seconds| {
+            let permit = slot.acquire(false, &budget).await;
             let at = began.elapsed();
             sleep(Duration::from_secs(seconds)).await;
-            drop(turn.expect("there is time"));
-            *scan_slot = None;
+            drop(permit.expect("there is time"));
             at
         };
         let last = async {
-            let turn = scan_limiter.turn(true, &mut suspicious, &budget).await;
+            let permit = suspicious.acquire(true, &budget).await;
             let at = began.elapsed();
-            let _alone = turn.expect("there is time");
-            assert_eq!(scan_limiter.scans.available_permits(), 0);
+            let _alone = permit.expect("there is time");
+            assert_eq!(limiter.scans.available_permits(), 0);
             at
         };
 
-        let times = tokio::join!(last, ordinary(&mut first, 10), ordinary(&mut second, 20));
+        let times = tokio::join!(last, ordinary(first, 10), ordinary(second, 20));
 
         assert_eq!(
             times,
@@ -122,41 +137,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn beside_a_scan_without_end_it_scans_too_and_holds_nobody_up() {
-        let (scan_limiter, budget) = (ScanLimiter::new(), budget());
-        let (mut endless, mut third) = (
-            Some(scan_limiter.scan_slot()),
-            Some(scan_limiter.scan_slot()),
-        );
-        let _endless = scan_limiter.turn(false, &mut endless, &budget).await;
-        let mut suspicious = Some(scan_limiter.scan_slot());
+    async fn suspicious_report_is_scanned_beside_an_endless_scan() {
+        let (limiter, budget) = (ScanLimiter::new(), budget());
+        let (endless, third) = (limiter.scan_slot(), limiter.scan_slot());
+        let _endless = endless.acquire(false, &budget).await;
 
-        drop(
-            scan_limiter
-                .turn(true, &mut suspicious, &budget)
-                .await
-                .unwrap(),
-        );
+        drop(limiter.scan_slot().acquire(true, &budget).await.unwrap());
 
-        assert!(
-            scan_limiter
-                .turn(false, &mut third, &budget)
-                .await
-                .is_some()
-        );
+        assert!(third.acquire(false, &budget).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_waits_no_longer_than_half_of_the_time_for_audits_that_wait_themselves() {
-        let (scan_limiter, budget) = (ScanLimiter::new(), budget());
-        let _waits_for_its_report = scan_limiter.scan_slot();
-        let mut suspicious = Some(scan_limiter.scan_slot());
+    async fn suspicious_report_waits_at_most_half_of_the_time() {
+        let (limiter, budget) = (ScanLimiter::new(), budget());
+        let _waits_for_its_report = limiter.scan_slot();
         let half = budget.left() / 2;
         let began = Instant::now();
 
-        let turn = scan_limiter.turn(true, &mut suspicious, &budget).await;
+        let permit = limiter.scan_slot().acquire(true, &budget).await;
 
-        assert!(turn.is_some());
+        assert!(permit.is_some());
         assert_eq!(began.elapsed().as_secs(), half.as_secs());
     }
 }

@@ -25,9 +25,6 @@ pub const VERSION: usize = MIGRATIONS.len() + 1;
 /// A failed scan of the same report so often drops it.
 pub const MAX_SCAN_ATTEMPTS: u32 = 2;
 
-/// For so long a report is not blamed for S3's not giving its bytes.
-pub const UNAVAILABLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
-
 /// Lambda's longest timeout (AWS Lambda Developer Guide, "Lambda quotas"): no lease is longer.
 const LONGEST_RUN: Duration = Duration::from_secs(900);
 
@@ -256,13 +253,6 @@ impl Control {
         self.lease.take_if(|lease| lease.nonce == nonce);
     }
 
-    /// Whether a scan of the report in hand was begun and did not come to its end.
-    pub fn has_unfinished_scan(&self) -> bool {
-        self.pending_report
-            .as_ref()
-            .is_some_and(|report| report.attempts > 0)
-    }
-
     /// Takes note of a report that was requested, or adopted, at that instant.
     pub fn set_pending_report(&mut self, report: PendingReport, at: SystemTime) {
         let since_1970 = at
@@ -271,6 +261,13 @@ impl Control {
         self.last_requested_at = Some(at.into());
         self.last_requested_at_millis = since_1970.subsec_millis();
         self.pending_report = Some(report);
+    }
+
+    /// Sets the scan attempts of the pending report.
+    pub fn set_attempts(&mut self, attempts: u32) {
+        if let Some(report) = &mut self.pending_report {
+            report.attempts = attempts;
+        }
     }
 
     /// Takes note of a complete audit.

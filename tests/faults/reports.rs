@@ -148,7 +148,7 @@ fn a_report_of_another_certificate_authority_is_told_and_is_no_complete_audit() 
             });
 
             let next = NextReport::new().content(report);
-            let message = "1 revoked records are of another certificate authority";
+            let message = "1 revoked record belongs to another CA";
             is_invalid(&world, next, std::slice::from_ref(&serial), &[message]).await;
 
             assert_eq!(told(&world), [serial]);
@@ -301,7 +301,7 @@ fn a_report_over_which_the_process_died_twice_is_dropped_and_told_once() {
 
         let audit = run(&world).await;
 
-        let words = [REPORTS, &world.cas[0], "begun 2 times"];
+        let words = [REPORTS, &world.cas[0], "2 runs died"];
         assert_failed(
             &audit,
             &named("ReportUnfinished", &words, &["memory", "new report"]),
@@ -416,7 +416,7 @@ fn an_odd_record_is_told_as_it_stands_and_once() {
                 let audit = run_well(&world).await;
                 let again = run_well(&world).await;
 
-                assert_eq!(audit["warnings"], json!(["1 records are valid but odd"]));
+                assert_eq!(audit["warnings"], json!(["1 record is malformed but readable"]));
                 let entries = entries(&world);
                 assert_eq!(entries.len(), 1, "{entries:#?}");
                 assert_eq!(entries[0]["malformed"], true);
@@ -518,8 +518,8 @@ fn a_revocation_that_disappears_and_comes_back_is_warned_of_and_not_told_again()
             assert_eq!(
                 audit["warnings"],
                 json!([
-                    "the report holds 2 certificates, the one before held 3",
-                    "the report holds 1 revocations, the one before held 2",
+                    "the report lists 2 certificates; the previous one listed 3",
+                    "the report lists 1 revocation; the previous one listed 2",
                 ])
             );
             assert_eq!(control(&world)["notifiedCount"], 3);

@@ -1,0 +1,81 @@
+//! Ends an audit: announces changes of the watch itself, releases the lease and saves.
+
+use crate::audit::context::Audit;
+use crate::error::{AuditError, ErrorKind, Remedy};
+use crate::response::{AuditResponse, Outcome};
+use crate::state::control::{Control, RecordedError};
+use crate::state::store::{ErrorMarker, VersionedState};
+
+impl Audit<'_> {
+    /// Announces an error or its end, releases the lease and saves the state.
+    pub(super) async fn finalize(
+        &self,
+        mut state: VersionedState,
+        result: Result<AuditResponse, AuditError>,
+        marker: ErrorMarker,
+    ) -> Result<AuditResponse, AuditError> {
+        let control = &mut state.control;
+        let known = control.error.clone();
+        let mut response = result.unwrap_or_else(|error| self.failed(error));
+        if let Some(error) = self.overdue(control, &response) {
+            response.outcome = Outcome::Failed;
+            response.error = Some(error);
+        }
+        match &response.error {
+            Some(error) if error.kind.remedy() == Remedy::Operator => {
+                self.announce_error(control, error, self.run.budget.now())
+                    .await;
+            }
+            None if response.outcome == Outcome::Audited => self.announce_recovery(control).await,
+            _ => {}
+        }
+        let last = control.last_complete_audit.as_ref();
+        response.last_complete_audit_at = last.map(|audit| audit.completed_at);
+        let unaudited_since = response.last_complete_audit_at;
+        response.unaudited_since = unaudited_since.or(Some(control.first_seen_at));
+        control.release(&self.run.nonce);
+        if let Err(failure) = self.save(&mut state).await {
+            // The state does not know what was just announced.
+            let announced = state.control.error.filter(RecordedError::may_be_announced);
+            if announced != known
+                && let Some(error) = announced
+            {
+                self.write_error_marker(&error).await;
+            }
+            return Err(failure);
+        }
+        self.clear_error_marker(&marker).await;
+        Ok(response)
+    }
+
+    /// Counts a scheduled run without a complete audit; returns an error after too many of them.
+    fn overdue(&self, control: &mut Control, response: &AuditResponse) -> Option<AuditError> {
+        let now = self.run.budget.now();
+        if response.outcome == Outcome::Audited
+            || !self.run.is_scheduled
+            || !control.count_run_without_audit(now, self.run.config.report_interval)
+        {
+            return None;
+        }
+        let overdue = ErrorKind::ReportOverdue;
+        let is_of_operator = |error: &AuditError| error.kind.remedy() == Remedy::Operator;
+        // People who know of another error know that there is no audit.
+        let knows_other =
+            |known: &RecordedError| known.may_be_announced() && known.kind != overdue.name();
+        if response.error.as_ref().is_some_and(is_of_operator)
+            || control.error.as_ref().is_some_and(knows_other)
+        {
+            return None;
+        }
+        let since = control.without_audit_since.unwrap_or(now);
+        let cause = match &response.error {
+            Some(error) => format!("the last run failed with {error}"),
+            None => format!("the last run ended as {}", response.outcome.name()),
+        };
+        let message = format!(
+            "{} has had no complete audit since {since}; {cause}",
+            self.arn
+        );
+        Some(AuditError::new(overdue, message))
+    }
+}

@@ -1,0 +1,82 @@
+//! Dry runs and replays: read a report and record nothing.
+
+use crate::audit::context::Audit;
+use crate::audit::obtain_report::{ReadyReport, ReportStep};
+use crate::audit::scan_limiter::ScanSlot;
+use crate::error::AuditError;
+use crate::event::Mode;
+use crate::pending_report::PendingReport;
+use crate::report::wait;
+use crate::response::AuditResponse;
+use crate::state::control::CompleteAudit;
+use crate::state::store::{LeaseAttempt, VersionedState};
+
+impl Audit<'_> {
+    /// Reads the report of the last complete audit, else a new one; a replay publishes again.
+    pub(super) async fn audit_read_only(
+        &self,
+        scan_slot: ScanSlot<'_>,
+    ) -> Result<AuditResponse, AuditError> {
+        let mut state = self.run.store.load(self.arn, self.run.budget.now()).await?;
+        if let Some(last) = &state.control.last_complete_audit
+            && let Some(report) = self.last_report(last).await?
+        {
+            return self.read_only(&mut state, &report, scan_slot).await;
+        }
+        let mut state = match self.take_lease().await? {
+            LeaseAttempt::Acquired(state) => *state,
+            LeaseAttempt::HeldBy(holder) => return Ok(self.busy(&holder)),
+        };
+        let result = match self.obtain_report(&mut state).await {
+            Ok(ReportStep::Ready(report)) => self.read_only(&mut state, &report, scan_slot).await,
+            Ok(ReportStep::Pending(response) | ReportStep::TooSoon(response)) => Ok(*response),
+            Err(error) => Err(error),
+        };
+        state.control.release(&self.run.nonce);
+        self.save(&mut state).await?;
+        result
+    }
+
+    async fn read_only(
+        &self,
+        state: &mut VersionedState,
+        report: &ReadyReport,
+        scan_slot: ScanSlot<'_>,
+    ) -> Result<AuditResponse, AuditError> {
+        let scan = self.scan_only(report, scan_slot).await?;
+        let findings = self.findings(&state.control, report, scan);
+        findings.result?;
+        let mut response = findings.response;
+        let last = state.control.last_complete_audit.as_ref();
+        response.last_complete_audit_at = last.map(|audit| audit.completed_at);
+        if let Mode::Replay {
+            since,
+            dry_run: false,
+        } = self.mode
+        {
+            response
+                .warnings
+                .extend(self.replay(since, findings.news).await?);
+        }
+        Ok(response)
+    }
+
+    /// Finds the report of the last complete audit, if it still exists.
+    async fn last_report(&self, last: &CompleteAudit) -> Result<Option<ReadyReport>, AuditError> {
+        let bucket = &self.run.config.report_bucket;
+        let object = wait::head(self.run.clients, bucket, &last.key)
+            .await
+            .map_err(|failure| failure.error(&format!("s3://{bucket}/{}", last.key)))?;
+        let object = object.filter(|object| object.e_tag == last.e_tag);
+        Ok(object.map(|object| ReadyReport {
+            report: PendingReport {
+                id: last.report_id.clone(),
+                key: last.key.clone(),
+                requested_at: last.requested_at,
+                attempts: 0,
+            },
+            object,
+            waited_seconds: 0.0,
+        }))
+    }
+}
