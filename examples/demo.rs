@@ -234,7 +234,7 @@ impl Stage {
                 if let Some(message) = line["message"].as_str() {
                     let seconds = started.elapsed().as_secs_f64();
                     println!("  {seconds:4.1} s  {message}{}", details(&line));
-                    if message == "run ends" {
+                    if message == "run finished" {
                         break;
                     }
                 }
@@ -336,7 +336,7 @@ fn details(line: &Value) -> String {
         "common_name",
         "type",
         "severity",
-        "told",
+        "notified",
         "outcome",
         "status",
         "error",

@@ -99,13 +99,11 @@ impl Mode {
 
 /// Why an event is refused before anything is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventError {
-    problem: String,
-}
+pub struct EventError(String);
 
 impl fmt::Display for EventError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. {USAGE}", self.problem)
+        write!(f, "{}. {USAGE}", self.0)
     }
 }
 
@@ -299,9 +297,7 @@ fn kind(value: &Value) -> &'static str {
 }
 
 fn problem(problem: impl Into<String>) -> EventError {
-    EventError {
-        problem: problem.into(),
-    }
+    EventError(problem.into())
 }
 
 #[cfg(test)]

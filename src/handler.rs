@@ -135,7 +135,7 @@ impl Function {
             publisher: Publisher::new(clients, &config.topic_arn, config.chat_topic_arn.as_deref()),
             request_pacer: Pacer::new(REQUEST_PACE),
             status_pacer: Pacer::new(STATUS_PACE),
-            scan_limiter: ScanLimiter::new(),
+            scan_limiter: ScanLimiter::default(),
             request_id: invocation.request_id.clone(),
             nonce: invocation.nonce.clone(),
             waits: request.trigger.waits(),

@@ -1,17 +1,20 @@
-//! A requested audit report that was not read to its end yet.
+//! A requested audit report that has not been read to its end yet.
 
 use serde::{Deserialize, Serialize};
 
 use crate::timestamp::Timestamp;
 
-/// A report that was requested, or adopted.
+/// A report that was requested or adopted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PendingReport {
+    /// Private CA's ID of the report.
     pub id: String,
+    /// The key of its object.
     pub key: String,
+    /// When it was requested.
     pub requested_at: Timestamp,
-    /// Scans begun and not known to have come to their end.
+    /// Runs that scanned it, or were about to, and are not known to have ended well.
     #[serde(default)]
     pub attempts: u32,
 }

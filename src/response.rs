@@ -109,7 +109,7 @@ pub struct AuditResponse {
     /// Problems that did not prevent the audit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// For the SQS batch response: expected certificates that no report shows as revoked.
+    /// For the SQS batch response: expected certificates that the report does not show as revoked.
     #[serde(skip)]
     pub unconfirmed: Vec<String>,
     /// For the metrics: since when there has been no complete audit.

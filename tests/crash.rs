@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 const CRASHES: usize = 25;
 
 /// So many calls a run makes at least that has something to tell.
-const CALLS: usize = 17;
+const CALLS: usize = 16;
 
 #[tokio::test]
 async fn whenever_the_process_is_killed_the_next_run_makes_up_for_it() {

@@ -92,22 +92,8 @@ impl Audit<'_> {
             until = %holder.until,
             "another run holds the lease"
         );
-        let mut response = self.response(Outcome::Busy);
+        let mut response = AuditResponse::new(self.arn.clone(), Outcome::Busy);
         response.busy_until = Some(holder.until);
-        response
-    }
-
-    /// Returns a response that confirms none of the expected revocations.
-    pub fn response(&self, outcome: Outcome) -> AuditResponse {
-        let mut response = AuditResponse::new(self.arn.clone(), outcome);
-        response.unconfirmed.clone_from(&self.expected);
-        response
-    }
-
-    /// Returns the response for a failed audit.
-    pub fn failed(&self, error: AuditError) -> AuditResponse {
-        let mut response = self.response(Outcome::Failed);
-        response.error = Some(error);
         response
     }
 

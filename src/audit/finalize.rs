@@ -16,15 +16,15 @@ impl Audit<'_> {
     ) -> Result<AuditResponse, AuditError> {
         let control = &mut state.control;
         let known = control.error.clone();
-        let mut response = result.unwrap_or_else(|error| self.failed(error));
+        let mut response =
+            result.unwrap_or_else(|error| AuditResponse::failed(self.arn.clone(), error));
         if let Some(error) = self.overdue(control, &response) {
             response.outcome = Outcome::Failed;
             response.error = Some(error);
         }
         match &response.error {
             Some(error) if error.kind.remedy() == Remedy::Operator => {
-                self.announce_error(control, error, self.run.budget.now())
-                    .await;
+                self.announce_error(control, error).await;
             }
             None if response.outcome == Outcome::Audited => self.announce_recovery(control).await,
             _ => {}

@@ -2,12 +2,13 @@
 
 use tracing::info;
 
-use crate::alert::{ObjectLocation, ReportSource, RevocationBatch, Totals};
+use crate::alert::{AlertKind, ObjectLocation, ReportSource, RevocationAlert, Totals};
 use crate::audit::context::Audit;
 use crate::audit::new_revocations::{NewRevocations, NotifiedUpdate, Selection};
 use crate::audit::obtain_report::ReadyReport;
 use crate::audit::scan::Scan;
 use crate::error::{AuditError, ErrorKind};
+use crate::event::Mode;
 use crate::report::scanner::ScanTotals;
 use crate::response::{
     AuditResponse, AuditStats, MAX_LISTED, Outcome, ReportContents, ReportSummary,
@@ -15,30 +16,16 @@ use crate::response::{
 };
 use crate::revocation::distinguished_name::decode;
 use crate::revocation::reason::Severity;
-use crate::revocation::reason_counts::ReasonCounts;
 use crate::state::control::{CompleteAudit, Control};
-use crate::timestamp::Timestamp;
 
 /// The result of a scan, by what becomes of each part.
 pub(super) struct Findings {
     pub response: AuditResponse,
-    pub news: News,
+    /// What there is to publish.
+    pub alerts: Vec<AlertKind>,
     pub notified: NotifiedUpdate,
     /// The audit to record as complete, or why the report is invalid.
     pub result: Result<CompleteAudit, AuditError>,
-}
-
-/// What there is to publish, and where it comes from.
-pub(super) struct News {
-    pub batch: RevocationBatch,
-    pub full_list: Option<ObjectLocation>,
-    pub report: ReportSource,
-    pub totals: Totals,
-    pub revoked: ReasonCounts,
-    /// When S3 had the report.
-    pub detected_at: Timestamp,
-    /// The start of the look-back, if this is the first complete audit.
-    pub first_audit_from: Option<Timestamp>,
 }
 
 impl Audit<'_> {
@@ -50,25 +37,9 @@ impl Audit<'_> {
         scan: Scan<'_>,
     ) -> Findings {
         self.log_scan(report, &scan);
-        let Scan { new, totals, .. } = scan;
-        let notify_from = match new.selection {
-            Selection::Unnotified { notify_from } => notify_from,
-            Selection::NotifiedSince(_) => None,
-        };
         let last = control.last_complete_audit.as_ref();
-        let mut response = self.response(Outcome::Audited);
-        response.report = Some(ReportSummary::from(&report.report));
-        response.read = Some(contents(&new, totals));
-        response.stats = AuditStats {
-            waited_seconds: report.waited_seconds,
-            scanned_seconds: scan.duration_seconds,
-            report_bytes: report.object.size_bytes,
-            new_critical: new.batch.counts().by_severity(Severity::Critical),
-            new_high: new.batch.counts().by_severity(Severity::High),
-            new_low: new.batch.counts().by_severity(Severity::Low),
-        };
-        response.warnings = warnings(last, totals);
-        response.unconfirmed = new.unconfirmed();
+        let response = self.response(last, report, &scan);
+        let Scan { new, totals, .. } = scan;
         let result = match scan.invalid {
             None => Ok(self.complete_audit(report, totals)),
             Some(why) => Err(AuditError::new(
@@ -79,25 +50,63 @@ impl Audit<'_> {
                 ),
             )),
         };
+        let notify_from = new.selection.notify_from().filter(|_| result.is_ok());
         let source = self.source(control, report);
         let (batch, revoked, notified) = new.into_parts();
+        let totals = Totals {
+            certificates: totals.certificates,
+            revoked: totals.revoked,
+        };
+        let mut alerts = Vec::new();
+        if let Some(notify_from) = notify_from.filter(|_| !control.started) {
+            alerts.push(AlertKind::WatchStarted {
+                report: source.clone(),
+                totals,
+                revoked,
+                notify_from,
+                to_notify: batch.len(),
+            });
+        }
+        if !batch.is_empty() {
+            let revocations = RevocationAlert::new(batch, source, totals, scan.full_list);
+            alerts.push(match self.mode {
+                Mode::Replay { since, .. } => AlertKind::Replay {
+                    revocations,
+                    since,
+                    request_id: self.run.request_id.clone(),
+                },
+                _ => AlertKind::Revocations(revocations),
+            });
+        }
         Findings {
             response,
-            news: News {
-                batch,
-                full_list: scan.full_list,
-                report: source,
-                totals: Totals {
-                    certificates: totals.certificates,
-                    revoked: totals.revoked,
-                },
-                revoked,
-                detected_at: report.object.last_modified,
-                first_audit_from: notify_from.filter(|_| result.is_ok()),
-            },
+            alerts,
             notified,
             result,
         }
+    }
+
+    fn response(
+        &self,
+        last: Option<&CompleteAudit>,
+        report: &ReadyReport,
+        scan: &Scan<'_>,
+    ) -> AuditResponse {
+        let mut response = AuditResponse::new(self.arn.clone(), Outcome::Audited);
+        response.report = Some(ReportSummary::from(&report.report));
+        response.read = Some(contents(&scan.new, scan.totals));
+        let counts = scan.new.batch.counts();
+        response.stats = AuditStats {
+            waited_seconds: report.waited_seconds,
+            scanned_seconds: scan.duration_seconds,
+            report_bytes: report.object.size_bytes,
+            new_critical: counts.by_severity(Severity::Critical),
+            new_high: counts.by_severity(Severity::High),
+            new_low: counts.by_severity(Severity::Low),
+        };
+        response.warnings = warnings(last, scan.totals);
+        response.unconfirmed = scan.new.unconfirmed();
+        response
     }
 
     fn source(&self, control: &Control, report: &ReadyReport) -> ReportSource {

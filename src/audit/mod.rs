@@ -88,7 +88,7 @@ impl Audit<'_> {
         tokio::time::timeout_at(self.run.budget.response_due(), work)
             .await
             .unwrap_or_else(|_| Err(self.out_of_time("the run ended during the audit")))
-            .unwrap_or_else(|error| self.failed(error))
+            .unwrap_or_else(|error| AuditResponse::failed(self.arn.clone(), error))
     }
 
     /// Audits under the lease, from the first look at the state to the last write.
@@ -116,16 +116,16 @@ impl Audit<'_> {
             ReportStep::Ready(report) => report,
             ReportStep::Pending(response) | ReportStep::TooSoon(response) => return Ok(*response),
         };
-        let scan = self.scan_counted(state, &report, scan_slot).await?;
+        let scan = self.scan(state, &report, scan_slot).await?;
         let Findings {
             mut response,
-            news,
+            alerts,
             notified,
             result,
         } = self.findings(&state.control, &report, scan);
-        response
-            .warnings
-            .extend(self.alert(&mut state.control, news).await?);
+        let detected_at = report.object.last_modified;
+        let warnings = self.alert(&mut state.control, alerts, detected_at).await?;
+        response.warnings.extend(warnings);
         let complete = match result {
             Ok(complete) => Some(complete),
             Err(invalid) => {

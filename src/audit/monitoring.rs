@@ -12,18 +12,13 @@ use crate::timestamp::Timestamp;
 
 impl Audit<'_> {
     /// Publishes `watch-failed` once per kind of error.
-    pub(super) async fn announce_error(
-        &self,
-        control: &mut Control,
-        error: &AuditError,
-        now: Timestamp,
-    ) {
+    pub(super) async fn announce_error(&self, control: &mut Control, error: &AuditError) {
         let kind = error.kind.name();
         let (same, other) = match control.error.take() {
             Some(known) if known.kind == kind => (Some(known), None),
             other => (None, other),
         };
-        let mut recorded = same.unwrap_or_else(|| RecordedError::new(kind, now));
+        let mut recorded = same.unwrap_or_else(|| RecordedError::new(kind, self.run.budget.now()));
         if !recorded.announced {
             let last = control.last_complete_audit.as_ref();
             let last = last.map(|audit| audit.completed_at);

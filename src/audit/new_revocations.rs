@@ -22,6 +22,16 @@ pub(super) enum Selection {
     NotifiedSince(Timestamp),
 }
 
+impl Selection {
+    /// Returns the start of a first audit's look-back.
+    pub fn notify_from(self) -> Option<Timestamp> {
+        match self {
+            Self::Unnotified { notify_from } => notify_from,
+            Self::NotifiedSince(_) => None,
+        }
+    }
+}
+
 /// Takes a report's revoked records one by one and keeps those to publish.
 pub(super) struct NewRevocations<'a> {
     config: &'a Config,

@@ -10,7 +10,7 @@ use crate::pending_report::PendingReport;
 use crate::report::request::{self, RequestOutcome};
 use crate::report::wait::{self, ReportObject, Waited};
 use crate::response::{AuditResponse, Outcome, ReportSummary};
-use crate::state::control::{MAX_SCAN_ATTEMPTS, NextStep};
+use crate::state::control::MAX_SCAN_ATTEMPTS;
 use crate::state::store::VersionedState;
 use crate::timestamp::Timestamp;
 
@@ -36,6 +36,7 @@ pub(super) enum ReportStep {
 
 /// A report whose object exists.
 pub(super) struct ReadyReport {
+    /// As before this run: its attempts do not include this run's scan.
     pub report: PendingReport,
     pub object: ReportObject,
     pub waited_seconds: f64,
@@ -47,7 +48,13 @@ impl Audit<'_> {
         &self,
         state: &mut VersionedState,
     ) -> Result<ReportStep, AuditError> {
-        self.in_time(self.resume_or_request(state)).await
+        let attempts = state.control.attempts();
+        let step = self.in_time(self.resume_or_request(state)).await;
+        if !matches!(step, Ok(ReportStep::Ready(_))) {
+            // The scan that a request counted will not start.
+            state.control.set_attempts(attempts);
+        }
+        step
     }
 
     async fn resume_or_request(
@@ -55,14 +62,10 @@ impl Audit<'_> {
         state: &mut VersionedState,
     ) -> Result<ReportStep, AuditError> {
         let run = self.run;
-        let next_step = state
-            .control
-            .next_step(run.budget.clock(), run.config.report_interval);
-        let report = match next_step {
-            NextStep::Resume(report) => report,
-            NextStep::Request { not_before } => {
-                return self.request_report(state, not_before).await;
-            }
+        let Some(report) = state.control.pending_report.clone() else {
+            let (now, interval) = (run.budget.clock(), run.config.report_interval);
+            let not_before = state.control.next_request_at(now, interval);
+            return self.request_report(state, not_before).await;
         };
         if report.attempts >= MAX_SCAN_ATTEMPTS {
             state.control.pending_report = None;
@@ -116,7 +119,7 @@ impl Audit<'_> {
                     duration_seconds = waited_seconds,
                     "report not ready"
                 );
-                let mut response = self.response(Outcome::Waiting);
+                let mut response = AuditResponse::new(self.arn.clone(), Outcome::Waiting);
                 response.report = Some(ReportSummary::from(&report));
                 response.stats.waited_seconds = waited_seconds;
                 Ok(ReportStep::Pending(Box::new(response)))
@@ -143,14 +146,14 @@ impl Audit<'_> {
                 && !self.wait_until(at).await
             {
                 let next_report_at = Timestamp::from(at);
-                info!(certificate_authority = self.arn.id(), %next_report_at, refused_by_aws, "report requested too soon");
-                let mut response = self.response(Outcome::TooSoon);
+                info!(certificate_authority = self.arn.id(), %next_report_at, refused_by_aws, "too soon to request a report");
+                let mut response = AuditResponse::new(self.arn.clone(), Outcome::TooSoon);
                 response.next_report_at = Some(next_report_at);
                 response.refused_by_aws = refused_by_aws;
                 return Ok(ReportStep::TooSoon(Box::new(response)));
             }
             if let Some((report, at)) = self.request_or_adopt(state).await? {
-                state.control.set_pending_report(report.clone(), at);
+                state.control.set_pending_report(&report, at);
                 self.save(state).await?;
                 return self.wait_for(state, report).await;
             }

@@ -1,73 +1,32 @@
-//! Publishes what an audit found.
+//! Publishes alerts about one CA.
 
 use tokio::time::Instant;
 
 use crate::alert::publish::Unpublished;
-use crate::alert::{Alert, AlertKind, CertificateAuthority, RevocationAlert};
+use crate::alert::{Alert, AlertKind, CertificateAuthority};
 use crate::audit::context::Audit;
-use crate::audit::findings::News;
 use crate::error::AuditError;
 use crate::state::control::Control;
 use crate::timestamp::Timestamp;
 
 impl Audit<'_> {
-    /// Publishes `watch-started` after the first complete audit, and the new revocations; returns
-    /// warnings.
+    /// Publishes what an audit found while there is still time to save the state; returns warnings.
     pub(super) async fn alert(
         &self,
         control: &mut Control,
-        news: News,
-    ) -> Result<Vec<String>, AuditError> {
-        let mut warnings = Vec::new();
-        if let Some(notify_from) = news.first_audit_from
-            && !control.started
-        {
-            let kind = AlertKind::WatchStarted {
-                report: news.report.clone(),
-                totals: news.totals,
-                revoked: news.revoked.clone(),
-                notify_from,
-                to_notify: news.batch.len(),
-            };
-            warnings.extend(self.publish_news(kind, news.detected_at).await?);
-            // Recorded even if the next message fails, so that it is not sent twice.
-            control.started = true;
-        }
-        if !news.batch.is_empty() {
-            let detected_at = news.detected_at;
-            let kind = AlertKind::Revocations(news.into());
-            warnings.extend(self.publish_news(kind, detected_at).await?);
-        }
-        Ok(warnings)
-    }
-
-    /// Publishes revocations again; returns warnings.
-    pub(super) async fn replay(
-        &self,
-        since: Timestamp,
-        news: News,
-    ) -> Result<Vec<String>, AuditError> {
-        if news.batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        let detected_at = news.detected_at;
-        let kind = AlertKind::Replay {
-            revocations: news.into(),
-            since,
-            request_id: self.run.request_id.clone(),
-        };
-        self.publish_news(kind, detected_at).await
-    }
-
-    /// Publishes while there is still time to save the state afterwards.
-    async fn publish_news(
-        &self,
-        kind: AlertKind,
+        alerts: Vec<AlertKind>,
         detected_at: Timestamp,
     ) -> Result<Vec<String>, AuditError> {
         let until = self.run.budget.saving_starts();
-        let published = self.publish(kind, detected_at, until).await;
-        published.map_err(|unpublished| unpublished.error)
+        let mut warnings = Vec::new();
+        for kind in alerts {
+            let is_start = matches!(kind, AlertKind::WatchStarted { .. });
+            let published = self.publish(kind, detected_at, until).await;
+            warnings.extend(published.map_err(|unpublished| unpublished.error)?);
+            // Recorded even if the next alert fails, so that it is not sent twice.
+            control.started |= is_start;
+        }
+        Ok(warnings)
     }
 
     /// Publishes an alert about this CA; returns warnings.
@@ -85,11 +44,5 @@ impl Audit<'_> {
         };
         let published = self.run.publisher.publish(&alert, until).await?;
         Ok(published.warnings)
-    }
-}
-
-impl From<News> for RevocationAlert {
-    fn from(news: News) -> Self {
-        Self::new(news.batch, news.report, news.totals, news.full_list)
     }
 }

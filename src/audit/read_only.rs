@@ -4,7 +4,6 @@ use crate::audit::context::Audit;
 use crate::audit::obtain_report::{ReadyReport, ReportStep};
 use crate::audit::scan_limiter::ScanSlot;
 use crate::error::AuditError;
-use crate::event::Mode;
 use crate::pending_report::PendingReport;
 use crate::report::wait;
 use crate::response::AuditResponse;
@@ -28,7 +27,11 @@ impl Audit<'_> {
             LeaseAttempt::HeldBy(holder) => return Ok(self.busy(&holder)),
         };
         let result = match self.obtain_report(&mut state).await {
-            Ok(ReportStep::Ready(report)) => self.read_only(&mut state, &report, scan_slot).await,
+            Ok(ReportStep::Ready(report)) => {
+                let result = self.read_only(&mut state, &report, scan_slot).await;
+                state.control.set_attempts(report.report.attempts);
+                result
+            }
             Ok(ReportStep::Pending(response) | ReportStep::TooSoon(response)) => Ok(*response),
             Err(error) => Err(error),
         };
@@ -49,14 +52,10 @@ impl Audit<'_> {
         let mut response = findings.response;
         let last = state.control.last_complete_audit.as_ref();
         response.last_complete_audit_at = last.map(|audit| audit.completed_at);
-        if let Mode::Replay {
-            since,
-            dry_run: false,
-        } = self.mode
-        {
-            response
-                .warnings
-                .extend(self.replay(since, findings.news).await?);
+        if !self.mode.is_dry_run() {
+            let detected_at = report.object.last_modified;
+            let warnings = self.alert(&mut state.control, findings.alerts, detected_at);
+            response.warnings.extend(warnings.await?);
         }
         Ok(response)
     }

@@ -35,56 +35,45 @@ pub(super) struct Scan<'a> {
     pub duration_seconds: f64,
 }
 
-/// Why a report was not read to its last byte.
-enum ScanFailure {
-    /// The notified set could not be read.
-    NotifiedSet(AuditError),
-    /// The report's object is gone.
-    Vanished(AuditError),
-    /// Everything else.
-    Report(AuditError),
-}
-
-impl From<FetchError> for ScanFailure {
-    fn from(error: FetchError) -> Self {
-        match error {
-            FetchError::Vanished(error) => Self::Vanished(error),
-            FetchError::AuditError(error) => Self::Report(error),
-        }
-    }
-}
-
-impl ScanFailure {
-    fn into_error(self) -> AuditError {
-        let (Self::NotifiedSet(error) | Self::Vanished(error) | Self::Report(error)) = self;
-        error
-    }
-}
-
 impl<'a> Audit<'a> {
-    /// Scans a report and counts the attempt in the state before it starts, so that a scan that
-    /// ends the process is known.
-    pub(super) async fn scan_counted(
+    /// Scans a report that the state counts as being scanned, so that a scan that ends the process
+    /// is noticed.
+    ///
+    /// The run that requested the report counted this scan in the same write; a later run counts its
+    /// own in a write before it starts. So a run that died while waiting counts once at most, and
+    /// only a scan by a later run, last and alone, can make the report be abandoned.
+    pub(super) async fn scan(
         &self,
         state: &mut VersionedState,
         report: &ReadyReport,
         scan_slot: ScanSlot<'_>,
     ) -> Result<Scan<'a>, AuditError> {
-        let selection = self.unnotified(&state.control);
-        let permit = self.in_time(self.acquire(report, scan_slot)).await?;
-        let last_modified = report.object.last_modified;
-        state.control.last_scanned = state.control.last_scanned.max(Some(last_modified));
-        state.control.set_attempts(report.report.attempts + 1);
-        self.in_time(self.save(state)).await?;
-        let scan = self.scan(&state.control, report, selection).await;
+        let attempts = report.report.attempts;
+        let start = async {
+            let permit = self.acquire(report, scan_slot).await?;
+            let new = self.start(&state.control, report).await?;
+            let control = &mut state.control;
+            control.last_scanned = control.last_scanned.max(Some(report.object.last_modified));
+            if control.attempts() == attempts {
+                control.set_attempts(attempts + 1);
+                self.save(state).await?;
+            }
+            Ok((permit, new))
+        };
+        let started = self.in_time(start).await;
+        let (permit, new) = started.inspect_err(|_| state.control.set_attempts(attempts))?;
+        let scan = self.read(report, new).await;
         drop(permit);
         if !self.counts_against(report, &scan) {
-            state.control.set_attempts(report.report.attempts);
+            state.control.set_attempts(attempts);
         }
-        if let Err(ScanFailure::Vanished(_)) = &scan {
-            state.control.pending_report = None;
-        }
-        scan.map_err(|failure| abandon_if_tried_enough(&mut state.control, failure.into_error()))
+        scan.map_err(|failure| match failure {
+            FetchError::Vanished(error) => {
+                state.control.pending_report = None;
+                error
+            }
+            FetchError::AuditError(error) => abandon_if_tried_enough(&mut state.control, error),
+        })
     }
 
     /// Scans a report without changing the state.
@@ -93,28 +82,38 @@ impl<'a> Audit<'a> {
         report: &ReadyReport,
         scan_slot: ScanSlot<'_>,
     ) -> Result<Scan<'a>, AuditError> {
-        let run = self.run;
-        let _permit = self.in_time(self.acquire(report, scan_slot)).await?;
-        // Another run may have replaced the notified set in the meantime.
-        let load = run.store.load(self.arn, run.budget.now());
-        let control = self.in_time(load).await?.control;
+        let start = async {
+            let permit = self.acquire(report, scan_slot).await?;
+            // Another run may have replaced the notified set in the meantime.
+            let state = self.run.store.load(self.arn, self.run.budget.now()).await?;
+            Ok((permit, self.start(&state.control, report).await?))
+        };
+        let (_permit, new) = self.in_time(start).await?;
+        let scan = self.read(report, new).await;
+        scan.map_err(|(FetchError::Vanished(error) | FetchError::AuditError(error))| error)
+    }
+
+    /// Loads the notified set that a report is compared with.
+    async fn start(
+        &self,
+        control: &Control,
+        report: &ReadyReport,
+    ) -> Result<NewRevocations<'a>, AuditError> {
+        let lookback = self.run.config.initial_lookback;
+        let notify_from = control.first_seen_at.saturating_sub(lookback);
         let selection = match self.mode {
             Mode::Replay { since, .. } => Selection::NotifiedSince(since),
-            _ => self.unnotified(&control),
+            _ => Selection::Unnotified {
+                notify_from: control.last_complete_audit.is_none().then_some(notify_from),
+            },
         };
-        let scan = self.scan(&control, report, selection).await;
-        scan.map_err(ScanFailure::into_error)
+        let notified = self.run.store.load_notified_set(control).await?;
+        let detected_at = report.object.last_modified;
+        let new = NewRevocations::new(self.run.config, self.arn, selection, notified, detected_at);
+        Ok(new.expecting(&self.expected))
     }
 
-    /// Selects the revocations that an audit notifies about.
-    fn unnotified(&self, control: &Control) -> Selection {
-        let first_seen_at = control.first_seen_at;
-        let notify_from = first_seen_at.saturating_sub(self.run.config.initial_lookback);
-        Selection::Unnotified {
-            notify_from: control.last_complete_audit.is_none().then_some(notify_from),
-        }
-    }
-
+    /// Waits for permission to scan.
     async fn acquire<'s>(
         &self,
         report: &ReadyReport,
@@ -133,12 +132,11 @@ impl<'a> Audit<'a> {
     }
 
     /// Whether the outcome of a scan counts against the report.
-    fn counts_against(&self, report: &ReadyReport, scan: &Result<Scan, ScanFailure>) -> bool {
+    fn counts_against(&self, report: &ReadyReport, scan: &Result<Scan, FetchError>) -> bool {
         match scan {
             Ok(scan) => scan.invalid.is_some(),
-            Err(ScanFailure::NotifiedSet(_)) => false,
-            Err(ScanFailure::Vanished(_)) => true,
-            Err(ScanFailure::Report(error)) => {
+            Err(FetchError::Vanished(_)) => true,
+            Err(FetchError::AuditError(error)) => {
                 let is_of_aws = matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable);
                 let age = self.run.budget.now().since(report.report.requested_at);
                 !is_of_aws || age > UNAVAILABLE_TIMEOUT
@@ -146,90 +144,62 @@ impl<'a> Audit<'a> {
         }
     }
 
-    async fn scan(
+    /// Reads a report to its last byte, as long as the run has time.
+    async fn read(
         &self,
-        control: &Control,
         report: &ReadyReport,
-        selection: Selection,
-    ) -> Result<Scan<'a>, ScanFailure> {
-        let work = self.scan_without_limit(control, report, selection);
+        new: NewRevocations<'a>,
+    ) -> Result<Scan<'a>, FetchError> {
         let cut_off = |_| {
-            let error = self.out_of_time("the run ended before its report was read");
-            Err(ScanFailure::Report(error))
+            let (key, size_bytes) = (&report.object.key, report.object.size_bytes);
+            let why = format!("the run had no time left to read {key} ({size_bytes} bytes)");
+            FetchError::AuditError(self.out_of_time(&why))
+        };
+        let work = async {
+            let (budget, mut new) = (self.run.budget, new);
+            let started = budget.elapsed();
+            let mut full_list = self.full_list(&report.report.id);
+            let fed = self.feed(&report.object, &mut new, full_list.as_mut());
+            let fed = tokio::time::timeout_at(budget.work_ends(), fed).await;
+            let key = match (&fed, full_list) {
+                (_, None) => None,
+                (Ok(Ok(_)), Some(list)) => list.finish().await.map_err(FetchError::AuditError)?,
+                (_, Some(list)) => {
+                    list.abort().await;
+                    None
+                }
+            };
+            let (totals, invalid) = fed.map_err(cut_off)??;
+            let foreign = (new.foreign > 0).then(|| {
+                let one = "revoked record belongs to another CA";
+                count(new.foreign, one, "revoked records belong to another CA")
+            });
+            Ok(Scan {
+                totals,
+                invalid: invalid.map(|error| error.to_string()).or(foreign),
+                full_list: key.map(|key| ObjectLocation {
+                    bucket: self.run.config.report_bucket.clone(),
+                    key,
+                }),
+                duration_seconds: (budget.elapsed() - started).as_secs_f64(),
+                new,
+            })
         };
         tokio::time::timeout_at(self.run.budget.saving_starts(), work)
             .await
-            .unwrap_or_else(cut_off)
-    }
-
-    async fn scan_without_limit(
-        &self,
-        control: &Control,
-        report: &ReadyReport,
-        selection: Selection,
-    ) -> Result<Scan<'a>, ScanFailure> {
-        let run = self.run;
-        let started = run.budget.elapsed();
-        let notified = run.store.load_notified_set(control).await;
-        let notified = notified.map_err(ScanFailure::NotifiedSet)?;
-        let mut new = NewRevocations::new(
-            run.config,
-            self.arn,
-            selection,
-            notified,
-            report.object.last_modified,
-        )
-        .expecting(&self.expected);
-        let mut full_list = self.full_list(&report.report.id);
-        let reading = self.read(&report.object, &mut new, full_list.as_mut());
-        let read = tokio::time::timeout_at(run.budget.work_ends(), reading).await;
-        let read = read.unwrap_or_else(|_| {
-            let (key, size_bytes) = (&report.object.key, report.object.size_bytes);
-            let why = format!("the run had no time left to read {key} ({size_bytes} bytes)");
-            Err(ScanFailure::Report(self.out_of_time(&why)))
-        });
-        let (totals, invalid, key) = match (read, full_list) {
-            (Ok((totals, invalid)), Some(full_list)) => {
-                let key = full_list.finish().await.map_err(ScanFailure::Report)?;
-                (totals, invalid, key)
-            }
-            (Ok((totals, invalid)), None) => (totals, invalid, None),
-            (Err(failure), Some(full_list)) => {
-                full_list.abort().await;
-                return Err(failure);
-            }
-            (Err(failure), None) => return Err(failure),
-        };
-        let foreign = (new.foreign > 0).then(|| {
-            let records = count(
-                new.foreign,
-                "revoked record belongs",
-                "revoked records belong",
-            );
-            format!("{records} to another CA")
-        });
-        Ok(Scan {
-            totals,
-            invalid: invalid.map(|error| error.to_string()).or(foreign),
-            full_list: key.map(|key| ObjectLocation {
-                bucket: run.config.report_bucket.clone(),
-                key,
-            }),
-            duration_seconds: (run.budget.elapsed() - started).as_secs_f64(),
-            new,
-        })
+            .map_err(cut_off)?
     }
 
     /// Feeds a report's bytes to the scanner; returns what it counted and where it stopped.
-    async fn read(
+    async fn feed(
         &self,
         object: &ReportObject,
         new: &mut NewRevocations<'_>,
         mut full_list: Option<&mut FullList<'_>>,
-    ) -> Result<(ScanTotals, Option<ScanError>), ScanFailure> {
+    ) -> Result<(ScanTotals, Option<ScanError>), FetchError> {
         let format = ReportFormat::from_key(&object.key).ok_or_else(|| {
             let message = format!("{} ends neither in .json nor in .csv", object.key);
-            ScanFailure::Vanished(AuditError::new(ErrorKind::ReportInvalid, message))
+            FetchError::Vanished(AuditError::new(ErrorKind::ReportInvalid, message))
         })?;
         let mut scanner = ReportScanner::new(format);
         let mut invalid = None;
@@ -248,7 +218,7 @@ impl<'a> Audit<'a> {
                 let lines = new.take_full_list_lines();
                 if let Some(full_list) = &mut full_list {
                     full_list.push(&lines);
-                    full_list.flush().await.map_err(ScanFailure::Report)?;
+                    full_list.flush().await.map_err(FetchError::AuditError)?;
                 }
             }
             if chunk.is_none() {

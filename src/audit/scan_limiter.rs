@@ -33,14 +33,6 @@ pub(super) struct ScanPermit<'a> {
 struct Registered<'a>(&'a watch::Sender<usize>);
 
 impl ScanLimiter {
-    /// Creates a limiter without registrations.
-    pub fn new() -> Self {
-        Self {
-            scans: Semaphore::new(MAX_CONCURRENT_SCANS as usize),
-            ordinary: watch::Sender::new(0),
-        }
-    }
-
     /// Registers an audit; all of them are registered before the first one starts.
     pub(super) fn scan_slot(&self) -> ScanSlot<'_> {
         self.ordinary.send_modify(|count| *count += 1);
@@ -53,7 +45,10 @@ impl ScanLimiter {
 
 impl Default for ScanLimiter {
     fn default() -> Self {
-        Self::new()
+        Self {
+            scans: Semaphore::new(MAX_CONCURRENT_SCANS as usize),
+            ordinary: watch::Sender::new(0),
+        }
     }
 }
 
@@ -109,7 +104,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn suspicious_report_is_scanned_last_and_alone() {
-        let (limiter, budget) = (ScanLimiter::new(), budget());
+        let (limiter, budget) = (ScanLimiter::default(), budget());
         let (first, second) = (limiter.scan_slot(), limiter.scan_slot());
         let suspicious = limiter.scan_slot();
         let began = Instant::now();
@@ -138,7 +133,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn suspicious_report_is_scanned_beside_an_endless_scan() {
-        let (limiter, budget) = (ScanLimiter::new(), budget());
+        let (limiter, budget) = (ScanLimiter::default(), budget());
         let (endless, third) = (limiter.scan_slot(), limiter.scan_slot());
         let _endless = endless.acquire(false, &budget).await;
 
@@ -149,7 +144,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn suspicious_report_waits_at_most_half_of_the_time() {
-        let (limiter, budget) = (ScanLimiter::new(), budget());
+        let (limiter, budget) = (ScanLimiter::default(), budget());
         let _waits_for_its_report = limiter.scan_slot();
         let half = budget.left() / 2;
         let began = Instant::now();

@@ -1,4 +1,4 @@
-//! The state's objects in S3: read whole, written under conditions only.
+//! Reads and writes the state in S3; control documents are written conditionally only.
 
 use std::fmt::Display;
 use std::pin::Pin;
@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tracing::{info, warn};
@@ -19,64 +22,70 @@ use crate::state::control::{Control, Lease, RecordedError};
 use crate::state::notified_set::{NotifiedSet, NotifiedSetErrorKind, NotifiedSetReader};
 use crate::timestamp::Timestamp;
 
-/// How often a run that waits for a lease looks whether it was released.
+/// Interval at which a waiting run checks whether a lease was released.
 const LEASE_POLL: Duration = Duration::from_secs(5);
 
-/// The wait after somebody else was faster to take the lease.
+/// Wait after another run took the lease first.
 const LEASE_RETRY: Duration = Duration::from_millis(200);
 
-/// So often a conditional write is tried again before the run gives up.
+/// Maximum attempts of a conditional write.
 const WRITE_ATTEMPTS: u32 = 6;
 
-/// So often an object is read whose body breaks off: the SDK retries requests only.
+/// Maximum reads of an object whose body breaks off: the SDK retries requests only.
 const READ_ATTEMPTS: u32 = 3;
 
-/// A control document is some hundred bytes; what is far larger is something else.
+/// Maximum size of a control document, which has about a thousand bytes.
 const MAX_CONTROL_BYTES: i64 = 1024 * 1024;
 
-/// Where the state lies.
+type GetFailure = SdkError<GetObjectError, HttpResponse>;
+
+/// The state of all CAs in S3.
 #[derive(Clone, Debug)]
 pub struct Store {
+    /// The S3 client.
     pub s3: aws_sdk_s3::Client,
+    /// The bucket.
     pub bucket: String,
-    /// Empty, or ends in `/`.
+    /// The key prefix: empty, or ends in `/`.
     pub prefix: String,
 }
 
-/// A control document, and the version of it that S3 holds.
+/// A control document and the version of it that S3 has.
 #[derive(Clone, Debug)]
 pub struct VersionedState {
+    /// The control document.
     pub control: Control,
-    /// `None` where S3 holds none yet.
+    /// `None` if S3 has none yet.
     e_tag: Option<String>,
 }
 
-/// What came of reaching for a lease.
+/// The result of an attempt to take a lease.
 #[derive(Debug)]
 pub enum LeaseAttempt {
-    /// This run holds the certificate authority.
+    /// This run holds the lease.
     Acquired(Box<VersionedState>),
-    /// Another run does.
+    /// Another run holds it.
     HeldBy(Lease),
 }
 
 /// Why a control document was not saved.
 #[derive(Debug)]
 pub enum SaveError {
-    /// S3 holds another one by now.
+    /// Another run has written a newer one.
     Conflict(Box<VersionedState>),
+    /// S3 did not accept it.
     AuditError(AuditError),
 }
 
 impl SaveError {
-    /// The fault where a newer state cannot be dealt with.
+    /// Returns the error for a caller that cannot merge a newer state.
     pub fn into_error(self) -> AuditError {
         match self {
             SaveError::AuditError(error) => error,
             SaveError::Conflict(newer) => AuditError::new(
                 ErrorKind::StateConflict,
                 format!(
-                    "another run changed the state of {} (its sequence is {} now)",
+                    "another run changed the state of {} (sequence {})",
                     newer.control.certificate_authority_arn, newer.control.sequence
                 ),
             ),
@@ -84,21 +93,21 @@ impl SaveError {
     }
 }
 
-/// The note of a fault that was told.
+/// An announced error that the control document could not record.
 #[derive(Debug, Default)]
 pub struct ErrorMarker {
-    /// Whether S3 holds it.
+    /// Whether S3 has one.
     pub is_there: bool,
-    /// None where it may not be read.
+    /// The error; `None` if it cannot be read.
     pub error: Option<RecordedError>,
 }
 
 impl Store {
-    /// Reads the control document; a new one where there never was any.
+    /// Reads the control document; returns a new one for a CA without any state.
     ///
     /// # Errors
-    /// A document that is unreadable, deleted, of another certificate authority or of a newer
-    /// version is a fault, never a fresh start.
+    /// If the document is unreadable, deleted, of another CA or of a newer version: never a fresh
+    /// start.
     pub async fn load(
         &self,
         arn: &CertificateAuthorityArn,
@@ -106,41 +115,13 @@ impl Store {
     ) -> Result<VersionedState, AuditError> {
         let key = self.control_key(arn);
         let location = self.location(&key);
-        let mut broke_off = 0;
-        let (bytes, e_tag) = loop {
-            let output = match self
-                .s3
-                .get_object()
-                .bucket(&self.bucket)
-                .key(&key)
-                .send()
-                .await
-            {
+        let mut interruptions = 0;
+        loop {
+            let output = match self.get(&key).await {
                 Ok(output) => output,
-                Err(error) => {
-                    let failure = CallFailure::new("GetObject", &error);
-                    if !failure.is_not_found() || failure.is("NoSuchBucket") {
-                        return Err(failure.error(&location));
-                    }
-                    let deleted = error
-                        .raw_response()
-                        .is_some_and(|r| r.headers().get("x-amz-delete-marker") == Some("true"));
-                    if deleted || self.any_notified_set(arn).await? {
-                        return Err(AuditError::new(
-                            ErrorKind::StateUnreadable,
-                            format!("the state at {location} was deleted"),
-                        ));
-                    }
-                    return Ok(VersionedState {
-                        control: Control::new(arn.clone(), now),
-                        e_tag: None,
-                    });
-                }
+                Err(error) => return self.new_state(arn, now, &error).await,
             };
-            if output
-                .content_length()
-                .is_some_and(|length| length > MAX_CONTROL_BYTES)
-            {
+            if output.content_length() > Some(MAX_CONTROL_BYTES) {
                 return Err(AuditError::new(
                     ErrorKind::StateUnreadable,
                     format!("the state at {location} is too large to be a control document"),
@@ -148,22 +129,50 @@ impl Store {
             }
             let e_tag = output.e_tag().map(str::to_owned);
             match output.body.collect().await {
-                Ok(bytes) => break (bytes, e_tag),
+                Ok(bytes) => {
+                    let control = Control::read(&bytes.into_bytes(), arn, &location)?;
+                    return Ok(VersionedState { control, e_tag });
+                }
                 Err(error) => {
-                    broke_off += 1;
-                    self.read_again(&location, &error, broke_off).await?;
+                    interruptions += 1;
+                    self.read_again(&location, &error, interruptions).await?;
                 }
             }
-        };
-        let control = Control::read(&bytes.into_bytes(), arn, &location)?;
-        Ok(VersionedState { control, e_tag })
+        }
     }
 
-    /// Takes the lease until `lease.until`. A run that `waits` waits for another's end while its
-    /// own time allows.
+    /// Returns a new state if S3 has no control document because there never was one.
+    async fn new_state(
+        &self,
+        arn: &CertificateAuthorityArn,
+        now: Timestamp,
+        error: &GetFailure,
+    ) -> Result<VersionedState, AuditError> {
+        let location = self.location(&self.control_key(arn));
+        let failure = CallFailure::new("GetObject", error);
+        if !failure.is_not_found() || failure.is("NoSuchBucket") {
+            return Err(failure.error(&location));
+        }
+        let is_deleted = error
+            .raw_response()
+            .is_some_and(|response| response.headers().get("x-amz-delete-marker") == Some("true"));
+        if is_deleted || self.any_notified_set(arn).await? {
+            return Err(AuditError::new(
+                ErrorKind::StateUnreadable,
+                format!("the state at {location} was deleted"),
+            ));
+        }
+        Ok(VersionedState {
+            control: Control::new(arn.clone(), now),
+            e_tag: None,
+        })
+    }
+
+    /// Takes the lease until `lease.until`. A run that `waits` waits for another run's end as long
+    /// as its own time allows.
     ///
     /// # Errors
-    /// As [`load`](Self::load), and the faults of S3.
+    /// Those of [`load`](Self::load) and of S3.
     pub async fn take(
         &self,
         arn: &CertificateAuthorityArn,
@@ -178,9 +187,9 @@ impl Store {
                 .holder(budget.now())
                 .filter(|h| h.nonce != lease.nonce)
             {
-                // Most are given back long before their end.
-                let over_in = holder.until.since(budget.now());
-                if !waits || !budget.wait(over_in.min(LEASE_POLL)).await {
+                // Most leases are released long before they expire.
+                let left = holder.until.since(budget.now());
+                if !waits || !budget.wait(left.min(LEASE_POLL)).await {
                     return Ok(LeaseAttempt::HeldBy(holder.clone()));
                 }
                 continue;
@@ -188,80 +197,84 @@ impl Store {
             state.control.lease = Some(lease.clone());
             match self.save(&mut state, &lease.nonce).await {
                 Ok(()) => return Ok(LeaseAttempt::Acquired(Box::new(state))),
-                // Somebody was faster: their lease is looked at like any other.
+                // Another run was faster: its lease is treated like any other.
                 Err(SaveError::Conflict(_)) if budget.wait(LEASE_RETRY).await => {}
                 Err(error) => return Err(error.into_error()),
             }
         }
     }
 
-    /// Writes the control document, if S3 still holds the version that was read.
+    /// Writes the control document if S3 still has the version that was read.
     ///
-    /// A write whose answer was lost is recognised as one's own by its nonce.
+    /// A write whose response was lost is recognized by its nonce.
+    ///
+    /// # Errors
+    /// If another run has written a newer document, or S3 does not accept this one.
     pub async fn save(&self, state: &mut VersionedState, run_nonce: &str) -> Result<(), SaveError> {
-        let key = self.control_key(&state.control.certificate_authority_arn);
-        let location = self.location(&key);
+        let arn = state.control.certificate_authority_arn.clone();
+        let location = self.location(&self.control_key(&arn));
         state.control.sequence += 1;
         state.control.nonce = format!("{run_nonce}-{}", state.control.sequence);
-        let body = Bytes::from(state.control.to_json());
-        let mut last_failure = None;
-        for attempt in 0..WRITE_ATTEMPTS {
-            if attempt > 0 {
-                tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
-            }
-            let put = self
-                .s3
-                .put_object()
-                .bucket(&self.bucket)
-                .key(&key)
-                .body(body.clone().into());
-            let put = match &state.e_tag {
-                Some(e_tag) => put.if_match(e_tag),
-                None => put.if_none_match("*"),
-            };
-            let failure = match put.content_type("application/json").send().await {
-                Ok(output) => {
-                    state.e_tag = output.e_tag().map(str::to_owned);
+        let mut attempt = 0;
+        loop {
+            let failure = match self.put_control(state).await {
+                Ok(e_tag) => {
+                    state.e_tag = e_tag;
                     return Ok(());
                 }
-                Err(error) => CallFailure::new("PutObject", &error),
+                Err(failure) => failure,
             };
-            let conditional =
+            let is_conflict =
                 matches!(failure.status, Some(404 | 409 | 412)) && !failure.is("NoSuchBucket");
-            if !conditional && failure.class == FailureClass::Refused {
+            if !is_conflict && failure.class == FailureClass::Refused {
                 return Err(SaveError::AuditError(failure.error(&location)));
             }
-            warn!(location, error = %failure, "not known whether the state was saved; looking");
-            let arn = &state.control.certificate_authority_arn;
-            match self.load(arn, state.control.first_seen_at).await {
+            warn!(location, error = %failure, "state write outcome unknown; re-reading");
+            match self.load(&arn, state.control.first_seen_at).await {
                 Ok(stored) if stored.control.nonce == state.control.nonce => {
                     state.e_tag = stored.e_tag;
                     return Ok(());
                 }
-                // An earlier write of this run, which had counted as failed: this one goes on top.
+                // An earlier write of this run, which seemed to have failed; this one replaces it.
                 Ok(stored) if stored.control.is_written_by(run_nonce) => state.e_tag = stored.e_tag,
                 Ok(stored) if stored.e_tag != state.e_tag => {
                     return Err(SaveError::Conflict(Box::new(stored)));
                 }
                 Ok(_) => {}
                 Err(error) if error.kind.remedy() == Remedy::Retry => {
-                    warn!(
-                        location,
-                        error = error.message,
-                        "whether the state was saved is not known yet"
-                    );
+                    let error = error.message;
+                    warn!(location, error, "state write outcome still unknown");
                 }
                 Err(error) => return Err(SaveError::AuditError(error)),
             }
-            last_failure = Some(failure);
+            attempt += 1;
+            if attempt == WRITE_ATTEMPTS {
+                return Err(SaveError::AuditError(match failure.class {
+                    FailureClass::Refused => failure.error_of(ErrorKind::StateConflict, &location),
+                    _ => failure.error(&location),
+                }));
+            }
+            tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
         }
-        let failure = last_failure.expect("the loop ran and did not return");
-        let error = if failure.class == FailureClass::Refused {
-            failure.error_of(ErrorKind::StateConflict, &location)
-        } else {
-            failure.error(&location)
+    }
+
+    /// Makes one conditional write; returns the new ETag.
+    async fn put_control(&self, state: &VersionedState) -> Result<Option<String>, CallFailure> {
+        let put = self
+            .s3
+            .put_object()
+            .bucket(&self.bucket)
+            .key(self.control_key(&state.control.certificate_authority_arn))
+            .body(state.control.to_json().into())
+            .content_type("application/json");
+        let put = match &state.e_tag {
+            Some(e_tag) => put.if_match(e_tag),
+            None => put.if_none_match("*"),
         };
-        Err(SaveError::AuditError(error))
+        match put.send().await {
+            Ok(output) => Ok(output.e_tag().map(str::to_owned)),
+            Err(error) => Err(CallFailure::new("PutObject", &error)),
+        }
     }
 
     /// Reads the told list that the control document points to; an empty one before the first audit.
@@ -337,7 +350,7 @@ impl Store {
         Ok(notified)
     }
 
-    /// Waits a little before an object whose body broke off is read again.
+    /// Waits briefly before an object whose body broke off is read again.
     async fn read_again(
         &self,
         location: &str,
@@ -345,11 +358,11 @@ impl Store {
         broke_off: u32,
     ) -> Result<(), AuditError> {
         let error = chain(error);
-        warn!(location, error, "reading the state broke off");
+        warn!(location, error, "state read interrupted; retrying");
         if broke_off == READ_ATTEMPTS {
             return Err(AuditError::new(
                 ErrorKind::Unavailable,
-                format!("GetObject of {location} broke off {broke_off} times: {error}"),
+                format!("GetObject of {location} was interrupted {broke_off} times: {error}"),
             ));
         }
         tokio::time::sleep(Duration::from_millis(100 << broke_off)).await;
@@ -447,16 +460,14 @@ impl Store {
         }
     }
 
-    /// Looks for the note of a fault that was told while the control document could not record it.
-    /// Where that cannot be known, there is none, and a line in the log.
+    /// Reads the error marker; if S3 does not say whether there is one, logs that and returns none.
     pub async fn read_error_marker(&self, arn: &CertificateAuthorityArn) -> ErrorMarker {
         let key = self.error_marker_key(arn);
         let unknown = |error: &dyn Display| {
-            warn!(certificate_authority = arn.id(), key, %error, "not known whether a fault was told");
+            warn!(certificate_authority = arn.id(), key, %error, "cannot check whether an error was announced");
             ErrorMarker::default()
         };
-        let get = self.s3.get_object().bucket(&self.bucket).key(&key);
-        let body = match get.send().await {
+        let body = match self.get(&key).await {
             Ok(output) => output.body.collect().await,
             Err(error) => {
                 let failure = CallFailure::new("GetObject", &error);
@@ -464,7 +475,7 @@ impl Store {
                     return ErrorMarker::default();
                 }
                 let marker = unknown(&failure);
-                // Who may not read objects may still see which there are.
+                // Listing needs another permission than reading.
                 let is_there = failure.is_denied()
                     && self.list(&key).await.is_ok_and(|keys| keys.contains(&key));
                 return ErrorMarker { is_there, ..marker };
@@ -483,38 +494,32 @@ impl Store {
         }
     }
 
-    /// Notes a fault that was told and that the control document cannot record, for the run that can
-    /// read it again. Whether S3 took the note.
+    /// Writes the error marker; returns whether S3 stored it.
     pub async fn write_error_marker(
         &self,
         arn: &CertificateAuthorityArn,
         error: &RecordedError,
     ) -> bool {
         let key = self.error_marker_key(arn);
-        let body = serde_json::to_vec_pretty(error).expect("a recorded fault has string keys only");
-        let put = self
-            .s3
-            .put_object()
-            .bucket(&self.bucket)
-            .key(&key)
-            .content_type("application/json")
-            .body(body.into());
+        let body = serde_json::to_vec_pretty(error).expect("an error has string keys only");
+        let put = self.s3.put_object().bucket(&self.bucket).key(&key);
+        let put = put.content_type("application/json").body(body.into());
         let put = put.send().await;
         if let Err(error) = &put {
             let error = CallFailure::new("PutObject", error);
-            warn!(certificate_authority = arn.id(), key, %error, "only this process knows that its fault was told");
+            warn!(certificate_authority = arn.id(), key, %error, "announced error not stored; only this process knows of it");
         }
         put.is_ok()
     }
 
-    /// Removes the note, once the control document holds what it says; where that is not allowed,
-    /// writes into it that nobody is to be told of the fault's end.
+    /// Removes the error marker once the control document records the error; if that is denied,
+    /// marks it as not announced, so that its end is not announced again.
     pub async fn remove_error_marker(&self, arn: &CertificateAuthorityArn, error: &RecordedError) {
         let key = self.error_marker_key(arn);
         let delete = self.s3.delete_object().bucket(&self.bucket).key(&key);
         if let Err(failure) = delete.send().await {
             let failure = CallFailure::new("DeleteObject", &failure);
-            warn!(certificate_authority = arn.id(), key, error = %failure, "could not remove a note of what is recorded");
+            warn!(certificate_authority = arn.id(), key, error = %failure, "error marker not removed");
             let over = RecordedError::new(&error.kind, error.since);
             if error.may_be_announced() {
                 self.write_error_marker(arn, &over).await;
@@ -522,7 +527,12 @@ impl Store {
         }
     }
 
-    /// The prefix of everything but the control document of a certificate authority.
+    async fn get(&self, key: &str) -> Result<GetObjectOutput, GetFailure> {
+        let get = self.s3.get_object().bucket(&self.bucket).key(key);
+        get.send().await
+    }
+
+    /// Returns the key prefix of a CA's objects other than its control document.
     pub fn prefix_of(&self, arn: &CertificateAuthorityArn) -> String {
         format!("{}{}/", self.prefix, arn.id())
     }

@@ -7,6 +7,7 @@ use pca_revocation_watch::report::wait::MISSING_OBJECT_TIMEOUT;
 use serde_json::{Value, json};
 
 use crate::simulation::on_paused_clock;
+use crate::simulation::plan::{Blow, Extent, Strike};
 use crate::simulation::world::{Ended, How, PERIOD, Revoked, World};
 use crate::{
     FORMATS, Left, REPORTS, assert_failed, assert_failed_and_recovered_once, assert_failure_told,
@@ -314,6 +315,57 @@ fn a_report_over_which_the_process_died_twice_is_dropped_and_told_once() {
     });
 }
 
+/// The scan of a report is counted with its request, but only a scan may get it abandoned.
+#[test]
+fn runs_that_die_while_waiting_do_not_abandon_a_report() {
+    on_paused_clock(1, async {
+        let world = audited_world(&[]).await;
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        for period in 1..=4 {
+            world.until(PERIOD * period).await;
+            // The first run requests the report and saves that, the others resume it.
+            let waits_at = if period == 1 { 5 } else { 3 };
+            world.arm([Strike {
+                run: 0,
+                call: waits_at,
+                blow: Blow::KillBefore,
+                extent: Extent::Attempt,
+            }]);
+            let ended = world.invoke(json!({}), How::default()).await;
+            assert!(matches!(ended, Ended::Killed), "{ended:?}");
+            let observed = world.observed();
+            let calls = &observed.runs.last().expect("a run").calls;
+            assert_eq!(calls.last().expect("a call").call.operation, "HeadObject");
+            drop(observed);
+            assert_eq!(control(&world)["pendingReport"]["attempts"], 1);
+        }
+        world.disarm();
+
+        is_told_once_without_a_word(&world, &serial).await;
+    });
+}
+
+#[test]
+fn run_that_only_waits_gives_its_attempt_back() {
+    on_paused_clock(1, async {
+        let world = audited_world(&[]).await;
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        next_report(&world, NextReport::new().delay(PERIOD / 2));
+        world.until(PERIOD).await;
+
+        let hurried = How {
+            left: Duration::from_secs(60),
+            ..How::default()
+        };
+
+        let ended = world.invoke(json!({}), hurried).await;
+
+        assert_eq!(audit_of(&ended)["outcome"], "waiting");
+        assert_eq!(control(&world)["pendingReport"]["attempts"], 0);
+        is_told_once_without_a_word(&world, &serial).await;
+    });
+}
+
 /// Five times it is read on where it broke; S3 gets a day before the report is blamed.
 #[test]
 fn a_connection_that_breaks_again_and_again_wedges_nothing() {
@@ -416,7 +468,10 @@ fn an_odd_record_is_told_as_it_stands_and_once() {
                 let audit = run_well(&world).await;
                 let again = run_well(&world).await;
 
-                assert_eq!(audit["warnings"], json!(["1 record is malformed but readable"]));
+                assert_eq!(
+                    audit["warnings"],
+                    json!(["1 record is malformed but readable"])
+                );
                 let entries = entries(&world);
                 assert_eq!(entries.len(), 1, "{entries:#?}");
                 assert_eq!(entries[0]["malformed"], true);

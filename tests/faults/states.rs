@@ -177,7 +177,7 @@ fn a_state_that_was_deleted_whole_is_no_fresh_start_as_long_as_its_versions_are_
 #[test]
 fn a_control_document_of_a_newer_version_is_told_once_and_never_overwritten() {
     on_paused_clock(1, async {
-        let newer = named("StateNewer", &["version 99", "up to 1"], DEPLOY);
+        let newer = named("StateNewer", &["version 99", "supports version 1"], DEPLOY);
         is_restored(audited_world_in(true).await, control_document, newer, NEWER).await;
     });
 }
