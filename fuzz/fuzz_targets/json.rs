@@ -3,10 +3,10 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../tests/scan_reports/oracle.rs"]
+#[path = "../../tests/reports/oracle.rs"]
 #[allow(dead_code)]
 mod oracle;
-#[path = "../../tests/scan_reports/scanning.rs"]
+#[path = "../../tests/reports/scanning.rs"]
 #[allow(dead_code)]
 mod scanning;
 

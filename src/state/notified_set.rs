@@ -1,48 +1,50 @@
-//! The told list: the revocations of one certificate authority that were told, or counted at its
-//! first audit.
+//! The notified set: the revocations of one certificate authority that people were notified about,
+//! and those that its first audit only counted.
 //!
 //! In memory a serial takes as many bytes as it has octets: a million serials of 16 octets are
-//! 16 MB and a quarter of a megabyte of index. In S3 it is one JSON object, one serial per line, in
-//! ascending order:
+//! 16 MB and a quarter of a megabyte of index. In S3 the set is JSON Lines, a header and one JSON
+//! string per revocation in ascending order:
 //!
 //! ```json
-//! {"version":1,"certificateAuthorityArn":"arn:aws:acm-pca:...","count":2,"revocations":[
-//! "2bae9a75d71b42b4e41e36f8b4b488fc",
+//! {"version":1,"certificateAuthorityArn":"arn:aws:acm-pca:...","count":2}
+//! "2bae9a75d71b42b4e41e36f8b4b488fc"
 //! "e8cbd2bedb122329f97706bcfec990f8"
-//! ]}
 //! ```
 //!
-//! It is written and read piece by piece. Reading takes any JSON of that content, so that people
-//! may edit it with `jq`, which lays it out differently. `count` has to be changed along, and `told`
-//! of the control document: they are there so that entries cannot get lost unnoticed.
+//! It is written and read in chunks. People may edit it, with `jq -c` for example, in any order of
+//! the lines. `count` and the control document's `notifiedCount` must be changed as well: they are
+//! there so that no entry gets lost unnoticed.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use memchr::memchr2;
+use memchr::memchr;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 use crate::revocation::key::{RevocationKey, ascii_serial_octets};
 
 /// The version of the document that this program writes, and the newest one that it reads.
 pub const NOTIFIED_SET_VERSION: u64 = 1;
 
-/// The told revocations of one certificate authority, exactly.
+/// The exact set of revocations of one certificate authority that are notified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NotifiedSet {
     /// Serials by the number of their octets, from 1 on.
     serials: [Serials; 20],
-    /// What has no usable serial, ascending.
+    /// Keys of revocations without a usable serial, ascending.
     texts: Vec<Box<str>>,
 }
 
 impl NotifiedSet {
-    /// A list of nothing.
+    /// Returns an empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether that revocation was told.
+    /// Whether the set contains that revocation.
     pub fn contains(&self, key: &RevocationKey) -> bool {
         match key {
             RevocationKey::Serial(octets) => {
@@ -53,20 +55,20 @@ impl NotifiedSet {
         }
     }
 
-    /// How many revocations were told.
+    /// Returns the number of revocations.
     pub fn len(&self) -> usize {
         self.serials.iter().map(Serials::len).sum::<usize>() + self.texts.len()
     }
 
-    /// Whether none was told.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Adds revocations; those that are on the list already, or come twice, do no harm.
+    /// Adds revocations; duplicates do no harm.
     ///
-    /// Takes them in portions of an eighth of the list, so that memory stays close to that of the
-    /// list itself.
+    /// Adds at most an eighth of the set's size at a time, so that memory stays close to that of
+    /// the set itself.
     pub fn merge(&mut self, new: impl IntoIterator<Item = RevocationKey>) {
         let mut new = new.into_iter();
         loop {
@@ -90,7 +92,7 @@ impl NotifiedSet {
         }
     }
 
-    /// Adds everything that another list holds.
+    /// Adds all revocations of another set.
     pub fn union_with(&mut self, mut other: NotifiedSet) {
         if other.len() > self.len() {
             std::mem::swap(self, &mut other);
@@ -98,7 +100,7 @@ impl NotifiedSet {
         self.merge(other.keys());
     }
 
-    /// The revocations on the list, in the order of their keys.
+    /// Returns the revocations in the order of their keys.
     pub fn keys(&self) -> impl Iterator<Item = RevocationKey> {
         let serials = self.serials.iter().flat_map(Serials::iter);
         let serials = serials.map(|serial| {
@@ -109,25 +111,24 @@ impl NotifiedSet {
         serials.chain(self.texts.iter().cloned().map(RevocationKey::Text))
     }
 
-    /// The exact number of bytes of the document.
+    /// Returns the exact length of the document in bytes.
     pub fn document_len(&self, certificate_authority_arn: &str) -> u64 {
         let serials: usize = self
             .serials
             .iter()
-            .map(|serials| serials.len() * (2 * serials.width() + 2))
+            .map(|serials| serials.len() * (2 * serials.width + "\"\"\n".len()))
             .sum();
-        let texts: usize = self.texts.iter().map(|text| json_string(text).len()).sum();
-        let line_ends = 2 * self.len() - usize::from(!self.is_empty());
-        let head = document_head(self, certificate_authority_arn).len();
-        (head + serials + texts + line_ends + DOCUMENT_TAIL.len()) as u64
+        let texts: usize = self.texts.iter().map(|text| json_line(text).len()).sum();
+        let header = header_line(self, certificate_authority_arn).len();
+        (header + serials + texts) as u64
     }
 
-    /// The document, in pieces of some 64 KiB, so that it never is in memory as a whole.
+    /// Returns the document in chunks of about 64 KiB, so that memory never holds all of it.
     pub fn document_chunks(&self, certificate_authority_arn: &str) -> DocumentChunks<&NotifiedSet> {
         DocumentChunks::new(self, certificate_authority_arn)
     }
 
-    /// [`document_chunks`](Self::document_chunks) that hold on to the list, for a request's body.
+    /// Returns [`document_chunks`](Self::document_chunks) that own the set, for a request's body.
     pub fn into_document_chunks(
         self: Arc<Self>,
         certificate_authority_arn: &str,
@@ -135,45 +136,60 @@ impl NotifiedSet {
         DocumentChunks::new(self, certificate_authority_arn)
     }
 
-    /// Adds serials that are not on the list yet.
+    /// Appends the line of the entry with this number, counted from 0.
+    fn write_line(&self, entry: usize, chunk: &mut Vec<u8>) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut at = entry;
+        for serials in &self.serials {
+            if at < serials.len() {
+                chunk.push(b'"');
+                for octet in serials.get(at) {
+                    chunk.push(DIGITS[usize::from(octet >> 4)]);
+                    chunk.push(DIGITS[usize::from(octet & 0xf)]);
+                }
+                chunk.extend_from_slice(b"\"\n");
+                return;
+            }
+            at -= serials.len();
+        }
+        chunk.append(&mut json_line(&self.texts[at]));
+    }
+
+    /// Adds serials that the set does not contain.
     fn merge_serials(&mut self, mut new: Vec<[u8; 20]>) {
         new.sort_unstable();
         new.dedup();
-        // In order of value, those of the same number of octets are together.
+        // Sorted by value, serials of the same number of octets are next to each other.
         for same_width in new.chunk_by(|a, b| significant(a).len() == significant(b).len()) {
             self.serials[significant(&same_width[0]).len() - 1].merge(same_width);
         }
     }
 }
 
-/// A serial's octets without leading zeros; one zero for the serial 0.
+/// Returns a serial's octets without leading zeros; one zero for the serial 0.
 fn significant(octets: &[u8; 20]) -> &[u8] {
     let zeros = octets.iter().take(19).take_while(|&&octet| octet == 0);
     &octets[zeros.count()..]
 }
 
-/// Serials of the same number of octets, ascending, one behind the other.
+/// Serials of the same number of octets, ascending, concatenated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Serials {
-    /// The number of octets; 0 as long as there is no serial.
+    /// Octets per serial; 0 if there is no serial.
     width: usize,
     octets: Vec<u8>,
-    /// For every value of a serial's first two octets, how many serials have a lower one: where
-    /// serials are random, some 15 of a million are left to search. Only for lists of more than
-    /// [`Serials::WITHOUT_INDEX`].
+    /// For every value of a serial's first two octets, the number of serials with a lower one. Of
+    /// a million random serials this leaves about 15 to search. Empty up to
+    /// [`Serials::MAX_WITHOUT_INDEX`] serials.
     index: Vec<u32>,
 }
 
 impl Serials {
-    /// So many are searched as fast without an index.
-    const WITHOUT_INDEX: usize = 4096;
+    /// Maximum number of serials that are searched as fast without an index.
+    const MAX_WITHOUT_INDEX: usize = 4096;
 
     fn len(&self) -> usize {
         self.octets.len().checked_div(self.width).unwrap_or(0)
-    }
-
-    fn width(&self) -> usize {
-        self.width
     }
 
     fn get(&self, at: usize) -> &[u8] {
@@ -209,8 +225,8 @@ impl Serials {
         self.octets.extend_from_slice(serial);
     }
 
-    /// Adds serials, ascending, none of which is here yet: from the greatest to the least, each
-    /// serial moves to its place.
+    /// Adds ascending serials, none of which is here yet: from the greatest to the least, each
+    /// serial moves to its final position.
     fn merge(&mut self, new: &[[u8; 20]]) {
         let Some(first) = new.first() else {
             return;
@@ -236,7 +252,7 @@ impl Serials {
 
     fn build_index(&mut self) {
         self.index.clear();
-        if self.len() <= Self::WITHOUT_INDEX {
+        if self.len() <= Self::MAX_WITHOUT_INDEX {
             return;
         }
         self.index.resize((1 << 16) + 1, 0);
@@ -251,116 +267,110 @@ impl Serials {
     }
 }
 
-/// Lists of serials of one octet are never long enough for an index.
+/// Returns the first two octets; serials of one octet are too few for an index.
 fn first_two(serial: &[u8]) -> usize {
     usize::from(u16::from_be_bytes([serial[0], serial[1]]))
 }
 
-/// The document of a told list, piece by piece. A clone of one that was not begun begins anew.
+/// The lines of a notified set, in chunks. A clone of an unread one starts from the beginning.
 #[derive(Clone, Debug)]
-pub struct DocumentChunks<L> {
-    list: L,
-    head: Option<String>,
-    /// The next serial: the number of its octets less one, and its place among those.
-    serial: (usize, usize),
-    text: usize,
-    left: usize,
-    tail: &'static str,
+pub struct DocumentChunks<S> {
+    set: S,
+    header: Option<Vec<u8>>,
+    /// Entries written so far.
+    written: usize,
 }
 
 const CHUNK_BYTES: usize = 64 << 10;
-const DOCUMENT_TAIL: &str = "]}\n";
 
-fn document_head(list: &NotifiedSet, certificate_authority_arn: &str) -> String {
-    format!(
-        "{{\"version\":{NOTIFIED_SET_VERSION},\"certificateAuthorityArn\":{},\"count\":{},\"revocations\":[\n",
-        json_string(certificate_authority_arn),
-        list.len()
-    )
-}
+/// The longest line of a serial: 40 digits, two quotes and the line end, rounded up.
+const SERIAL_LINE_BYTES: usize = 48;
 
-/// A text as JSON. The ARN of an odd record may hold anything.
-fn json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-impl<L: Deref<Target = NotifiedSet>> DocumentChunks<L> {
-    fn new(list: L, certificate_authority_arn: &str) -> Self {
+impl<S: Deref<Target = NotifiedSet>> DocumentChunks<S> {
+    fn new(set: S, certificate_authority_arn: &str) -> Self {
         Self {
-            head: Some(document_head(&list, certificate_authority_arn)),
-            serial: (0, 0),
-            text: 0,
-            left: list.len(),
-            tail: DOCUMENT_TAIL,
-            list,
+            header: Some(header_line(&set, certificate_authority_arn)),
+            written: 0,
+            set,
         }
-    }
-
-    /// Writes the next entry, without what separates it.
-    fn write_entry(&mut self, chunk: &mut Vec<u8>) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let (width, at) = &mut self.serial;
-        while let Some(serials) = self.list.serials.get(*width) {
-            if *at == serials.len() {
-                (*width, *at) = (*width + 1, 0);
-                continue;
-            }
-            chunk.push(b'"');
-            for octet in serials.get(*at) {
-                chunk.push(DIGITS[usize::from(octet >> 4)]);
-                chunk.push(DIGITS[usize::from(octet & 0xf)]);
-            }
-            chunk.push(b'"');
-            *at += 1;
-            return;
-        }
-        chunk.extend_from_slice(json_string(&self.list.texts[self.text]).as_bytes());
-        self.text += 1;
     }
 }
 
-impl<L: Deref<Target = NotifiedSet>> Iterator for DocumentChunks<L> {
+impl<S: Deref<Target = NotifiedSet>> Iterator for DocumentChunks<S> {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
-        let mut chunk = match self.head.take() {
-            Some(head) => head.into_bytes(),
-            None => Vec::new(),
-        };
-        chunk.reserve_exact(CHUNK_BYTES.min(self.left * 48 + DOCUMENT_TAIL.len()));
-        while self.left > 0 && chunk.len() + 48 <= CHUNK_BYTES {
-            self.left -= 1;
-            self.write_entry(&mut chunk);
-            chunk.extend_from_slice(if self.left > 0 { b",\n" } else { b"\n" });
-        }
-        if self.left == 0 {
-            chunk.extend_from_slice(std::mem::take(&mut self.tail).as_bytes());
+        let mut chunk = self.header.take().unwrap_or_default();
+        let left = self.set.len() - self.written;
+        chunk.reserve_exact(CHUNK_BYTES.min(left * SERIAL_LINE_BYTES));
+        while self.written < self.set.len() && chunk.len() + SERIAL_LINE_BYTES <= CHUNK_BYTES {
+            self.set.write_line(self.written, &mut chunk);
+            self.written += 1;
         }
         (!chunk.is_empty()).then_some(chunk)
     }
 }
 
-/// Why a told list cannot be read.
+/// The first line of the document.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Header<'a> {
+    version: u64,
+    #[serde(borrow)]
+    certificate_authority_arn: Cow<'a, str>,
+    count: u64,
+}
+
+/// The part of the header that every version has.
+#[derive(Deserialize)]
+struct AnyHeader {
+    version: u64,
+}
+
+fn header_line(set: &NotifiedSet, certificate_authority_arn: &str) -> Vec<u8> {
+    json_line(&Header {
+        version: NOTIFIED_SET_VERSION,
+        certificate_authority_arn: certificate_authority_arn.into(),
+        count: set.len() as u64,
+    })
+}
+
+fn json_line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).expect("texts and numbers are always valid JSON");
+    line.push(b'\n');
+    line
+}
+
+/// Why a notified set cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotifiedSetError {
-    /// Where, as an offset from 0 in the document.
+    /// The number of the line, from 1.
+    pub line: u64,
+    /// Where that line begins, as an offset from 0 in the document; the document's length if the
+    /// document ends too early or holds the wrong number of entries.
     pub byte: u64,
+    /// What is wrong there.
     pub kind: NotifiedSetErrorKind,
 }
 
-/// What is wrong with a told list.
+/// What is wrong with a notified set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotifiedSetErrorKind {
     /// A newer version of this program wrote it.
     NewerVersion(u64),
-    /// It is the told list of that other certificate authority.
+    /// It is the notified set of this other certificate authority.
     OtherCertificateAuthority(String),
-    /// It holds another number of different revocations than it states.
-    Count { stated: u64, found: u64 },
-    /// It ends too early.
+    /// The number of different revocations it holds is not the number it states.
+    Count {
+        /// The header's `count`.
+        stated: u64,
+        /// Different entries.
+        found: u64,
+    },
+    /// It ends before the header does, or within a line.
     Truncated,
-    /// It is not what this program writes, nor the same content laid out differently.
+    /// A line is not what it should be.
     Invalid(&'static str),
 }
 
@@ -369,85 +379,63 @@ impl fmt::Display for NotifiedSetError {
         match &self.kind {
             NotifiedSetErrorKind::NewerVersion(version) => write!(
                 f,
-                "its version is {version}, and this program knows none above {NOTIFIED_SET_VERSION}"
+                "its version is {version}; this program reads versions up to {NOTIFIED_SET_VERSION}"
             ),
             NotifiedSetErrorKind::OtherCertificateAuthority(arn) => {
                 write!(f, "it belongs to another certificate authority, {arn}")
             }
             NotifiedSetErrorKind::Count { stated, found } => write!(
                 f,
-                "it states {stated} revocations and holds {found} different ones"
+                "its header states {stated} revocations, but it holds {found} different ones"
             ),
             NotifiedSetErrorKind::Truncated => {
-                write!(f, "it ends too early, at byte {}", self.byte)
+                write!(
+                    f,
+                    "it ends too early, in line {} at byte {}",
+                    self.line, self.byte
+                )
             }
-            NotifiedSetErrorKind::Invalid(what) => write!(f, "{what} at byte {}", self.byte),
+            NotifiedSetErrorKind::Invalid(what) => {
+                write!(f, "{what} in line {} at byte {}", self.line, self.byte)
+            }
         }
     }
 }
 
 impl std::error::Error for NotifiedSetError {}
 
-/// Reads the document of a told list from slices of any size.
+/// Maximum length of a line: an ARN may be as long as a record of a report, and its JSON escapes
+/// six times that.
+const MAX_LINE_BYTES: usize = 7 << 20;
+
+/// Reads the document of a notified set from slices of any size.
 pub struct NotifiedSetReader {
     certificate_authority_arn: String,
-    expects: Expects,
-    /// A string or a number that straddles slices, from its first byte on.
-    token: Vec<u8>,
-    after_backslash: bool,
-    at: u64,
-    version: Option<u64>,
-    arn: Option<String>,
-    count: Option<u64>,
+    /// The line that the last slice ended in.
+    partial_line: Vec<u8>,
+    /// The line being read: its number and where it begins.
+    line: u64,
+    line_start: u64,
+    /// The header's `count`, once the header was read.
+    stated: Option<u64>,
     entries: u64,
-    has_list: bool,
-    list: NotifiedSet,
-    /// Serials that came after a greater one.
+    set: NotifiedSet,
+    /// Serials that followed a greater one.
     unordered: Vec<[u8; 20]>,
     failed: Option<NotifiedSetError>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expects {
-    Object,
-    FirstKeyOrEnd,
-    Key,
-    Colon(Key),
-    Value(Key),
-    CommaOrEnd,
-    FirstEntryOrEnd,
-    Entry,
-    EntryCommaOrEnd,
-    Nothing,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
-    Version,
-    CertificateAuthorityArn,
-    Count,
-    Revocations,
-}
-
-/// The longest string of a document: an ARN may be as long as a record of a report, and its escape
-/// sequences six times that.
-const MAX_TOKEN_BYTES: usize = 6 << 20;
-
 impl NotifiedSetReader {
-    /// A reader of the told list of that certificate authority.
+    /// Returns a reader of the notified set of that certificate authority.
     pub fn new(certificate_authority_arn: impl Into<String>) -> Self {
         Self {
             certificate_authority_arn: certificate_authority_arn.into(),
-            expects: Expects::Object,
-            token: Vec::new(),
-            after_backslash: false,
-            at: 0,
-            version: None,
-            arn: None,
-            count: None,
+            partial_line: Vec::new(),
+            line: 1,
+            line_start: 0,
+            stated: None,
             entries: 0,
-            has_list: false,
-            list: NotifiedSet::new(),
+            set: NotifiedSet::new(),
             unordered: Vec::new(),
             failed: None,
         }
@@ -457,238 +445,144 @@ impl NotifiedSetReader {
     ///
     /// # Errors
     ///
-    /// They do not belong to a told list of this certificate authority that this version of the
-    /// program knows. Every later call fails the same way.
-    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), NotifiedSetError> {
+    /// The bytes are not part of a notified set of this certificate authority and of a version that
+    /// this program knows. Every later call fails the same way.
+    pub fn feed(&mut self, mut chunk: &[u8]) -> Result<(), NotifiedSetError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        self.read(chunk).map_err(|(at, kind)| {
-            let byte = self.at + at as u64;
-            self.failed.insert(NotifiedSetError { byte, kind }).clone()
-        })?;
-        self.at += chunk.len() as u64;
+        while let Some(end) = memchr(b'\n', chunk) {
+            let (line, rest) = (&chunk[..end], &chunk[end + 1..]);
+            if self.partial_line.is_empty() {
+                self.read_line(line)?;
+            } else {
+                let mut whole = std::mem::take(&mut self.partial_line);
+                whole.extend_from_slice(line);
+                self.read_line(&whole)?;
+                whole.clear();
+                self.partial_line = whole; // keeps its capacity
+            }
+            chunk = rest;
+        }
+        self.partial_line.extend_from_slice(chunk);
+        if self.partial_line.len() > MAX_LINE_BYTES {
+            return self.fail(NotifiedSetErrorKind::Invalid("too long a line"));
+        }
         Ok(())
     }
 
-    /// The list, where the document is whole.
+    /// Returns the set, if the document is complete. The last line may lack its line end, as
+    /// editors remove it.
     ///
     /// # Errors
     ///
-    /// It is not, or it does not hold as many revocations as it states.
+    /// The document ends too early, or does not hold as many revocations as its header states.
     pub fn finish(mut self) -> Result<NotifiedSet, NotifiedSetError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let error = |kind| NotifiedSetError {
-            byte: self.at,
-            kind,
-        };
-        if self.expects != Expects::Nothing {
-            return Err(error(NotifiedSetErrorKind::Truncated));
+        let last_line = std::mem::take(&mut self.partial_line);
+        let (line, byte) = (self.line, self.line_start + last_line.len() as u64);
+        let error = |kind| NotifiedSetError { line, byte, kind };
+        if !last_line.is_empty() {
+            if serde_json::from_slice::<IgnoredAny>(&last_line).is_err() {
+                return Err(error(NotifiedSetErrorKind::Truncated));
+            }
+            self.read_line(&last_line)?;
         }
-        let (Some(_), Some(_), Some(stated), true) =
-            (self.version, self.arn, self.count, self.has_list)
-        else {
-            return Err(error(NotifiedSetErrorKind::Invalid(
-                "one of version, certificateAuthorityArn, count and revocations is missing",
-            )));
+        let Some(stated) = self.stated else {
+            return Err(error(NotifiedSetErrorKind::Truncated));
         };
-        for serials in &mut self.list.serials {
+        for serials in &mut self.set.serials {
             serials.octets.shrink_to_fit();
             serials.build_index();
         }
-        self.list.texts.sort_unstable();
-        self.list.texts.dedup();
+        self.set.texts.sort_unstable();
+        self.set.texts.dedup();
         let unordered = self.unordered.into_iter().map(RevocationKey::Serial);
-        self.list.merge(unordered);
-        let found = self.list.len() as u64;
+        self.set.merge(unordered);
+        let found = self.set.len() as u64;
         if stated != found || stated != self.entries {
             return Err(error(NotifiedSetErrorKind::Count { stated, found }));
         }
-        Ok(self.list)
+        Ok(self.set)
     }
 
-    fn read(&mut self, chunk: &[u8]) -> Result<(), (usize, NotifiedSetErrorKind)> {
-        let mut at = self.read_token(chunk, 0)?;
-        while let Some(&byte) = chunk.get(at) {
-            match byte {
-                b' ' | b'\n' | b'\r' | b'\t' => at += 1,
-                _ if self.expects == Expects::Nothing => {
-                    return Err((
-                        at,
-                        NotifiedSetErrorKind::Invalid("something after the list"),
-                    ));
-                }
-                b'"' => {
-                    let text = &chunk[at + 1..];
-                    match memchr2(b'"', b'\\', text) {
-                        Some(len) if text[len] == b'"' => {
-                            self.string(&chunk[at..at + len + 2])
-                                .map_err(|kind| (at, kind))?;
-                            at += len + 2;
-                        }
-                        _ => {
-                            self.token.push(b'"');
-                            at = self.read_token(chunk, at + 1)?;
-                        }
-                    }
-                }
-                b'0'..=b'9' => at = self.begin_number(chunk, at)?,
-                _ => {
-                    self.punctuation(byte).map_err(|kind| (at, kind))?;
-                    at += 1;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn begin_number(
-        &mut self,
-        chunk: &[u8],
-        at: usize,
-    ) -> Result<usize, (usize, NotifiedSetErrorKind)> {
-        self.token.push(chunk[at]);
-        self.read_token(chunk, at + 1)
-    }
-
-    /// Reads on in a string or number that was begun, if one was. Answers the place after it.
-    fn read_token(
-        &mut self,
-        chunk: &[u8],
-        from: usize,
-    ) -> Result<usize, (usize, NotifiedSetErrorKind)> {
-        let Some(&first) = self.token.first() else {
-            return Ok(from);
-        };
-        let mut at = from;
-        while let Some(&byte) = chunk.get(at) {
-            if first != b'"' && !byte.is_ascii_digit() {
-                let token = std::mem::take(&mut self.token);
-                self.number(&token).map_err(|kind| (at, kind))?;
-                return Ok(at);
-            }
-            self.token.push(byte);
-            at += 1;
-            if self.token.len() > MAX_TOKEN_BYTES {
-                return Err((at, NotifiedSetErrorKind::Invalid("too long a text")));
-            }
-            let ends = first == b'"' && byte == b'"' && !self.after_backslash;
-            self.after_backslash = byte == b'\\' && !self.after_backslash;
-            if ends {
-                let token = std::mem::take(&mut self.token);
-                self.string(&token).map_err(|kind| (at, kind))?;
-                return Ok(at);
-            }
-        }
-        Ok(at)
-    }
-
-    fn punctuation(&mut self, byte: u8) -> Result<(), NotifiedSetErrorKind> {
-        self.expects = match (self.expects, byte) {
-            (Expects::Object, b'{') => Expects::FirstKeyOrEnd,
-            (Expects::Colon(key), b':') => Expects::Value(key),
-            (Expects::Value(Key::Revocations), b'[') => {
-                self.has_list = true;
-                Expects::FirstEntryOrEnd
-            }
-            (Expects::EntryCommaOrEnd, b',') => Expects::Entry,
-            (Expects::FirstEntryOrEnd | Expects::EntryCommaOrEnd, b']') => Expects::CommaOrEnd,
-            (Expects::CommaOrEnd, b',') => Expects::Key,
-            (Expects::FirstKeyOrEnd | Expects::CommaOrEnd, b'}') => Expects::Nothing,
-            _ => return Err(NotifiedSetErrorKind::Invalid("an unexpected character")),
-        };
-        Ok(())
-    }
-
-    fn number(&mut self, digits: &[u8]) -> Result<(), NotifiedSetErrorKind> {
-        let invalid = |_| NotifiedSetErrorKind::Invalid("an invalid number");
-        let number: u64 = serde_json::from_slice(digits).map_err(invalid)?;
-        match self.expects {
-            Expects::Value(Key::Version) if number > NOTIFIED_SET_VERSION => {
-                return Err(NotifiedSetErrorKind::NewerVersion(number));
-            }
-            Expects::Value(Key::Version) if number == NOTIFIED_SET_VERSION => {
-                self.version = Some(number);
-            }
-            Expects::Value(Key::Version) => {
-                return Err(NotifiedSetErrorKind::Invalid("an unknown version"));
-            }
-            Expects::Value(Key::Count) => self.count = Some(number),
-            _ => return Err(NotifiedSetErrorKind::Invalid("an unexpected number")),
-        }
-        self.expects = Expects::CommaOrEnd;
-        Ok(())
-    }
-
-    /// Takes a whole string, quotes included.
-    fn string(&mut self, quoted: &[u8]) -> Result<(), NotifiedSetErrorKind> {
-        if let Expects::FirstEntryOrEnd | Expects::Entry = self.expects {
-            self.entries += 1;
-            self.expects = Expects::EntryCommaOrEnd;
-            return match ascii_serial_octets(&quoted[1..quoted.len() - 1]) {
-                Some(octets) => {
-                    self.add_serial(octets);
-                    Ok(())
-                }
-                None => self.add_text(decoded(quoted)?),
-            };
-        }
-        let text = decoded(quoted)?;
-        self.expects = match self.expects {
-            Expects::FirstKeyOrEnd | Expects::Key => Expects::Colon(self.key(&text)?),
-            Expects::Value(Key::CertificateAuthorityArn) => {
-                if text != self.certificate_authority_arn {
-                    return Err(NotifiedSetErrorKind::OtherCertificateAuthority(text));
-                }
-                self.arn = Some(text);
-                Expects::CommaOrEnd
-            }
-            _ => return Err(NotifiedSetErrorKind::Invalid("an unexpected text")),
-        };
-        Ok(())
-    }
-
-    fn key(&self, name: &str) -> Result<Key, NotifiedSetErrorKind> {
-        let (key, is_first) = match name {
-            "version" => (Key::Version, self.version.is_none()),
-            "certificateAuthorityArn" => (Key::CertificateAuthorityArn, self.arn.is_none()),
-            "count" => (Key::Count, self.count.is_none()),
-            "revocations" => (Key::Revocations, !self.has_list),
-            _ => return Err(NotifiedSetErrorKind::Invalid("an unknown key")),
-        };
-        if !is_first {
-            return Err(NotifiedSetErrorKind::Invalid("a key for the second time"));
-        }
-        Ok(key)
-    }
-
-    fn add_serial(&mut self, octets: [u8; 20]) {
-        let serial = significant(&octets);
-        let serials = &mut self.list.serials[serial.len() - 1];
-        let last = serials.len().checked_sub(1).map(|last| serials.get(last));
-        if last.is_none_or(|last| last < serial) {
-            serials.push(serial);
+    /// Reads a line without its line end. A blank line is skipped.
+    fn read_line(&mut self, line: &[u8]) -> Result<(), NotifiedSetError> {
+        let read = if self.stated.is_some() {
+            self.read_entry(line)
         } else {
-            self.unordered.push(octets);
+            self.read_header(line)
+        };
+        if let Err(kind) = read
+            && !line.trim_ascii().is_empty()
+        {
+            return self.fail(kind);
         }
+        self.line += 1;
+        self.line_start += line.len() as u64 + 1;
+        Ok(())
     }
 
-    fn add_text(&mut self, text: String) -> Result<(), NotifiedSetErrorKind> {
-        match RevocationKey::from_text(&text) {
-            Some(RevocationKey::Text(text)) => self.list.texts.push(text),
-            Some(RevocationKey::Serial(octets)) => self.add_serial(octets),
+    fn read_header(&mut self, line: &[u8]) -> Result<(), NotifiedSetErrorKind> {
+        let invalid = |_| NotifiedSetErrorKind::Invalid("no header of a notified set");
+        let AnyHeader { version } = serde_json::from_slice(line).map_err(invalid)?;
+        if version > NOTIFIED_SET_VERSION {
+            return Err(NotifiedSetErrorKind::NewerVersion(version));
+        }
+        let header: Header<'_> = serde_json::from_slice(line).map_err(invalid)?;
+        if version != NOTIFIED_SET_VERSION {
+            return Err(NotifiedSetErrorKind::Invalid("an unknown version"));
+        }
+        if header.certificate_authority_arn != self.certificate_authority_arn {
+            return Err(NotifiedSetErrorKind::OtherCertificateAuthority(
+                header.certificate_authority_arn.into_owned(),
+            ));
+        }
+        self.stated = Some(header.count);
+        Ok(())
+    }
+
+    fn read_entry(&mut self, line: &[u8]) -> Result<(), NotifiedSetErrorKind> {
+        // Nearly every line is a serial as this program writes it; no escape is one.
+        let quoted = line
+            .strip_prefix(b"\"")
+            .and_then(|line| line.strip_suffix(b"\""));
+        let key = match quoted.and_then(ascii_serial_octets) {
+            Some(serial) => RevocationKey::Serial(serial),
             None => {
-                return Err(NotifiedSetErrorKind::Invalid(
+                let text: String = serde_json::from_slice(line)
+                    .map_err(|_| NotifiedSetErrorKind::Invalid("no JSON string"))?;
+                RevocationKey::from_text(&text).ok_or(NotifiedSetErrorKind::Invalid(
                     "neither a serial nor an ARN nor a hash",
-                ));
+                ))?
+            }
+        };
+        self.entries += 1;
+        match key {
+            RevocationKey::Text(text) => self.set.texts.push(text),
+            RevocationKey::Serial(octets) => {
+                let serial = significant(&octets);
+                let serials = &mut self.set.serials[serial.len() - 1];
+                let last = serials.len().checked_sub(1).map(|last| serials.get(last));
+                if last.is_none_or(|last| last < serial) {
+                    serials.push(serial);
+                } else {
+                    self.unordered.push(octets);
+                }
             }
         }
         Ok(())
     }
-}
 
-fn decoded(quoted: &[u8]) -> Result<String, NotifiedSetErrorKind> {
-    serde_json::from_slice(quoted).map_err(|_| NotifiedSetErrorKind::Invalid("an invalid text"))
+    fn fail(&mut self, kind: NotifiedSetErrorKind) -> Result<(), NotifiedSetError> {
+        let error = NotifiedSetError {
+            line: self.line,
+            byte: self.line_start,
+            kind,
+        };
+        self.failed = Some(error.clone());
+        Err(error)
+    }
 }

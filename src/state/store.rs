@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
-use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use aws_sdk_s3::primitives::{ByteStream, ByteStreamError, SdkBody};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -19,7 +19,9 @@ use crate::aws::failure::{CallFailure, FailureClass, chain};
 use crate::budget::Budget;
 use crate::error::{AuditError, ErrorKind, Remedy};
 use crate::state::control::{Control, Lease, RecordedError};
-use crate::state::notified_set::{NotifiedSet, NotifiedSetErrorKind, NotifiedSetReader};
+use crate::state::notified_set::{
+    NotifiedSet, NotifiedSetError, NotifiedSetErrorKind, NotifiedSetReader,
+};
 use crate::timestamp::Timestamp;
 
 /// Interval at which a waiting run checks whether a lease was released.
@@ -277,77 +279,73 @@ impl Store {
         }
     }
 
-    /// Reads the told list that the control document points to; an empty one before the first audit.
+    /// Reads the notified set that the control document points to; an empty one before the first
+    /// audit.
     ///
     /// # Errors
-    /// A list that is gone or unreadable is a fault, never an empty list.
+    /// A missing or unreadable set is an error, never an empty set.
     pub async fn load_notified_set(&self, control: &Control) -> Result<NotifiedSet, AuditError> {
         let Some(key) = &control.notified_set else {
             return Ok(NotifiedSet::new());
         };
         let location = self.location(key);
-        let unreadable = |why: String| {
-            AuditError::new(
-                ErrorKind::StateUnreadable,
-                format!("the told list at {location} {why}"),
-            )
-        };
         let mut broke_off = 0;
-        let notified = 'reading: loop {
-            let output = match self
-                .s3
-                .get_object()
-                .bucket(&self.bucket)
-                .key(key)
-                .send()
+        let read = loop {
+            match self
+                .read_notified_set(key, &control.certificate_authority_arn)
                 .await
             {
-                Ok(output) => output,
-                Err(error) => {
-                    let failure = CallFailure::new("GetObject", &error);
-                    return Err(if failure.is_not_found() && !failure.is("NoSuchBucket") {
-                        unreadable("is gone".to_owned())
-                    } else {
-                        failure.error(&location)
-                    });
+                Ok(read) => break read,
+                Err(NotifiedSetFailure::Refused(failure))
+                    if failure.is_not_found() && !failure.is("NoSuchBucket") =>
+                {
+                    return Err(unreadable_set(&location, "is missing"));
                 }
-            };
-            let mut reader = NotifiedSetReader::new(control.certificate_authority_arn.as_str());
-            let mut body = output.body;
-            let mut bad = None;
-            // Read to its end even where it is no told list: only then is it known that these
-            // bytes are what S3 holds.
-            while let Some(chunk) = body.next().await {
-                match chunk {
-                    Ok(chunk) if bad.is_none() => bad = reader.feed(&chunk).err(),
-                    Ok(_) => {}
-                    Err(error) => {
-                        broke_off += 1;
-                        self.read_again(&location, &error, broke_off).await?;
-                        continue 'reading;
-                    }
+                Err(NotifiedSetFailure::Refused(failure)) => return Err(failure.error(&location)),
+                Err(NotifiedSetFailure::BrokeOff(error)) => {
+                    broke_off += 1;
+                    self.read_again(&location, &error, broke_off).await?;
                 }
             }
-            let read = match bad {
-                Some(error) => Err(error),
-                None => reader.finish(),
-            };
-            break read.map_err(|error| match error.kind {
-                NotifiedSetErrorKind::NewerVersion(_) => AuditError::new(
-                    ErrorKind::StateNewer,
-                    format!("the told list at {location} cannot be read: {error}"),
-                ),
-                _ => unreadable(format!("cannot be read: {error}")),
-            })?;
         };
+        let notified = read.map_err(|error| match error.kind {
+            NotifiedSetErrorKind::NewerVersion(_) => AuditError::new(
+                ErrorKind::StateNewer,
+                format!("the notified set at {location} cannot be read: {error}"),
+            ),
+            _ => unreadable_set(&location, &format!("cannot be read: {error}")),
+        })?;
         if notified.len() as u64 != control.notified_count {
-            return Err(unreadable(format!(
-                "holds {} revocations where the control document says {}",
+            let why = format!(
+                "holds {} revocations, but the control document states {}",
                 notified.len(),
                 control.notified_count
-            )));
+            );
+            return Err(unreadable_set(&location, &why));
         }
         Ok(notified)
+    }
+
+    /// Reads an object as a notified set. The body is read to its end even if it is invalid: only
+    /// then has the SDK checked that these bytes are what S3 holds.
+    async fn read_notified_set(
+        &self,
+        key: &str,
+        arn: &CertificateAuthorityArn,
+    ) -> Result<Result<NotifiedSet, NotifiedSetError>, NotifiedSetFailure> {
+        let get = self.s3.get_object().bucket(&self.bucket).key(key);
+        let output = get
+            .send()
+            .await
+            .map_err(|error| NotifiedSetFailure::Refused(CallFailure::new("GetObject", &error)))?;
+        let mut reader = NotifiedSetReader::new(arn.as_str());
+        let mut body = output.body;
+        let mut fed = Ok(());
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(NotifiedSetFailure::BrokeOff)?;
+            fed = fed.and_then(|()| reader.feed(&chunk));
+        }
+        Ok(fed.and_then(|()| reader.finish()))
     }
 
     /// Waits briefly before an object whose body broke off is read again.
@@ -369,7 +367,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a told list under a key of its own and returns the key.
+    /// Writes a notified set under a new key and returns the key.
     pub async fn write_notified_set(
         &self,
         control: &Control,
@@ -379,13 +377,13 @@ impl Store {
         let mut sequence = control.sequence + 1;
         let mut conflicts = 0;
         loop {
-            let key = format!("{}{sequence}.json", self.notified_prefix(arn));
+            let key = format!("{}{sequence}.jsonl", self.notified_prefix(arn));
             let put = self
                 .s3
                 .put_object()
                 .bucket(&self.bucket)
                 .key(&key)
-                .content_type("application/json")
+                .content_type("application/jsonl")
                 .body(notified_body(notified, arn))
                 .if_none_match("*");
             let failure = match put.send().await {
@@ -393,17 +391,17 @@ impl Store {
                 Err(error) => CallFailure::new("PutObject", &error),
             };
             match failure.status {
-                // A key that is taken belongs to a run that never came to switch to it, or is
-                // about to; or an answer was lost on the way to us.
+                // The key belongs to a run that never switched to it or is about to, or to our own
+                // request whose response was lost.
                 Some(412) => {
                     warn!(
                         certificate_authority = arn.id(),
-                        key, "there is such a told list already; taking the next key"
+                        key, "notified set exists already; trying the next key"
                     );
                     sequence += 1;
                 }
                 Some(409) if conflicts < WRITE_ATTEMPTS => {
-                    warn!(certificate_authority = arn.id(), key, error = %failure, "writing the told list again");
+                    warn!(certificate_authority = arn.id(), key, error = %failure, "notified set write conflict; retrying");
                     conflicts += 1;
                     tokio::time::sleep(Duration::from_millis(100 << conflicts)).await;
                 }
@@ -415,14 +413,14 @@ impl Store {
         }
     }
 
-    /// Removes told lists older than the one that the control document points to. Those that could
-    /// not be removed lie there unread until the next time.
+    /// Removes notified sets older than the one that the control document points to. What cannot be
+    /// removed stays, unused, until the next call.
     pub async fn remove_older_notified_sets(&self, control: &Control) {
         let arn = &control.certificate_authority_arn;
         let prefix = self.notified_prefix(arn);
         let sequence = |key: &str| -> Option<u64> {
             key.strip_prefix(&prefix)?
-                .strip_suffix(".json")?
+                .strip_suffix(".jsonl")?
                 .parse()
                 .ok()
         };
@@ -432,7 +430,7 @@ impl Store {
         let keys = match self.list(&prefix).await {
             Ok(keys) => keys,
             Err(failure) => {
-                warn!(certificate_authority = arn.id(), error = %failure, "could not list older told lists");
+                warn!(certificate_authority = arn.id(), error = %failure, "failed to list superseded notified sets");
                 return;
             }
         };
@@ -450,11 +448,11 @@ impl Store {
             {
                 Ok(_) => info!(
                     certificate_authority = arn.id(),
-                    key, "removed an older told list"
+                    key, "superseded notified set removed"
                 ),
                 Err(error) => {
                     let error = CallFailure::new("DeleteObject", &error);
-                    warn!(certificate_authority = arn.id(), key, %error, "could not remove an older told list");
+                    warn!(certificate_authority = arn.id(), key, %error, "failed to remove a superseded notified set");
                 }
             }
         }
@@ -583,24 +581,37 @@ impl Store {
     }
 }
 
-/// A body that writes the list as it is sent, so that the document is never in memory.
+/// Returns a body that produces the document while it is sent, so that memory never holds all of it.
 fn notified_body(notified: &Arc<NotifiedSet>, arn: &CertificateAuthorityArn) -> ByteStream {
     let notified = Arc::clone(notified);
     let arn = arn.clone();
     ByteStream::new(SdkBody::retryable(move || {
-        SdkBody::from_body_1_x(ToldBody {
+        SdkBody::from_body_1_x(NotifiedBody {
             left: notified.document_len(arn.as_str()),
             chunks: Box::new(Arc::clone(&notified).into_document_chunks(arn.as_str())),
         })
     }))
 }
 
-struct ToldBody {
+/// Why the object of a notified set could not be read.
+enum NotifiedSetFailure {
+    Refused(CallFailure),
+    BrokeOff(ByteStreamError),
+}
+
+fn unreadable_set(location: &str, why: &str) -> AuditError {
+    AuditError::new(
+        ErrorKind::StateUnreadable,
+        format!("the notified set at {location} {why}"),
+    )
+}
+
+struct NotifiedBody {
     left: u64,
     chunks: Box<dyn Iterator<Item = Vec<u8>> + Send + Sync>,
 }
 
-impl Body for ToldBody {
+impl Body for NotifiedBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 

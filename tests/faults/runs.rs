@@ -289,14 +289,17 @@ fn octets(serial: &str) -> String {
 /// would that does not know of the one under way.
 fn record_as_another_run(world: &World, serial: &str) {
     let (mut control, key) = (control(world), notified_set(world));
-    let list = world.aws.s3().get(BUCKET, &key).expect("there is a list");
-    let mut list: Value = serde_json::from_slice(&list).expect("the list is JSON");
-    let told = list["revocations"].as_array_mut().expect("a list");
-    told.push(json!(octets(serial)));
-    let count = told.len();
-    list["count"] = json!(count);
+    let set = world.aws.s3().get(BUCKET, &key).expect("there is a set");
+    let (header, entries) = str::from_utf8(&set)
+        .expect("JSON is text")
+        .split_once('\n')
+        .expect("there is a header line");
+    let mut header: Value = serde_json::from_str(header).expect("the header is JSON");
+    let count = entries.lines().count() + 1;
+    header["count"] = json!(count);
     let key = key.replace("/notified-", "/notified-9");
-    put(world, &key, list.to_string());
+    let set = format!("{header}\n{entries}{}\n", json!(octets(serial)));
+    put(world, &key, set);
     let sequence = control["sequence"].as_u64().expect("a number") + 10;
     control["sequence"] = json!(sequence);
     control["nonce"] = json!(format!("another-{sequence}"));

@@ -43,17 +43,16 @@ const OF_ANOTHER: Spoil = |world, key, content| {
 };
 /// Somebody edited it, and an entry got lost.
 const SHORT: Spoil = |world, key, content| {
-    let mut list: Value = serde_json::from_str(content).expect("the list is JSON");
-    list["revocations"].as_array_mut().expect("a list").pop();
-    put(world, key, list.to_string());
+    let (all_but_last, _) = content.trim_end().rsplit_once('\n').expect("lines");
+    put(world, key, format!("{all_but_last}\n"));
 };
-/// A whole list, but an earlier one.
+/// A whole notified set, but an earlier one.
 const EARLIER: Spoil = |world, key, content| {
-    let mut list: Value = serde_json::from_str(content).expect("the list is JSON");
-    let told = list["revocations"].as_array_mut().expect("a list");
-    told.pop();
-    list["count"] = json!(told.len());
-    put(world, key, list.to_string());
+    let (all_but_last, _) = content.trim_end().rsplit_once('\n').expect("lines");
+    let (header, entries) = all_but_last.split_once('\n').unwrap_or((all_but_last, ""));
+    let mut header: Value = serde_json::from_str(header).expect("the header is JSON");
+    header["count"] = json!(entries.lines().count());
+    put(world, key, format!("{header}\n{entries}"));
 };
 
 const RESTORE: &[&str] = &[
@@ -189,8 +188,8 @@ fn a_told_list_that_is_not_right_is_told_once_and_never_overwritten() {
         (EMPTY, "cannot be read"),
         (OF_ANOTHER, "belongs to another certificate authority"),
         (SHORT, "cannot be read"),
-        (EARLIER, "where the control document says 2"),
-        (DELETED, "is gone"),
+        (EARLIER, "but the control document states 2"),
+        (DELETED, "is missing"),
     ] {
         on_paused_clock(1, async {
             let unreadable = named("StateUnreadable", &[message], RESTORE);
@@ -208,7 +207,7 @@ fn a_told_list_that_is_not_right_is_told_once_and_never_overwritten() {
 #[test]
 fn a_told_list_of_a_newer_version_is_told_once_and_never_overwritten() {
     on_paused_clock(1, async {
-        let newer = named("StateNewer", &["told list", "version is 99"], DEPLOY);
+        let newer = named("StateNewer", &["notified set", "version is 99"], DEPLOY);
         is_restored(audited_world_in(true).await, notified_set, newer, NEWER).await;
     });
 }

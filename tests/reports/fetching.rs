@@ -1,9 +1,7 @@
 //! A report that does not arrive in one piece, over HTTP: what is read on from where it broke, what
 //! is told, and what is not.
 
-mod common;
-
-use common::{World, only, sample, text};
+use crate::common::{World, only, sample, text};
 use local_aws::{ChecksumAlgorithm, Fault, NextReport, On, ReportChecksum};
 use serde_json::{Value, json};
 
@@ -125,7 +123,7 @@ async fn a_report_that_is_another_one_by_now_is_not_read_on() {
     world.aws.on_call(move |call, phase| {
         if phase == local_aws::Phase::Before && call.range.is_some() {
             let key = call.key.clone().expect("a GET has a key");
-            aws.s3().put(common::BUCKET, &key, replaced.clone());
+            aws.s3().put(crate::common::BUCKET, &key, replaced.clone());
         }
         local_aws::Action::Proceed
     });
