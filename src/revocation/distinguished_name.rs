@@ -1,33 +1,41 @@
-//! Subjects of certificates, for people.
+//! Subjects of certificates, decoded for people.
 //!
-//! An audit report writes a subject much like RFC 4514 does, with attribute types that have no
-//! short name as `OID=#hex`. What can be decoded is decoded; what cannot stands as it was, since
-//! AWS's own samples hold values that are not DER and an empty name between two commas.
+//! An audit report writes a subject much like RFC 4514 does, and attribute types without a short
+//! name as `OID=#hex`. Decoding never fails: a part that cannot be decoded is kept as it is, since
+//! AWS's own samples have values that are not DER and an empty name between two commas.
 //!
-//! Subjects are chosen by whoever requests a certificate. Decoded text therefore shows control,
-//! bidirectional and invisible characters instead of containing them, and puts a value that holds
-//! a separator in quotes, so that no value can pass for several.
+//! Whoever requests a certificate chooses its subject. Decoded text therefore shows escapes for
+//! control, bidirectional and invisible characters, and quotes a value that contains a separator,
+//! so that no value can pass for several.
+
+use std::borrow::Cow;
+
+use const_oid::ObjectIdentifier;
+use const_oid::db::DB;
+use der::asn1::Ia5StringRef;
+use der::{Decode, Length, Reader, SliceReader};
 
 use crate::text::visible::Visible;
 
-/// A subject as people read it.
+/// A decoded subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubjectText {
     /// The whole subject in the report's order, `emailAddress=sales@example.com, CN=...`; at most
-    /// [`MAX_TEXT_CHARS`] characters and a mark where it was cut.
+    /// [`MAX_TEXT_CHARS`] characters, and a mark if it was truncated.
     pub text: String,
-    /// The value of the first common name; at most [`MAX_COMMON_NAME_CHARS`] characters and a mark
-    /// where it was cut.
+    /// The first common name; at most [`MAX_COMMON_NAME_CHARS`] characters, and a mark if it was
+    /// truncated.
     pub common_name: Option<String>,
 }
 
-/// Characters of a subject's text; X.509's upper bounds make a name of ten attributes a tenth of it.
+/// Maximum length of a subject's text; ten attributes at X.509's upper bounds take a tenth of it.
 pub const MAX_TEXT_CHARS: usize = 4096;
 
-/// Characters of a common name, four times X.509's upper bound (RFC 5280, appendix A.1).
+/// Maximum length of a common name: four times X.509's upper bound (RFC 5280, appendix A.1).
 pub const MAX_COMMON_NAME_CHARS: usize = 256;
 
-/// Bytes of an attribute type, spaces included; the longest object identifiers in use have some 30.
+/// Maximum length of an attribute type, spaces included; object identifiers in use have up to 30
+/// bytes.
 const MAX_TYPE_LEN: usize = 128;
 
 /// Decodes a subject; never fails.
@@ -45,10 +53,10 @@ pub fn decode(subject: &str) -> SubjectText {
             }
             match Attribute::parse(attribute) {
                 Some(Attribute { kind, value }) => {
-                    text.push_str(kind);
+                    text.push_str(&kind);
                     text.push_str("=");
                     push_value(&mut text, &value);
-                    if common_name.is_none() && is_common_name(kind) {
+                    if common_name.is_none() && is_common_name(&kind) {
                         let mut shown = Visible::new(MAX_COMMON_NAME_CHARS);
                         shown.push_str(&value);
                         common_name = Some(shown.finish());
@@ -64,9 +72,9 @@ pub fn decode(subject: &str) -> SubjectText {
     }
 }
 
-/// The parts of a name between separators that are neither escaped nor quoted.
+/// Splits a name at separators that are neither escaped nor quoted.
 ///
-/// A `+` separates only where an attribute type and `=` follow: not every writer escapes it.
+/// A `+` separates only before an attribute type and `=`: not every writer escapes it.
 fn separated(name: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(name);
     std::iter::from_fn(move || {
@@ -76,7 +84,7 @@ fn separated(name: &str, separator: u8) -> impl Iterator<Item = &str> {
         let mut at = 0;
         while at < bytes.len() {
             match bytes[at] {
-                // The byte after it may be the first of several; none of the others is ASCII.
+                // Skips one byte: further bytes of a UTF-8 sequence are never ASCII.
                 b'\\' => at += 1,
                 b'"' if quoted => quoted = false,
                 b'"' => {
@@ -99,7 +107,7 @@ fn separated(name: &str, separator: u8) -> impl Iterator<Item = &str> {
 }
 
 /// Whether a quoted value ends, so that a stray quotation mark does not swallow what follows it.
-/// Looks no further than a value can sensibly be long, to keep the whole linear.
+/// Looks ahead a bounded distance, so that decoding takes linear time.
 fn closes(after_quote: &[u8]) -> bool {
     let mut escaped = false;
     for (at, &byte) in after_quote.iter().take(MAX_TEXT_CHARS).enumerate() {
@@ -113,7 +121,7 @@ fn closes(after_quote: &[u8]) -> bool {
     false
 }
 
-/// The text without spaces at its ends, unless escaped.
+/// Removes spaces at both ends, unless they are escaped.
 fn trimmed(text: &str) -> &str {
     let mut text = text.trim_start_matches(' ');
     while let Some(shorter) = text.strip_suffix(' ') {
@@ -126,17 +134,17 @@ fn trimmed(text: &str) -> &str {
     text
 }
 
-/// One attribute, decoded.
+/// A decoded attribute.
 struct Attribute<'a> {
-    kind: &'a str,
+    kind: Cow<'a, str>,
     value: String,
 }
 
 impl<'a> Attribute<'a> {
-    /// `None` where it does not decode and has to stand as it is.
+    /// Decodes an attribute; `None` if it has to be shown as it is.
     fn parse(text: &'a str) -> Option<Self> {
         let (kind, value) = attribute_type(text)?;
-        let kind = oid_name(kind).unwrap_or(kind);
+        let kind = oid_name(kind).map_or(Cow::Borrowed(kind), Cow::Owned);
         let value = trimmed(value);
         let value = if let Some(hex) = value.strip_prefix('#') {
             string_from_der(&octets(hex)?)?
@@ -150,9 +158,9 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// The attribute type and what follows its `=` sign.
+/// Splits an attribute at its `=` sign.
 fn attribute_type(text: &str) -> Option<(&str, &str)> {
-    // Bounded, so that a name of nothing but separators is not searched over and over.
+    // Bounded, so that a name of nothing but separators takes linear time.
     let at = text
         .bytes()
         .take(MAX_TYPE_LEN)
@@ -169,7 +177,7 @@ fn is_common_name(kind: &str) -> bool {
     kind.eq_ignore_ascii_case("CN") || kind.eq_ignore_ascii_case("commonName")
 }
 
-/// Undoes RFC 4514's escapes (section 2.4): `\,` and, octet by octet, `\C3\A9`.
+/// Resolves RFC 4514's escapes (section 2.4): `\,` and, octet by octet, `\C3\A9`.
 fn unescaped(value: &str) -> Option<String> {
     if !value.contains('\\') {
         return Some(value.to_owned());
@@ -206,122 +214,88 @@ fn nibble(digit: u8) -> Option<u8> {
         .and_then(|value| u8::try_from(value).ok())
 }
 
-/// The text of a DER-encoded string type (X.680, section 41); `None` for anything else.
+/// Returns the text of a DER-encoded string (X.680, section 41); `None` for anything else.
+///
+/// Decodes more than the string types of `der` accept, because issuers ignore the narrow alphabets:
+/// `*` and `@` in a PrintableString, Latin-1 in a TeletexString.
 fn string_from_der(der: &[u8]) -> Option<String> {
+    const UTF8_STRING: u8 = 0x0C;
+    const NUMERIC_STRING: u8 = 0x12;
+    const PRINTABLE_STRING: u8 = 0x13;
+    const TELETEX_STRING: u8 = 0x14;
+    const IA5_STRING: u8 = 0x16;
+    const VISIBLE_STRING: u8 = 0x1A;
+    const UNIVERSAL_STRING: u8 = 0x1C;
+    const BMP_STRING: u8 = 0x1E;
+
     let (&tag, rest) = der.split_first()?;
-    let content = der_content(rest)?;
+    let mut reader = SliceReader::new(rest).ok()?;
+    let length = Length::decode(&mut reader).ok()?;
+    let content = reader.read_slice(length).ok()?;
+    reader.finish().ok()?;
     match tag {
-        // UTF8String
-        0x0C => std::str::from_utf8(content).ok().map(str::to_owned),
-        // NumericString, PrintableString, IA5String, VisibleString: not held to their narrower
-        // alphabets, which issuers ignore (`*` and `@` in a PrintableString).
-        0x12 | 0x13 | 0x16 | 0x1A => content
-            .is_ascii()
-            .then(|| content.iter().copied().map(char::from).collect()),
-        // TeletexString, which in practice holds Latin-1.
-        0x14 => Some(content.iter().copied().map(char::from).collect()),
-        // UniversalString
-        0x1C => {
-            let units = content.chunks_exact(4);
-            if !units.remainder().is_empty() {
+        UTF8_STRING => String::from_utf8(content.to_vec()).ok(),
+        NUMERIC_STRING | PRINTABLE_STRING | IA5_STRING | VISIBLE_STRING => {
+            Some(Ia5StringRef::new(content).ok()?.to_string())
+        }
+        TELETEX_STRING => Some(content.iter().copied().map(char::from).collect()),
+        UNIVERSAL_STRING => {
+            let (units, []) = content.as_chunks() else {
                 return None;
-            }
+            };
             units
-                .map(|unit| char::from_u32(u32::from_be_bytes(unit.try_into().ok()?)))
+                .iter()
+                .map(|unit| char::from_u32(u32::from_be_bytes(*unit)))
                 .collect()
         }
-        // BMPString
-        0x1E => {
-            let units = content.chunks_exact(2);
-            if !units.remainder().is_empty() {
+        BMP_STRING => {
+            let (units, []) = content.as_chunks() else {
                 return None;
-            }
-            char::decode_utf16(units.map(|unit| u16::from_be_bytes([unit[0], unit[1]])))
-                .collect::<Result<_, _>>()
-                .ok()
+            };
+            let units: Vec<u16> = units.iter().map(|unit| u16::from_be_bytes(*unit)).collect();
+            String::from_utf16(&units).ok()
         }
         _ => None,
     }
 }
 
-/// What follows a DER length, if it is as long as that says (X.690, sections 8.1.3 and 10.1).
-fn der_content(after_tag: &[u8]) -> Option<&[u8]> {
-    let (&first, rest) = after_tag.split_first()?;
-    if first < 0x80 {
-        return (rest.len() == usize::from(first)).then_some(rest);
-    }
-    let size = usize::from(first & 0x7F);
-    if !(1..=4).contains(&size) || rest.len() < size {
-        return None;
-    }
-    let (digits, content) = rest.split_at(size);
-    let length = digits
-        .iter()
-        .fold(0_usize, |length, &digit| length << 8 | usize::from(digit));
-    let shortest = digits[0] != 0 && length >= 0x80;
-    (shortest && content.len() == length).then_some(content)
-}
-
-/// The short name of an attribute type that a report gives as an object identifier.
-fn oid_name(kind: &str) -> Option<&'static str> {
+/// Returns the short name of an attribute type that a report states as an object identifier: the
+/// one of RFC 4519 or, for those of other standards, of the table below.
+fn oid_name(kind: &str) -> Option<String> {
     let oid = match kind.split_at_checked(4) {
         Some((prefix, oid)) if prefix.eq_ignore_ascii_case("OID.") => oid,
         _ => kind,
     };
-    Some(match oid {
-        // X.520, named as RFC 4519 and OpenSSL name them
-        "2.5.4.3" => "CN",
-        "2.5.4.4" => "SN",
-        "2.5.4.5" => "serialNumber",
-        "2.5.4.6" => "C",
-        "2.5.4.7" => "L",
-        "2.5.4.8" => "ST",
-        "2.5.4.9" => "STREET",
-        "2.5.4.10" => "O",
-        "2.5.4.11" => "OU",
-        "2.5.4.12" => "title",
-        "2.5.4.13" => "description",
-        "2.5.4.15" => "businessCategory",
-        "2.5.4.16" => "postalAddress",
-        "2.5.4.17" => "postalCode",
-        "2.5.4.18" => "postOfficeBox",
-        "2.5.4.19" => "physicalDeliveryOfficeName",
-        "2.5.4.20" => "telephoneNumber",
-        "2.5.4.26" => "registeredAddress",
-        "2.5.4.41" => "name",
-        "2.5.4.42" => "GN",
-        "2.5.4.43" => "initials",
-        "2.5.4.44" => "generationQualifier",
-        "2.5.4.45" => "x500UniqueIdentifier",
-        "2.5.4.46" => "dnQualifier",
-        "2.5.4.51" => "houseIdentifier",
-        "2.5.4.54" => "dmdName",
-        "2.5.4.65" => "pseudonym",
-        "2.5.4.72" => "role",
-        "2.5.4.83" => "uri",
-        "2.5.4.97" => "organizationIdentifier",
-        "2.5.4.98" => "c3",
-        "2.5.4.99" => "n3",
-        // RFC 4519
-        "0.9.2342.19200300.100.1.1" => "UID",
-        "0.9.2342.19200300.100.1.3" => "mail",
-        "0.9.2342.19200300.100.1.25" => "DC",
-        // PKCS #9 (RFC 2985)
+    let name = match oid {
+        // The database has only "email", which is not what OpenSSL and AWS write.
         "1.2.840.113549.1.9.1" => "emailAddress",
+        // Not in the database: PKCS #9 (RFC 2985), eIDAS (ETSI EN 319 412-1), extended validation
+        // (CA/Browser Forum, EV Guidelines), Microsoft's user principal name.
         "1.2.840.113549.1.9.2" => "unstructuredName",
         "1.2.840.113549.1.9.8" => "unstructuredAddress",
-        "1.2.840.113549.1.9.20" => "friendlyName",
-        // Extended validation (CA/Browser Forum, EV Guidelines)
+        "2.5.4.97" => "organizationIdentifier",
         "1.3.6.1.4.1.311.60.2.1.1" => "jurisdictionL",
         "1.3.6.1.4.1.311.60.2.1.2" => "jurisdictionST",
         "1.3.6.1.4.1.311.60.2.1.3" => "jurisdictionC",
-        // Microsoft's user principal name, AWS Private CA's custom attributes use it
         "1.3.6.1.4.1.311.20.2.3" => "UPN",
-        _ => return None,
+        _ => DB
+            .find_names_for_oid(ObjectIdentifier::new(oid).ok()?)
+            .map(|name| {
+                name.trim_start_matches("pkcs-9-at-")
+                    .trim_start_matches("id-at-")
+            })
+            .min_by_key(|name| name.len())?,
+    };
+    // RFC 4514 writes the abbreviations in capitals: CN, OU, UID.
+    let is_abbreviation = name.len() <= 3;
+    Some(if is_abbreviation {
+        name.to_uppercase()
+    } else {
+        name.to_owned()
     })
 }
 
-/// In quotes where the bare value could be taken for more than one attribute.
+/// Appends a value, in quotes if it could be taken for more than one attribute.
 fn push_value(text: &mut Visible, value: &str) {
     let ambiguous = value.contains([',', '+', ';', '"', '\\'])
         || value.starts_with(['#', ' '])
@@ -345,14 +319,14 @@ mod tests {
     use crate::text::visible::CUT_MARK;
 
     #[test]
-    fn the_subjects_of_aws_samples() {
+    fn subjects_of_aws_samples_are_decoded() {
         for (subject, text, common_name) in [
             (
                 "1.2.840.113549.1.9.1=#161173616c6573406578616d706c652e636f6d,CN=www.example1.com,OU=Sales,O=Example Company,L=Seattle,ST=Washington,C=US",
                 "emailAddress=sales@example.com, CN=www.example1.com, OU=Sales, O=Example Company, L=Seattle, ST=Washington, C=US",
                 Some("www.example1.com"),
             ),
-            // Neither value is DER: both stand as they are.
+            // Neither value is DER.
             (
                 "2.5.4.5=#012345678901,2.5.4.44=#0a1b3c4d,CN=www.example3.com.com,OU=Sales",
                 "2.5.4.5=#012345678901, 2.5.4.44=#0a1b3c4d, CN=www.example3.com.com, OU=Sales",
@@ -371,26 +345,26 @@ mod tests {
     }
 
     #[test]
-    fn a_value_with_separators_cannot_pass_for_several() {
+    fn value_with_separators_is_quoted() {
         let decoded = decode("CN=evil\\, O\\=Good Corp,O=Evil\\2C \\C3\\A9");
         assert_eq!(decoded.text, "CN=\"evil, O=Good Corp\", O=\"Evil, \u{e9}\"");
         assert_eq!(decoded.common_name.as_deref(), Some("evil, O=Good Corp"));
     }
 
     #[test]
-    fn what_cannot_be_seen_is_shown() {
+    fn invisible_characters_are_escaped() {
         let decoded = decode("CN=a\u{202e}b\0\nSubject: x\u{e0041}");
         assert_eq!(decoded.text, r"CN=a\u202Eb\u0000\u000ASubject: x\U000E0041");
     }
 
     #[test]
-    fn a_stray_quotation_mark_swallows_nothing() {
+    fn stray_quotation_mark_does_not_start_a_quoted_value() {
         assert_eq!(decode("CN=\"a,O=b").text, "CN=\"\\\"a\", O=b");
         assert_eq!(decode("CN=\"a, b\",O=c").text, "CN=\"a, b\", O=c");
     }
 
     #[test]
-    fn long_subjects_are_cut_with_a_mark() {
+    fn long_subject_is_truncated_with_a_mark() {
         let decoded = decode(&format!("CN={}", "x".repeat(1 << 20)));
         assert_eq!(decoded.text.len(), MAX_TEXT_CHARS + CUT_MARK.len());
         assert!(decoded.text.ends_with(CUT_MARK));
