@@ -1,10 +1,12 @@
-//! Reads a report's object from S3 as a stream, and makes sure that it read what S3 holds.
+//! Downloads a report from S3 as a stream and verifies its length and checksum.
 
 use std::str::FromStr;
 use std::time::Duration;
 
+use aws_sdk_s3::config::ResponseChecksumValidation;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
+use aws_sdk_s3::types::ChecksumType;
 use aws_smithy_checksums::ChecksumAlgorithm;
 use aws_smithy_checksums::http::HttpChecksum;
 use aws_smithy_types::base64;
@@ -16,14 +18,15 @@ use crate::aws::failure::{CallFailure, chain};
 use crate::error::{AuditError, ErrorKind};
 use crate::report::wait::ReportObject;
 
-/// A body may break off so often before the run gives up on it.
+/// Maximum number of times that a broken download is resumed.
 const MAX_RESUMPTIONS: u32 = 5;
 
 /// The stream of a report's bytes.
 ///
-/// A connection that breaks is taken up again from the byte where it broke, under `If-Match` of the
-/// same ETag. The SDK checks a checksum over a whole body only, so the stated full-object checksum
-/// is computed here, over whatever parts the bytes came in.
+/// A download that breaks off is resumed at the byte where it broke, with `If-Match` of the same
+/// ETag. The SDK can validate the checksum of a download in one part only. Its validation is
+/// therefore off, and the checksum that S3 states for the whole object is computed here, once, over
+/// all parts.
 pub struct Fetch<'a> {
     clients: &'a Clients,
     bucket: &'a str,
@@ -34,6 +37,7 @@ pub struct Fetch<'a> {
     resumptions: u32,
 }
 
+/// The checksum that S3 states, and what was computed of it so far.
 struct StatedChecksum {
     name: &'static str,
     stated: String,
@@ -43,65 +47,38 @@ struct StatedChecksum {
 /// Why a report could not be read.
 #[derive(Debug)]
 pub enum FetchError {
-    /// The object that was there is gone, or is another one by now.
+    /// The object was deleted or replaced since it was found.
     Vanished(AuditError),
+    /// Anything else.
     AuditError(AuditError),
 }
 
 impl<'a> Fetch<'a> {
-    /// Opens the object, provided that it is still the one that was found.
+    /// Opens the object, if it is still the one that was found.
+    ///
+    /// # Errors
+    /// The object was deleted or replaced, or S3 refuses the request.
     pub async fn open(
         clients: &'a Clients,
         bucket: &'a str,
         object: &'a ReportObject,
     ) -> Result<Self, FetchError> {
-        let output = clients
-            .s3
-            .get_object()
-            .bucket(bucket)
-            .key(&object.key)
-            .if_match(&object.e_tag)
-            .checksum_mode(ChecksumMode::Enabled)
-            .send()
-            .await
-            .map_err(|error| failure(bucket, object, &CallFailure::new("GetObject", &error)))?;
-        let stated = [
-            ("crc64nvme", output.checksum_crc64_nvme()),
-            ("crc32c", output.checksum_crc32_c()),
-            ("crc32", output.checksum_crc32()),
-            ("sha256", output.checksum_sha256()),
-            ("sha1", output.checksum_sha1()),
-        ]
-        .into_iter()
-        .find_map(|(name, stated)| Some((name, stated?.to_owned())));
-        let checksum = match stated {
-            // A composite checksum is one over the parts' checksums: `...-3`.
-            Some((name, stated))
-                if output.checksum_type() != Some(&ChecksumType::Composite)
-                    && !stated.contains('-') =>
-            {
-                ChecksumAlgorithm::from_str(name)
-                    .ok()
-                    .map(|algorithm| StatedChecksum {
-                        name,
-                        stated,
-                        computed: algorithm.into_impl(),
-                    })
-            }
-            _ => None,
-        };
+        let output = get(clients, bucket, object, 0).await?;
         Ok(Self {
             clients,
             bucket,
             object,
+            checksum: StatedChecksum::of(&output),
             body: output.body,
-            checksum,
             received_bytes: 0,
             resumptions: 0,
         })
     }
 
-    /// The next bytes; `None` at the end, which is reached only if length and checksum are right.
+    /// Returns the next bytes; `None` at the end, if length and checksum are right.
+    ///
+    /// # Errors
+    /// The download cannot be resumed, or is not what S3 holds.
     pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         loop {
             match self.body.next().await {
@@ -113,13 +90,10 @@ impl<'a> Fetch<'a> {
                     }
                     return Ok(Some(chunk));
                 }
-                None if self.received_bytes >= self.object.size_bytes => {
+                None | Some(Err(_)) if self.received_bytes >= self.object.size_bytes => {
                     return self.verify().map(|()| None);
                 }
                 None => self.resume("the body ended early".to_owned()).await?,
-                Some(Err(_)) if self.received_bytes >= self.object.size_bytes => {
-                    return self.verify().map(|()| None);
-                }
                 Some(Err(error)) => self.resume(chain(&error)).await?,
             }
         }
@@ -132,13 +106,13 @@ impl<'a> Fetch<'a> {
             received_bytes = self.received_bytes,
             size_bytes = self.object.size_bytes,
             error = why,
-            "reading broke off; going on from there"
+            "report download interrupted; resuming"
         );
         if self.resumptions > MAX_RESUMPTIONS {
             return Err(FetchError::AuditError(AuditError::new(
                 ErrorKind::Unavailable,
                 format!(
-                    "reading s3://{}/{} broke off {} times, last after {} of {} bytes: {why}",
+                    "the download of s3://{}/{} was interrupted {} times, last after {} of {} bytes: {why}",
                     self.bucket,
                     self.object.key,
                     self.resumptions,
@@ -148,68 +122,105 @@ impl<'a> Fetch<'a> {
             )));
         }
         tokio::time::sleep(Duration::from_millis(200 << self.resumptions)).await;
-        let output = self
-            .clients
-            .s3
-            .get_object()
-            .bucket(self.bucket)
-            .key(&self.object.key)
-            .if_match(&self.object.e_tag)
-            .range(format!("bytes={}-", self.received_bytes))
-            .send()
-            .await
-            .map_err(|error| {
-                failure(
-                    self.bucket,
-                    self.object,
-                    &CallFailure::new("GetObject", &error),
-                )
-            })?;
+        let output = get(self.clients, self.bucket, self.object, self.received_bytes).await?;
         self.body = output.body;
         Ok(())
     }
 
     fn verify(&mut self) -> Result<(), FetchError> {
-        let corrupted = |why: String| {
-            FetchError::AuditError(AuditError::new(
-                ErrorKind::ReportCorrupted,
-                format!(
-                    "s3://{}/{} did not arrive as S3 holds it: {why}",
-                    self.bucket, self.object.key
-                ),
-            ))
-        };
-        if self.received_bytes != self.object.size_bytes {
-            return Err(corrupted(format!(
-                "{} bytes came, S3 states {}",
+        let why = if self.received_bytes != self.object.size_bytes {
+            format!(
+                "{} bytes were received, S3 states {}",
                 self.received_bytes, self.object.size_bytes
-            )));
-        }
-        match self.checksum.take() {
-            Some(checksum) => {
-                let computed = base64::encode(checksum.computed.finalize());
-                if computed != checksum.stated {
-                    return Err(corrupted(format!(
-                        "its {} is {computed}, S3 states {}",
-                        checksum.name, checksum.stated
-                    )));
-                }
+            )
+        } else if let Some(checksum) = self.checksum.take() {
+            let computed = base64::encode(checksum.computed.finalize());
+            if computed == checksum.stated {
+                return Ok(());
             }
-            None => info!(
+            format!(
+                "its {} is {computed}, S3 states {}",
+                checksum.name, checksum.stated
+            )
+        } else {
+            info!(
                 key = self.object.key,
                 size_bytes = self.object.size_bytes,
-                "S3 states no checksum of the whole object: length and ETag must do"
+                "no checksum of the whole report; relying on length and ETag"
+            );
+            return Ok(());
+        };
+        Err(FetchError::AuditError(AuditError::new(
+            ErrorKind::ReportCorrupted,
+            format!(
+                "the download of s3://{}/{} is not what S3 holds: {why}",
+                self.bucket, self.object.key
             ),
-        }
-        Ok(())
+        )))
     }
 }
 
-fn failure(bucket: &str, object: &ReportObject, failure: &CallFailure) -> FetchError {
-    let location = format!("s3://{bucket}/{}", object.key);
-    if matches!(failure.status, Some(404 | 412)) {
-        FetchError::Vanished(failure.error_of(ErrorKind::ReportVanished, &location))
-    } else {
-        FetchError::AuditError(failure.error(&location))
+impl StatedChecksum {
+    /// Returns the checksum of the whole object, if S3 states one. A composite checksum (`...-3`)
+    /// covers the checksums of the parts instead.
+    fn of(output: &GetObjectOutput) -> Option<Self> {
+        let (name, stated) = [
+            ("crc64nvme", output.checksum_crc64_nvme()),
+            ("crc32c", output.checksum_crc32_c()),
+            ("crc32", output.checksum_crc32()),
+            ("sha256", output.checksum_sha256()),
+            ("sha1", output.checksum_sha1()),
+        ]
+        .into_iter()
+        .find_map(|(name, stated)| Some((name, stated?.to_owned())))?;
+        if output.checksum_type() == Some(&ChecksumType::Composite) || stated.contains('-') {
+            return None;
+        }
+        let computed = ChecksumAlgorithm::from_str(name).ok()?.into_impl();
+        Some(Self {
+            name,
+            stated,
+            computed,
+        })
     }
+}
+
+/// Requests the object from that byte on, without the SDK's checksum validation.
+async fn get(
+    clients: &Clients,
+    bucket: &str,
+    object: &ReportObject,
+    from_byte: u64,
+) -> Result<GetObjectOutput, FetchError> {
+    let range = (from_byte > 0).then(|| format!("bytes={from_byte}-"));
+    clients
+        .s3
+        .get_object()
+        .bucket(bucket)
+        .key(&object.key)
+        .if_match(&object.e_tag)
+        .set_range(range)
+        .customize()
+        // The input's `checksum_mode` would enable the validation: S3 is asked for the checksum
+        // by the header itself.
+        .config_override(
+            aws_sdk_s3::config::Builder::new()
+                .response_checksum_validation(ResponseChecksumValidation::WhenRequired),
+        )
+        .mutate_request(|request| {
+            request
+                .headers_mut()
+                .insert("x-amz-checksum-mode", "ENABLED");
+        })
+        .send()
+        .await
+        .map_err(|error| {
+            let failure = CallFailure::new("GetObject", &error);
+            let location = format!("s3://{bucket}/{}", object.key);
+            if matches!(failure.status, Some(404 | 412)) {
+                FetchError::Vanished(failure.error_of(ErrorKind::ReportVanished, &location))
+            } else {
+                FetchError::AuditError(failure.error(&location))
+            }
+        })
 }

@@ -222,7 +222,7 @@ fn nothing_is_told_before_the_rest_of_a_damaged_report_was_read() {
 fn bytes_that_always_arrive_damaged_are_told_once_and_made_up_for() {
     let unfinished = named(
         "ReportUnfinished",
-        &["2 attempts", REPORTS, "did not arrive as S3 holds it"],
+        &["2 attempts", REPORTS, "is not what S3 holds"],
         &["new report"],
     );
     on_paused_clock(

@@ -288,7 +288,7 @@ fn an_earlier_version_of_the_state_without_its_told_list_tells_nothing_until_tha
     on_paused_clock(1, async {
         let (world, serials, (list, bytes)) = gone_back().await;
         let new = world.revoke(0, "UNSPECIFIED");
-        let gone = named("StateUnreadable", &[&list, "is gone"], RESTORE);
+        let gone = named("StateUnreadable", &[&list, "is missing"], RESTORE);
         for _ in 0..3 {
             let audit = run(&world).await;
             assert_failed(&audit, &gone);
