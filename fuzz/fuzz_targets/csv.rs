@@ -1,4 +1,4 @@
-//! Any bytes as a CSV report: what the `csv` crate makes of them, or a fault.
+//! Reads any bytes as a CSV report and compares the result with the `csv` crate.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

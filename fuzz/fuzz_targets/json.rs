@@ -1,4 +1,4 @@
-//! Any bytes as a JSON report: what `serde_json` makes of them, no more and no less.
+//! Reads any bytes as a JSON report and compares the result with `serde_json`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Any text as a subject: decoded, bounded, and without a character that hides or acts.
+//! Decodes any text as a subject: bounded, and without characters that hide or act.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
