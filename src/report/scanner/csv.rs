@@ -1,18 +1,18 @@
 //! The CSV audit report: a header, then one row per certificate.
 //!
-//! The grammar is RFC 4180's, strictly, in UTF-8:
+//! The grammar is strictly RFC 4180's, in UTF-8:
 //!
-//! - Rows end in LF or CR LF; the last one may do without. A CR alone is a fault.
-//! - A quote within a field that does not begin with one is a fault, and so is anything but a comma
+//! - Rows end with LF or CR LF; the last line end is optional. A CR alone is an error.
+//! - A quote inside a field that does not begin with one is an error, and so is anything but a comma
 //!   or a line end after a closing quote.
-//! - Every row has as many fields as the header; a blank line has one, so it is a fault.
-//! - Columns are addressed by name, without regard to ASCII case. Without `serial` and `revokedAt`
-//!   it is no audit report. A known column that appears twice is a fault, since nobody can say
-//!   which one holds; columns that are not known are read over.
-//! - A byte order mark before the header is read over, as spreadsheets leave one.
+//! - Every row has as many fields as the header; a blank line has one, so it is an error.
+//! - Columns are found by name, ignoring ASCII case. `serial` and `revokedAt` are required. A known
+//!   column that appears twice is an error, since it is unknown which one is valid. Unknown columns
+//!   are ignored.
+//! - A byte order mark before the header is ignored: spreadsheets write one.
 //!
-//! What the grammar cannot notice: a report that was cut at the end of a row or within the last
-//! field of one.
+//! The grammar cannot show that a report was truncated at the end of a row or within a row's last
+//! field.
 
 use std::borrow::Cow;
 
@@ -20,31 +20,31 @@ use memchr::{memchr, memchr2};
 
 use crate::report::scanner::error::ScanErrorKind;
 use crate::report::scanner::fields::{Field, revoked_record};
-use crate::report::scanner::runs;
-use crate::report::scanner::stream::{Grammar, Record, RecordKind, Stop, SyntaxError};
+use crate::report::scanner::stream::{Grammar, Record, RecordError, RecordKind, SyntaxError};
+use crate::report::scanner::text_end;
 use crate::revocation::record::RevokedRecord;
 
 /// The grammar of a CSV audit report.
 pub(super) struct Csv {
-    /// Known once the header was read.
+    /// `None` until the header was parsed.
     columns: Option<Columns>,
-    /// The fields of the row at hand, by column.
+    /// The fields of the current row, by column.
     row: Vec<Span>,
     /// Where the row's line end begins.
     row_end: usize,
     end: EndFinder,
 }
 
-/// Which columns the fields are in.
+/// The column of each field.
 struct Columns {
     of: [Option<usize>; Field::ALL.len()],
     revoked_at: usize,
 }
 
-/// Where in a row's bytes a field's text is, without its quotes.
+/// A field's text in a row's bytes, without its quotes.
 #[derive(Clone, Copy, Default)]
 struct Span {
-    /// Rows are no longer than `MAX_RECORD_BYTES`, so places in them fit.
+    /// Rows are at most `MAX_RECORD_BYTES` long, so offsets in them fit.
     start: u32,
     end: u32,
 }
@@ -66,7 +66,7 @@ impl Grammar for Csv {
     }
 
     #[inline]
-    fn record(&mut self, bytes: &[u8], last: bool) -> Result<Record, Stop> {
+    fn record(&mut self, bytes: &[u8], last: bool) -> Result<Record, RecordError> {
         let Some(columns) = &self.columns else {
             return self.header(bytes, last);
         };
@@ -90,7 +90,7 @@ impl Grammar for Csv {
                     return Ok(Record { len, kind });
                 }
                 _ => {
-                    // Even a row of the wrong width has to end as a row ends.
+                    // Even a row of the wrong width must end like a row.
                     if bytes.get(field.end) != Some(&b',') {
                         line_end(bytes, field.end, last)?;
                     }
@@ -111,7 +111,7 @@ impl Grammar for Csv {
     #[inline]
     fn revoked<'a>(&self, bytes: &'a [u8]) -> RevokedRecord<'a> {
         let raw = &bytes[..self.row_end];
-        // Every field was found to be UTF-8, and all else is ASCII.
+        // Every field was found to be UTF-8, and everything else is ASCII.
         let text = str::from_utf8(raw).unwrap_or_default();
         revoked_record(raw, false, |field| self.text(field, text))
     }
@@ -129,12 +129,12 @@ impl Grammar for Csv {
 }
 
 impl Csv {
-    /// Reads the header and finds out which field is in which column.
-    fn header(&mut self, bytes: &[u8], last: bool) -> Result<Record, Stop> {
+    /// Parses the header.
+    fn header(&mut self, bytes: &[u8], last: bool) -> Result<Record, RecordError> {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         let mut at = match bytes.strip_prefix(BYTE_ORDER_MARK) {
             Some(_) => BYTE_ORDER_MARK.len(),
-            None if BYTE_ORDER_MARK.starts_with(bytes) => return Err(Stop::Incomplete),
+            None if BYTE_ORDER_MARK.starts_with(bytes) => return Err(RecordError::Incomplete),
             None => 0,
         };
         let mut of = [None; Field::ALL.len()];
@@ -156,7 +156,7 @@ impl Csv {
             let len = line_end(bytes, field.end, last)?;
             let required = |known: Field| {
                 of[known as usize].ok_or_else(|| {
-                    Stop::Syntax(SyntaxError {
+                    RecordError::Syntax(SyntaxError {
                         at: field.end,
                         kind: ScanErrorKind::MissingColumn(known.name()),
                     })
@@ -189,24 +189,24 @@ impl Csv {
 
 struct FieldEnd {
     text: Span,
-    /// The comma or line end after it, or the end of the bytes.
+    /// The offset of the comma or line end after it, or the end of the bytes.
     end: usize,
 }
 
-/// Reads a field up to the comma, the line end or, with `last`, the end of the bytes.
+/// Parses a field up to the comma, the line end or, if `last`, the end of the bytes.
 #[inline(always)]
-fn field(bytes: &[u8], start: usize, last: bool) -> Result<FieldEnd, Stop> {
+fn field(bytes: &[u8], start: usize, last: bool) -> Result<FieldEnd, RecordError> {
     if bytes.get(start) == Some(&b'"') {
         return quoted_field(bytes, start, last);
     }
-    let end = runs::csv_text(bytes, start);
+    let end = text_end::csv(bytes, start);
     match bytes.get(end) {
         Some(b',' | b'\n') => Ok(FieldEnd::new(start, end, end)),
         _ => field_with_specials(bytes, start, end, last),
     }
 }
 
-/// Goes on with a field without quotes at a byte that is not plain text, or at the end.
+/// Continues an unquoted field at a byte that is not plain text, or at the end of the bytes.
 #[cold]
 #[inline(never)]
 fn field_with_specials(
@@ -214,7 +214,7 @@ fn field_with_specials(
     start: usize,
     special: usize,
     last: bool,
-) -> Result<FieldEnd, Stop> {
+) -> Result<FieldEnd, RecordError> {
     let mut at = special;
     loop {
         match bytes.get(at) {
@@ -224,23 +224,23 @@ fn field_with_specials(
                 let found = b'"';
                 return syntax_error(at, ScanErrorKind::Unexpected { expected, found });
             }
-            Some(_) => at = runs::csv_text(bytes, at + 1),
+            Some(_) => at = text_end::csv(bytes, at + 1),
             None if last => break,
-            None => return Err(Stop::Incomplete),
+            None => return Err(RecordError::Incomplete),
         }
     }
     valid_utf8(bytes, start, at)?;
     Ok(FieldEnd::new(start, at, at))
 }
 
-/// Reads a field from its opening quote on.
+/// Parses a field from its opening quote.
 #[inline(always)]
-fn quoted_field(bytes: &[u8], quote: usize, last: bool) -> Result<FieldEnd, Stop> {
+fn quoted_field(bytes: &[u8], quote: usize, last: bool) -> Result<FieldEnd, RecordError> {
     let start = quote + 1;
     let mut at = start;
     let mut is_ascii = true;
     loop {
-        at = runs::csv_quoted_text(bytes, at);
+        at = text_end::csv_quoted(bytes, at);
         match bytes.get(at) {
             Some(b'"') => match bytes.get(at + 1) {
                 Some(b'"') => at += 2,
@@ -250,13 +250,13 @@ fn quoted_field(bytes: &[u8], quote: usize, last: bool) -> Result<FieldEnd, Stop
                     return syntax_error(at + 1, ScanErrorKind::Unexpected { expected, found });
                 }
                 None if last => break,
-                None => return Err(Stop::Incomplete),
+                None => return Err(RecordError::Incomplete),
             },
             Some(_) => {
                 is_ascii = false;
                 at = memchr(b'"', &bytes[at..]).map_or(bytes.len(), |offset| at + offset);
             }
-            None => return Err(Stop::Incomplete),
+            None => return Err(RecordError::Incomplete),
         }
     }
     if !is_ascii {
@@ -279,20 +279,20 @@ impl FieldEnd {
 }
 
 #[cold]
-fn valid_utf8(bytes: &[u8], start: usize, end: usize) -> Result<(), Stop> {
+fn valid_utf8(bytes: &[u8], start: usize, end: usize) -> Result<(), RecordError> {
     match str::from_utf8(&bytes[start..end]) {
         Ok(_) => Ok(()),
         Err(error) => syntax_error(start + error.valid_up_to(), ScanErrorKind::NotUtf8),
     }
 }
 
-/// Reads LF, CR LF or, with `last`, the end of the bytes. Answers the place after it.
+/// Parses LF, CR LF or, if `last`, the end of the bytes. Returns the offset after it.
 #[inline(always)]
-fn line_end(bytes: &[u8], at: usize, last: bool) -> Result<usize, Stop> {
+fn line_end(bytes: &[u8], at: usize, last: bool) -> Result<usize, RecordError> {
     match bytes.get(at) {
         Some(b'\n') => return Ok(at + 1),
         None if last => return Ok(at),
-        None => return Err(Stop::Incomplete),
+        None => return Err(RecordError::Incomplete),
         Some(_) => {}
     }
     match bytes.get(at + 1) {
@@ -301,17 +301,17 @@ fn line_end(bytes: &[u8], at: usize, last: bool) -> Result<usize, Stop> {
             let expected = "LF after CR";
             syntax_error(at + 1, ScanErrorKind::Unexpected { expected, found })
         }
-        None => Err(Stop::Incomplete),
+        None => Err(RecordError::Incomplete),
     }
 }
 
 #[cold]
-fn syntax_error<T>(at: usize, kind: ScanErrorKind) -> Result<T, Stop> {
-    Err(Stop::Syntax(SyntaxError { at, kind }))
+fn syntax_error<T>(at: usize, kind: ScanErrorKind) -> Result<T, RecordError> {
+    Err(RecordError::Syntax(SyntaxError { at, kind }))
 }
 
-/// Looks for the line end of a row, over as many slices as it takes: the first LF with an even
-/// number of quotes before it.
+/// Finds the line end of a row that spans any number of slices: the first LF with an even number of
+/// quotes before it.
 #[derive(Default)]
 struct EndFinder {
     in_quotes: bool,

@@ -1,19 +1,19 @@
-//! Why a report cannot be read.
+//! Errors of a scan.
 
 use std::fmt;
 
-/// The bytes that one record of a report may have, a row's line end included: room for a thousand
-/// times what AWS Private CA writes, and a bound on memory. What lies between records is not bound.
+/// Maximum length of a record, including a row's line end: a thousand times what AWS Private CA
+/// writes. Limits memory; white space between records is not limited.
 pub const MAX_RECORD_BYTES: usize = 1 << 20;
 
-/// Why a report is not a whole valid one. Every whole revoked record before `byte` was handed on.
+/// Why a report is not valid. Every complete revoked record before `byte` was passed to the sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanError {
-    /// Where, as an offset from 0 in the report.
+    /// The offset in the report, from 0.
     pub byte: u64,
-    /// The number of the record, counted from 1; between records that of the next one.
+    /// The number of the record, from 1; between records that of the next one.
     pub record: u64,
-    /// What.
+    /// What is wrong.
     pub kind: ScanErrorKind,
 }
 
@@ -33,21 +33,26 @@ impl std::error::Error for ScanError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ScanErrorKind {
-    /// There are no bytes at all.
+    /// The report has no bytes.
     Empty,
-    /// The report ends before the grammar lets it.
+    /// The report ends too early.
     Truncated,
     /// A record is longer than [`MAX_RECORD_BYTES`].
     RecordTooLong,
-    /// A byte that the grammar does not allow there.
-    Unexpected { expected: &'static str, found: u8 },
-    /// A text is not UTF-8.
+    /// A byte that the grammar does not allow here.
+    Unexpected {
+        /// What the grammar allows.
+        expected: &'static str,
+        /// The byte.
+        found: u8,
+    },
+    /// Text that is not UTF-8.
     NotUtf8,
-    /// A string's escape sequence does not exist (RFC 8259, section 7).
+    /// An escape sequence that does not exist (RFC 8259, section 7).
     InvalidEscape,
-    /// Half a surrogate pair, which is no character (RFC 8259, section 8.2).
+    /// Half a surrogate pair (RFC 8259, section 8.2).
     LoneSurrogate,
-    /// A number beyond what a double holds.
+    /// A number that does not fit a double.
     NumberOutOfRange,
     /// Arrays and objects nested deeper than `serde_json` allows by default.
     TooDeep,
@@ -55,8 +60,13 @@ pub enum ScanErrorKind {
     MissingColumn(&'static str),
     /// A CSV header that names a known column twice.
     DuplicateColumn(&'static str),
-    /// A CSV row with fewer or more fields than the header; what is beyond it is not counted.
-    RowWidth { expected: usize, found: usize },
+    /// A CSV row with fewer or more fields than the header. Only the first excess field counts.
+    RowWidth {
+        /// Fields of the header.
+        expected: usize,
+        /// Fields of the row.
+        found: usize,
+    },
 }
 
 impl fmt::Display for ScanErrorKind {

@@ -1,4 +1,4 @@
-//! The fields of an audit report, and what makes one of them odd.
+//! The fields of an audit report, and which of their values are malformed.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use crate::revocation::key::serial_octets;
 use crate::revocation::record::RevokedRecord;
 use crate::timestamp::Timestamp;
 
-/// A field that this program knows. There may be others; they are read over.
+/// A field that this program knows. Others are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     AwsAccountId,
@@ -38,7 +38,7 @@ impl Field {
         Field::TemplateArn,
     ];
 
-    /// Its name in a report.
+    /// Returns its name in a report.
     pub fn name(self) -> &'static str {
         match self {
             Field::AwsAccountId => "awsAccountId",
@@ -55,7 +55,8 @@ impl Field {
         }
     }
 
-    /// The field of that name, without regard to ASCII case: one page of AWS's shows `Subject`.
+    /// Returns the field of that name, ignoring ASCII case: one page of the AWS documentation shows
+    /// `Subject`.
     pub fn named(name: &[u8]) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -63,7 +64,7 @@ impl Field {
     }
 }
 
-/// Puts a record together from its fields. `malformed` is what the grammar found odd about it.
+/// Builds a record from its fields. `malformed` is the verdict of the grammar.
 #[inline]
 pub fn revoked_record<'a>(
     raw: &'a [u8],
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_by_name_in_any_case() {
+    fn field_is_found_by_name_in_any_case() {
         for field in Field::ALL {
             assert_eq!(Field::named(field.name().as_bytes()), Some(field));
             assert_eq!(

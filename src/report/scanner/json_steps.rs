@@ -1,75 +1,45 @@
-//! Learned steps: what stands between two string values of a record, compared as a whole.
+//! Learned steps: the bytes between two string values of a record, compared as a whole.
 //!
-//! See [`json`](super::json) for why this is right.
+//! See [`scanner`](super) for why this is correct.
 
 use wide::u8x16;
 
-use crate::report::scanner::fields::Field;
-
-use super::json::Fields;
-
-/// Where in a record a step begins: at its `{`, or after the value of a known field or of one that
-/// is not known. Doubles as the number of a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(u8);
-
-impl Place {
-    pub const START: Place = Place(12);
-    const UNKNOWN: Place = Place(11);
-    pub const COUNT: usize = 13;
-
-    /// After the value of that field; `None` for one that is not known.
-    #[inline(always)]
-    pub fn after(field: Option<Field>) -> Self {
-        field.map_or(Self::UNKNOWN, |field| Place(field as u8))
-    }
-
-    #[inline(always)]
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-
-    /// The bit of a known field; no bit for one that is not known.
-    #[inline(always)]
-    pub fn known_bit(self) -> u16 {
-        (1 << self.0) & ((1 << Self::UNKNOWN.0) - 1)
-    }
-}
+use crate::report::scanner::json_fields::{Fields, Position};
 
 /// Where a step ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// After the opening quote of that field's value.
-    Value(Place),
+    Value(Position),
     /// After the record's `}`.
     End,
 }
 
-/// The steps learned so far: two from each place, since after `issuedAt`, say, a record either
-/// goes on with `revokedAt` or does not.
+/// The learned steps: two from each position, since after `issuedAt`, for example, a record
+/// continues with `revokedAt` or does not.
 #[derive(Default)]
 pub struct Steps {
-    from: [[Step; 2]; Place::COUNT],
+    from: [[Step; 2]; Position::COUNT],
 }
 
-/// The most bytes of a learned step: enough for the longest key, white space and two `null`s.
+/// Maximum length of a learned step: enough for the longest key, white space and two `null`s.
 const STEP_BYTES: usize = 64;
 const LANES: usize = 16;
 
 #[derive(Clone, Copy)]
 struct Step {
-    /// Its bytes; beyond its end, zeros.
+    /// The bytes of the step, then zeros.
     bytes: [u8x16; STEP_BYTES / LANES],
-    /// All bits where a byte of the report has to equal the step's.
+    /// 0xff for every byte of the step, then zeros.
     care: [u8x16; STEP_BYTES / LANES],
     len: usize,
     target: Target,
-    /// The fields that are stated as `null` on the way.
+    /// The fields that the step states as `null`.
     nulls: u16,
 }
 
 impl Default for Step {
-    /// A step that fits nowhere: no step begins with a zero byte.
+    /// A step that never fits: no step begins with a zero byte.
     fn default() -> Self {
         let mut care = [u8x16::ZERO; STEP_BYTES / LANES];
         care[0] = u8x16::splat(0xff);
@@ -84,15 +54,16 @@ impl Default for Step {
 }
 
 impl Steps {
-    /// Follows the learned step from a place that fits `bytes`; `None` where none does.
+    /// Returns target and length of the step from that position that fits `bytes`; `None` if none
+    /// does.
     #[inline(always)]
     pub fn follow(
         &self,
-        from: Place,
+        from: Position,
         bytes: &[u8],
         fields: &mut Fields,
     ) -> Option<(Target, usize)> {
-        // Close to the slice's end, the strict reader is at work.
+        // Close to the end of a slice the strict parser is used.
         let window = bytes.first_chunk::<STEP_BYTES>()?;
         let [first, second] = &self.from[from.index()];
         let step = if first.fits(window) {
@@ -111,10 +82,10 @@ impl Steps {
         Some((step.target, step.len))
     }
 
-    /// Learns the step of `len` bytes with which `bytes` begin, in place of the older of the two
-    /// from there.
-    pub fn learn(&mut self, from: Place, bytes: &[u8], len: usize, target: Target, nulls: u16) {
-        // Where `follow` cannot look, the step may well be one that is known already.
+    /// Learns the step that is the first `len` of these bytes. It replaces the older of the two steps
+    /// from that position.
+    pub fn learn(&mut self, from: Position, bytes: &[u8], len: usize, target: Target, nulls: u16) {
+        // `follow` did not look at so few bytes, so the step may be known already.
         if len > STEP_BYTES || bytes.len() < STEP_BYTES {
             return;
         }

@@ -1,15 +1,15 @@
-//! The grammar of RFC 8259 below the record: strings, keys, and values of any kind, nested or not.
+//! Parses JSON (RFC 8259) below the record: strings, keys, and values of any kind.
 //!
-//! Every function reads from a place in the record's bytes on and answers the place after what it
-//! read. Where the bytes end first, that is [`Stop::Incomplete`], never a fault.
+//! Every function parses from an offset in the record's bytes and returns the offset after what it
+//! parsed. If the bytes end before that, it returns [`RecordError::Incomplete`].
 
 use crate::report::scanner::error::ScanErrorKind;
 use crate::report::scanner::fields::Field;
-use crate::report::scanner::runs;
-use crate::report::scanner::stream::{Stop, SyntaxError};
+use crate::report::scanner::stream::{RecordError, SyntaxError};
+use crate::report::scanner::text_end;
 
-/// How deep a value of a record may nest: `serde_json`'s limit of 127 arrays and objects around
-/// anything, less the report's array and the record.
+/// Maximum nesting of a record's value: `serde_json`'s limit of 127 arrays and objects, less the
+/// report's array and the record.
 const MAX_DEPTH: u32 = 125;
 
 /// A string's text, between its quotes.
@@ -22,7 +22,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// The field of that name, if it is a known one.
+    /// Returns the field of that name, if it is known.
     pub fn field(self, bytes: &[u8]) -> Option<Field> {
         if self.escaped {
             let name: String = serde_json::from_slice(&bytes[self.start - 1..=self.end]).ok()?;
@@ -32,10 +32,10 @@ impl Text {
     }
 }
 
-/// Reads a string from after its opening quote up to its closing one.
+/// Parses a string from after its opening quote to its closing one.
 #[inline(always)]
-pub fn string(bytes: &[u8], start: usize) -> Result<Text, Stop> {
-    let end = runs::json_text(bytes, start);
+pub fn string(bytes: &[u8], start: usize) -> Result<Text, RecordError> {
+    let end = text_end::json(bytes, start);
     match bytes.get(end) {
         Some(b'"') => Ok(Text {
             start,
@@ -43,14 +43,14 @@ pub fn string(bytes: &[u8], start: usize) -> Result<Text, Stop> {
             escaped: false,
         }),
         Some(_) => string_with_specials(bytes, start, end),
-        None => Err(Stop::Incomplete),
+        None => Err(RecordError::Incomplete),
     }
 }
 
-/// Goes on with a string at a byte that is not plain ASCII text.
+/// Continues a string at a byte that is not plain ASCII text.
 #[cold]
 #[inline(never)]
-fn string_with_specials(bytes: &[u8], start: usize, special: usize) -> Result<Text, Stop> {
+fn string_with_specials(bytes: &[u8], start: usize, special: usize) -> Result<Text, RecordError> {
     let mut at = special;
     let mut escaped = false;
     loop {
@@ -63,9 +63,9 @@ fn string_with_specials(bytes: &[u8], start: usize, special: usize) -> Result<Te
             found @ 0..0x20 => {
                 return unexpected(at, "no control character within a string", found);
             }
-            _ => {} // not ASCII: looked at below, all at once
+            _ => {} // not ASCII: checked below, all at once
         }
-        at = runs::json_text_of_any_script(bytes, at);
+        at = text_end::json_any_script(bytes, at);
     }
     match str::from_utf8(&bytes[start..at]) {
         Ok(_) => Ok(Text {
@@ -77,8 +77,8 @@ fn string_with_specials(bytes: &[u8], start: usize, special: usize) -> Result<Te
     }
 }
 
-/// Reads an escape sequence from its backslash on, a surrogate pair as a whole.
-fn escape(bytes: &[u8], backslash: usize) -> Result<usize, Stop> {
+/// Parses an escape sequence from its backslash, a surrogate pair as a whole.
+fn escape(bytes: &[u8], backslash: usize) -> Result<usize, RecordError> {
     match byte_at(bytes, backslash + 1)? {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => return Ok(backslash + 2),
         b'u' => {}
@@ -99,8 +99,8 @@ fn escape(bytes: &[u8], backslash: usize) -> Result<usize, Stop> {
     }
 }
 
-/// The value of `\u` and four hexadecimal digits.
-fn code_unit(bytes: &[u8], backslash: usize) -> Result<u32, Stop> {
+/// Returns the value of `\u` and four hexadecimal digits.
+fn code_unit(bytes: &[u8], backslash: usize) -> Result<u32, RecordError> {
     let mut unit = 0;
     for at in backslash + 2..backslash + 6 {
         let Some(digit) = char::from(byte_at(bytes, at)?).to_digit(16) else {
@@ -111,9 +111,9 @@ fn code_unit(bytes: &[u8], backslash: usize) -> Result<u32, Stop> {
     Ok(unit)
 }
 
-/// Reads a key and its colon, and the white space after it. Answers the key and where the value
-/// begins.
-pub fn key(bytes: &[u8], at: usize) -> Result<(Text, usize), Stop> {
+/// Parses a key, its colon and the white space around it. Returns the key and the offset of its
+/// value.
+pub fn key(bytes: &[u8], at: usize) -> Result<(Text, usize), RecordError> {
     let quote = byte_at(bytes, at)?;
     if quote != b'"' {
         return unexpected(at, "`\"`", quote);
@@ -126,8 +126,8 @@ pub fn key(bytes: &[u8], at: usize) -> Result<(Text, usize), Stop> {
     }
 }
 
-/// Reads a value of any kind, with all that is nested in it.
-pub fn value(bytes: &[u8], start: usize) -> Result<usize, Stop> {
+/// Parses a value of any kind, with everything nested in it.
+pub fn value(bytes: &[u8], start: usize) -> Result<usize, RecordError> {
     let mut at = start;
     let mut depth = 0;
     // One bit for each array or object around `at`, the innermost lowest: set for an object.
@@ -149,7 +149,7 @@ pub fn value(bytes: &[u8], start: usize) -> Result<usize, Stop> {
                     }
                     continue 'value;
                 }
-                // Its closing bracket is read below.
+                // Its closing bracket is parsed below.
             }
             b'"' => at = string(bytes, at + 1)?.end + 1,
             b't' => at = literal(bytes, at, b"true")?,
@@ -158,7 +158,7 @@ pub fn value(bytes: &[u8], start: usize) -> Result<usize, Stop> {
             b'-' | b'0'..=b'9' => at = number(bytes, at)?,
             found => return unexpected(at, "a value", found),
         }
-        // After a value: on to the next one, or out of what is ended.
+        // After a value: continue with the next one, or leave the array or object that ends here.
         while depth > 0 {
             let in_object = objects & 1 == 1;
             at = white_space(bytes, at);
@@ -183,7 +183,7 @@ pub fn value(bytes: &[u8], start: usize) -> Result<usize, Stop> {
     }
 }
 
-fn literal(bytes: &[u8], start: usize, literal: &'static [u8]) -> Result<usize, Stop> {
+fn literal(bytes: &[u8], start: usize, literal: &'static [u8]) -> Result<usize, RecordError> {
     for (at, &expected) in (start..).zip(literal) {
         let found = byte_at(bytes, at)?;
         if found != expected {
@@ -193,8 +193,8 @@ fn literal(bytes: &[u8], start: usize, literal: &'static [u8]) -> Result<usize, 
     Ok(start + literal.len())
 }
 
-/// Reads a number. In a record one is never the last thing, so it ends before the bytes do.
-fn number(bytes: &[u8], start: usize) -> Result<usize, Stop> {
+/// Parses a number. A record never ends with one, so another byte follows it.
+fn number(bytes: &[u8], start: usize) -> Result<usize, RecordError> {
     let mut at = start;
     if byte_at(bytes, at)? == b'-' {
         at += 1;
@@ -214,8 +214,8 @@ fn number(bytes: &[u8], start: usize) -> Result<usize, Stop> {
         }
         at = digits(bytes, at)?;
     }
-    // Only such numbers can be beyond a double's 1.8e308. `serde_json` decides, so that the two
-    // agree to the last digit.
+    // Only such numbers can exceed a double's 1.8e308. `serde_json` decides, so that both agree to
+    // the last digit.
     if (has_exponent || at - start > 300)
         && serde_json::from_slice::<f64>(&bytes[start..at]).is_err()
     {
@@ -224,8 +224,8 @@ fn number(bytes: &[u8], start: usize) -> Result<usize, Stop> {
     Ok(at)
 }
 
-/// Reads one digit or more.
-fn digits(bytes: &[u8], start: usize) -> Result<usize, Stop> {
+/// Parses one digit or more.
+fn digits(bytes: &[u8], start: usize) -> Result<usize, RecordError> {
     let found = byte_at(bytes, start)?;
     if !found.is_ascii_digit() {
         return unexpected(start, "a digit", found);
@@ -237,7 +237,7 @@ fn digits(bytes: &[u8], start: usize) -> Result<usize, Stop> {
     Ok(at)
 }
 
-/// The first place at or after `at` that is not white space.
+/// Returns the first offset from `at` that is not white space.
 #[inline]
 pub fn white_space(bytes: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
@@ -247,16 +247,16 @@ pub fn white_space(bytes: &[u8], mut at: usize) -> usize {
 }
 
 #[inline(always)]
-pub fn byte_at(bytes: &[u8], at: usize) -> Result<u8, Stop> {
-    bytes.get(at).copied().ok_or(Stop::Incomplete)
+pub fn byte_at(bytes: &[u8], at: usize) -> Result<u8, RecordError> {
+    bytes.get(at).copied().ok_or(RecordError::Incomplete)
 }
 
 #[cold]
-pub fn unexpected<T>(at: usize, expected: &'static str, found: u8) -> Result<T, Stop> {
+pub fn unexpected<T>(at: usize, expected: &'static str, found: u8) -> Result<T, RecordError> {
     syntax_error(at, ScanErrorKind::Unexpected { expected, found })
 }
 
 #[cold]
-pub fn syntax_error<T>(at: usize, kind: ScanErrorKind) -> Result<T, Stop> {
-    Err(Stop::Syntax(SyntaxError { at, kind }))
+pub fn syntax_error<T>(at: usize, kind: ScanErrorKind) -> Result<T, RecordError> {
+    Err(RecordError::Syntax(SyntaxError { at, kind }))
 }

@@ -1,18 +1,49 @@
-//! Scanning an audit report: slices of its bytes in, whole revoked records out.
+//! Scans an audit report: slices of its bytes in, complete revoked records out.
 //!
-//! A scanner is fed whatever slices the network delivers and hands every record that is, or may
-//! be, a revocation to a sink as soon as its last byte was read. It does no I/O, keeps no more than
-//! one unfinished record (at most [`MAX_RECORD_BYTES`]) and reads every byte once, twice where a
-//! record straddles two slices.
+//! The scanner takes whatever slices the network delivers and passes each record that is, or may
+//! be, a revocation to a sink as soon as its last byte was read. It does no I/O and keeps at most
+//! one unfinished record (up to [`MAX_RECORD_BYTES`]).
 //!
-//! Strict means that nothing passes which is not a whole valid report: JSON that `serde_json`
-//! would refuse, CSV that breaks RFC 4180, bytes that are not UTF-8. What is valid but odd never
-//! stops a scan; see [`ScanTotals::malformed`].
+//! # The idea
 //!
-//! - `scan/runs.rs` finds the next byte that matters, 32 bytes at a time;
-//! - `scan/stream.rs` cuts the slices into records and is the same for both formats;
-//! - `json.rs` and `csv.rs` know their grammar;
-//! - `scan/fields.rs` knows the fields of an audit report.
+//! Nearly all bytes of a report are values that nobody needs: only a few records are revoked. So
+//! nothing is copied, decoded or allocated until a record turns out to be revoked, and few bytes
+//! are looked at one by one:
+//!
+//! - *Inside values* only the byte that ends the value matters. `text_end.rs` finds it by comparing
+//!   32 bytes at a time.
+//! - *Between values* a JSON report repeats itself, since a machine writes it: the bytes from the
+//!   end of `notBefore` to the start of `notAfter` are the same in every record. `json.rs` parses
+//!   them strictly once and learns them as a step; from then on `json_steps.rs` compares the whole
+//!   step at once. In a CSV report (`csv.rs`) a single comma lies between two values.
+//! - *Between slices* `stream.rs` copies the unfinished record, finds its end in the following
+//!   slices and parses it as a whole. It is the same for both formats.
+//!
+//! `json_values.rs` parses JSON below the record, `json_fields.rs` keeps where a record's values
+//! are, and `fields.rs` knows the fields of an audit report.
+//!
+//! # Why it is correct
+//!
+//! The scanner accepts exactly the reports that are valid: JSON that `serde_json` accepts, CSV
+//! according to RFC 4180, both in UTF-8. Anything valid but anomalous does not stop a scan; see
+//! [`ScanTotals::malformed`].
+//!
+//! - *A learned step accepts nothing that the strict parser would refuse.* It begins at a record's
+//!   `{` or at the quote that ends a string value, and ends at the opening quote of the next string
+//!   value or at the record's `}`. Between these two, what the strict parser does depends on the
+//!   bytes there and on nothing else, so equal bytes have equal results. The one thing that reaches
+//!   further, whether a field was stated before, is checked by the same code in both cases. A step
+//!   is learned only if all it passes over are white space, commas, keys, colons and `null`s, and
+//!   if the record is not malformed so far.
+//! - *If no learned step fits, the strict parser continues at that very position.* Learning can
+//!   therefore change the speed, never the result.
+//! - *How a report is sliced makes no difference*, because a record is parsed in one piece only.
+//!   Looking for the end of an unfinished record passes over every byte once, so the work is linear
+//!   however small the slices are.
+//! - *An error is final*: it states the byte and the record, and every later call returns it again.
+//!
+//! The tests in `tests/reports/` and the fuzz targets compare all of this with `serde_json` and the
+//! `csv` crate: on every split, on every prefix, and on random documents.
 
 use crate::report_format::ReportFormat;
 use crate::revocation::record::RevokedRecord;
@@ -25,10 +56,11 @@ mod csv;
 mod error;
 mod fields;
 mod json;
+mod json_fields;
 mod json_steps;
 mod json_values;
-mod runs;
 mod stream;
+mod text_end;
 
 pub use error::{MAX_RECORD_BYTES, ScanError, ScanErrorKind};
 pub use stream::ScanTotals;
@@ -44,7 +76,7 @@ enum Scanner {
 }
 
 impl ReportScanner {
-    /// A scanner at the start of a report.
+    /// Returns a scanner at the start of a report.
     pub fn new(format: ReportFormat) -> Self {
         Self(match format {
             ReportFormat::Json => Scanner::Json(Stream::new(Json::new())),
@@ -52,14 +84,14 @@ impl ReportScanner {
         })
     }
 
-    /// Reads the next bytes of the report, of any number, and hands every revoked record that ends
-    /// in them to `sink`, in the report's order.
+    /// Scans the next bytes of the report and passes every revoked record that ends in them to
+    /// `sink`, in the report's order.
     ///
     /// # Errors
     ///
-    /// The bytes so far do not begin a valid report. Every later call fails the same way. A fault
-    /// inside a record that straddles slices may be noticed only some bytes later, but is stated
-    /// at the same byte.
+    /// The bytes so far do not begin a valid report. Every later call fails the same way. An error
+    /// inside a record that spans slices may be returned only some bytes later, but states the same
+    /// byte.
     pub fn feed(
         &mut self,
         chunk: &[u8],
@@ -71,13 +103,14 @@ impl ReportScanner {
         }
     }
 
-    /// Ends the report. Only a CSV report whose last row has no line end hands on a record here.
+    /// Ends the report. Only the last row of a CSV report without a final line end is passed to
+    /// `sink` here.
     ///
     /// # Errors
     ///
-    /// The bytes are not a whole valid report. Whether a CSV report was cut at the end of a row, or
-    /// within the last field of one, its grammar cannot tell: the caller has to compare the length
-    /// with what the store states.
+    /// The bytes are not a complete valid report. CSV cannot show that a report was truncated at
+    /// the end of a row or within a row's last field: the caller must compare the length with the
+    /// one that the store states.
     pub fn finish(
         &mut self,
         sink: &mut impl FnMut(&RevokedRecord<'_>),
@@ -88,7 +121,7 @@ impl ReportScanner {
         }
     }
 
-    /// What was read so far.
+    /// Returns the totals so far.
     pub fn totals(&self) -> ScanTotals {
         match &self.0 {
             Scanner::Json(stream) => stream.totals(),

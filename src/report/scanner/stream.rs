@@ -1,54 +1,53 @@
-//! Slices of any size in, whole records out: the part of a scanner that both formats share.
+//! Cuts slices of any size into records: the part of a scanner that both formats share.
 //!
-//! A record that lies within one slice is read where it lies. The last, unfinished record of a
-//! slice is carried over: it is copied, its end is looked for in the following slices by
-//! [`Grammar::find_end`], which goes over every byte once, and then it is read as a whole. So the
-//! work is linear in the report's length however small the slices are, and memory holds one record.
+//! A record within one slice is parsed in place. An unfinished record at the end of a slice is
+//! copied; [`Grammar::find_end`] finds its end in the following slices, and then it is parsed as a
+//! whole.
 
 use crate::report::scanner::error::{MAX_RECORD_BYTES, ScanError, ScanErrorKind};
 use crate::revocation::record::RevokedRecord;
 
-/// What was read of a report. Counts whole records only.
+/// Totals of a scan. Only complete records count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScanTotals {
-    /// Records, that is certificates that the authority ever issued.
+    /// All records: the certificates that the CA ever issued.
     pub certificates: u64,
-    /// Records that were handed on: `revokedAt` is stated and is neither `null` nor empty.
+    /// Records passed to the sink: `revokedAt` is stated and is neither `null` nor empty.
     pub revoked: u64,
-    /// Records that are valid but odd: a known field stated twice or with a value that is neither
-    /// a string nor `null`; in records that were handed on also an unreadable time and a missing
-    /// or strange serial. (Looking for the latter in every record would cost more than all else.)
+    /// Valid but malformed records: a known field is stated twice, or its value is neither a string
+    /// nor `null`. In revoked records also an unreadable time, and a missing or malformed serial;
+    /// checking these in every record would take longer than the rest of the scan.
     pub malformed: u64,
     /// Bytes fed.
     pub bytes: u64,
 }
 
-/// What a format knows.
+/// The grammar of a format.
 pub trait Grammar {
-    /// Reads what stands between records, and before the first and after the last. Answers how
-    /// many bytes that is: all of `bytes`, or those before the first byte of a record.
+    /// Parses what is between records, before the first and after the last. Returns its length: all
+    /// of `bytes`, or the bytes before the next record.
     fn between(&mut self, bytes: &[u8]) -> Result<usize, SyntaxError>;
 
-    /// Reads the record with which `bytes` begin. With `last`, nothing follows them.
-    fn record(&mut self, bytes: &[u8], last: bool) -> Result<Record, Stop>;
+    /// Parses the record that `bytes` begin with. `last` says that nothing follows `bytes`.
+    fn record(&mut self, bytes: &[u8], last: bool) -> Result<Record, RecordError>;
 
-    /// Makes the record that was just read from `bytes` presentable.
+    /// Returns the fields of the record that was just parsed from `bytes`.
     fn revoked<'a>(&self, bytes: &'a [u8]) -> RevokedRecord<'a>;
 
-    /// Looks for the end of a record in the next bytes of it, over as many calls as it takes.
+    /// Finds the end of a record in its next bytes, over any number of calls.
     ///
-    /// Right for every record that is valid as far as it goes; for any other it may be wrong,
-    /// which does no harm, since [`record`](Grammar::record) then finds the fault before that end.
+    /// May be wrong for an invalid record, which does no harm: [`record`](Grammar::record) then
+    /// finds the error before that end.
     fn find_end(&mut self, bytes: &[u8]) -> Option<usize>;
 
     /// Whether a report may end here, between two records.
     fn end(&self) -> Result<(), ScanErrorKind>;
 }
 
-/// What [`Grammar::record`] read.
+/// What [`Grammar::record`] parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its bytes, line end included.
+    /// Its length in bytes, including the line end.
     pub len: usize,
     pub kind: RecordKind,
 }
@@ -63,33 +62,33 @@ pub enum RecordKind {
     Revoked,
 }
 
-/// A fault and where in the bytes at hand it is.
+/// An error, and its offset in the bytes that were passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
     pub at: usize,
     pub kind: ScanErrorKind,
 }
 
-/// Why a record could not be read.
+/// Why a record could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// The bytes end before the record does; as far as they go, they are valid.
+pub enum RecordError {
+    /// The bytes are valid, but end before the record does.
     Incomplete,
     Syntax(SyntaxError),
 }
 
-impl From<SyntaxError> for Stop {
+impl From<SyntaxError> for RecordError {
     fn from(syntax_error: SyntaxError) -> Self {
-        Stop::Syntax(syntax_error)
+        RecordError::Syntax(syntax_error)
     }
 }
 
 /// A scanner for the given grammar.
 pub struct Stream<G> {
     grammar: G,
-    /// The begun record, where one straddles slices.
+    /// The unfinished record of the previous slices.
     carry: Vec<u8>,
-    /// The place in the report up to which all was read; the carry begins here.
+    /// Bytes of the report that were parsed; the carry begins here.
     at: u64,
     totals: ScanTotals,
     failed: Option<ScanError>,
@@ -131,8 +130,10 @@ impl<G: Grammar> Stream<G> {
                 let carry = std::mem::take(&mut stream.carry);
                 match stream.grammar.record(&carry, true) {
                     Ok(record) => stream.take(record, &carry, sink),
-                    Err(Stop::Syntax(syntax_error)) => return Err(stream.error(syntax_error)),
-                    Err(Stop::Incomplete) => {
+                    Err(RecordError::Syntax(syntax_error)) => {
+                        return Err(stream.error(syntax_error));
+                    }
+                    Err(RecordError::Incomplete) => {
                         return Err(stream.error(SyntaxError {
                             at: carry.len(),
                             kind: ScanErrorKind::Truncated,
@@ -155,7 +156,7 @@ impl<G: Grammar> Stream<G> {
         self.totals
     }
 
-    /// Reads on in the carried record. Answers the bytes after it; none where it has not ended.
+    /// Continues the carried record. Returns the bytes after it; none if it has not ended.
     fn complete_carried<'a>(
         &mut self,
         chunk: &'a [u8],
@@ -172,15 +173,15 @@ impl<G: Grammar> Stream<G> {
         let mut carry = std::mem::take(&mut self.carry);
         match self.grammar.record(&carry, false) {
             Ok(record) => self.take(record, &carry, sink),
-            Err(Stop::Syntax(syntax_error)) => return Err(self.error(syntax_error)),
-            Err(Stop::Incomplete) => return Err(self.too_long()),
+            Err(RecordError::Syntax(syntax_error)) => return Err(self.error(syntax_error)),
+            Err(RecordError::Incomplete) => return Err(self.too_long()),
         }
         carry.clear();
         self.carry = carry; // for its capacity
         Ok(&chunk[taken..])
     }
 
-    /// Reads the records that lie whole in `rest` and carries over what is left.
+    /// Parses the complete records in `rest` and carries the remainder over.
     fn read_in_place(
         &mut self,
         mut rest: &[u8],
@@ -202,13 +203,13 @@ impl<G: Grammar> Stream<G> {
                     self.take(record, window, sink);
                     rest = &rest[record.len..];
                 }
-                Err(Stop::Syntax(syntax_error)) => return Err(self.error(syntax_error)),
-                Err(Stop::Incomplete) if window.len() == MAX_RECORD_BYTES => {
+                Err(RecordError::Syntax(syntax_error)) => return Err(self.error(syntax_error)),
+                Err(RecordError::Incomplete) if window.len() == MAX_RECORD_BYTES => {
                     return Err(self.too_long());
                 }
-                Err(Stop::Incomplete) => {
+                Err(RecordError::Incomplete) => {
                     self.carry.extend_from_slice(rest);
-                    // It has not ended; this is for the state of the search.
+                    // Finds no end, but starts the search.
                     self.grammar.find_end(rest);
                     return Ok(());
                 }
@@ -216,7 +217,7 @@ impl<G: Grammar> Stream<G> {
         }
     }
 
-    /// Counts a record that was read from the start of `bytes`, and hands it on if it is revoked.
+    /// Counts a record that was parsed from the start of `bytes`, and passes it on if it is revoked.
     #[inline(always)]
     fn take(&mut self, record: Record, bytes: &[u8], sink: &mut impl FnMut(&RevokedRecord<'_>)) {
         self.at += record.len as u64;
@@ -251,7 +252,7 @@ impl<G: Grammar> Stream<G> {
         }
     }
 
-    /// After a fault, nothing of the report is believed any more.
+    /// Repeats the first error: nothing after it is reliable.
     fn unless_failed<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, ScanError>,
