@@ -58,7 +58,7 @@ impl LocalAws {
             .start
             .map_or_else(Clock::from_machine, Clock::starting_at);
         let ids = Arc::new(Ids::new(settings.seed));
-        let s3 = S3::new(&settings, clock.clone(), Arc::clone(&ids));
+        let s3 = S3::new(clock.clone(), Arc::clone(&ids));
         Self(Arc::new(Inner {
             private_ca: PrivateCa::new(&settings, clock.clone(), Arc::clone(&ids), s3.clone()),
             s3_service: s3::service(&s3, &settings),

@@ -26,10 +26,6 @@ pub struct Call {
     pub prefix: Option<String>,
     /// Private CA: the certificate authority asked about.
     pub certificate_authority_arn: Option<String>,
-    /// Private CA: the report asked about.
-    pub audit_report_id: Option<String>,
-    /// Private CA: `JSON` or `CSV`.
-    pub report_format: Option<String>,
     /// SNS: `TopicArn`, or `TargetArn` where that was given.
     pub topic_arn: Option<String>,
     /// The `If-Match` header.
@@ -65,8 +61,6 @@ impl Call {
             key: None,
             prefix: None,
             certificate_authority_arn: None,
-            audit_report_id: None,
-            report_format: None,
             topic_arn: None,
             if_match: None,
             if_none_match: None,
@@ -79,11 +73,5 @@ impl Call {
             status: None,
             error_code: None,
         }
-    }
-
-    /// Whether the answer was a success (2xx or 304) that was really sent.
-    pub fn succeeded(&self) -> bool {
-        self.status
-            .is_some_and(|status| status < 300 || status == 304)
     }
 }

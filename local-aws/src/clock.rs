@@ -18,7 +18,7 @@ pub struct Clock {
 
 impl Clock {
     /// A clock that shows `base` now.
-    pub fn starting_at(base: SystemTime) -> Self {
+    pub(crate) fn starting_at(base: SystemTime) -> Self {
         Self {
             base,
             started: Instant::now(),
@@ -31,7 +31,7 @@ impl Clock {
         clippy::disallowed_methods,
         reason = "the stand-ins' only look at the machine's clock"
     )]
-    pub fn from_machine() -> Self {
+    pub(crate) fn from_machine() -> Self {
         Self::starting_at(SystemTime::now())
     }
 

@@ -47,39 +47,13 @@ struct State {
 
 #[derive(Debug)]
 struct Queued {
-    invocation: Invocation,
+    payload: Value,
     deadline: SystemTime,
     request_id: String,
     answer: oneshot::Sender<Answer>,
 }
 
 type Answer = Result<Value, InvocationError>;
-
-/// One invocation.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Invocation {
-    payload: Value,
-    deadline_in: Duration,
-    request_id: Option<String>,
-}
-
-impl Invocation {
-    /// An invocation with this event, which Lambda would end that much later.
-    pub fn new(payload: Value, deadline_in: Duration) -> Self {
-        Self {
-            payload,
-            deadline_in,
-            request_id: None,
-        }
-    }
-
-    /// With a request id of the caller's choosing: a retry has that of the first try.
-    pub fn request_id(mut self, request_id: impl Into<String>) -> Self {
-        self.request_id = Some(request_id.into());
-        self
-    }
-}
 
 /// Why an invocation failed, as Lambda would tell its caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,8 +64,6 @@ pub struct InvocationError {
     pub error_type: String,
     /// `errorMessage`.
     pub error_message: String,
-    /// `stackTrace`.
-    pub stack_trace: Vec<String>,
 }
 
 impl fmt::Display for InvocationError {
@@ -107,7 +79,6 @@ impl InvocationError {
         Self {
             error_type: error_type.to_owned(),
             error_message,
-            stack_trace: Vec::new(),
         }
     }
 
@@ -115,18 +86,11 @@ impl InvocationError {
     fn read(document: &[u8], header: Option<&str>) -> Self {
         let document: Value = serde_json::from_slice(document).unwrap_or_default();
         let text = |name: &str| document[name].as_str().map(str::to_owned);
-        let trace = document["stackTrace"].as_array().into_iter().flatten();
         Self {
             error_type: text("errorType")
                 .or_else(|| header.map(str::to_owned))
                 .unwrap_or_default(),
             error_message: text("errorMessage").unwrap_or_default(),
-            stack_trace: trace
-                .map(|line| {
-                    line.as_str()
-                        .map_or_else(|| line.to_string(), str::to_owned)
-                })
-                .collect(),
         }
     }
 }
@@ -137,17 +101,9 @@ impl RuntimeApi {
     /// # Errors
     /// Where loopback cannot be bound.
     pub async fn serve() -> io::Result<Self> {
-        Self::serve_at(Clock::from_machine()).await
-    }
-
-    /// Starts the API on 127.0.0.1, with deadlines by `clock`. The function compares them with its own.
-    ///
-    /// # Errors
-    /// Where loopback cannot be bound.
-    pub async fn serve_at(clock: Clock) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
-            clock,
+            clock: Clock::from_machine(),
             ids: Ids::new(0x6c61_6d62_6461),
             function_arn: "arn:aws:lambda:us-east-1:123456789012:function:pca-revocation-watch"
                 .to_owned(),
@@ -168,32 +124,19 @@ impl RuntimeApi {
         self.server.address().to_string()
     }
 
-    /// Invokes the function and waits for its answer.
-    ///
-    /// # Errors
-    /// As [`RuntimeApi::invoke_with`].
-    pub async fn invoke(
-        &self,
-        payload: Value,
-        deadline_in: Duration,
-    ) -> Result<Value, InvocationError> {
-        self.invoke_with(Invocation::new(payload, deadline_in))
-            .await
-    }
-
-    /// Invokes the function and waits for its answer.
+    /// Invokes the function with this event and waits for its answer.
     ///
     /// At the deadline it fails as Lambda does, which kills the function then: here that is left to
     /// whoever started it.
     ///
     /// # Errors
-    /// What the function answered as its error, what went wrong when it started, the deadline, or its end.
-    pub async fn invoke_with(&self, invocation: Invocation) -> Result<Value, InvocationError> {
-        let limit = invocation.deadline_in;
-        let request_id = invocation
-            .request_id
-            .clone()
-            .unwrap_or_else(|| self.shared.ids.uuid());
+    /// What the function answered as its error, what went wrong when it started, or the deadline.
+    pub async fn invoke(
+        &self,
+        payload: Value,
+        deadline_in: Duration,
+    ) -> Result<Value, InvocationError> {
+        let request_id = self.shared.ids.uuid();
         let (answer, answered) = oneshot::channel();
         {
             let mut state = self.shared.state();
@@ -201,35 +144,31 @@ impl RuntimeApi {
                 return Err(error.clone());
             }
             state.queue.push_back(Queued {
-                deadline: self.shared.clock.now() + limit,
+                deadline: self.shared.clock.now() + deadline_in,
                 request_id: request_id.clone(),
-                invocation,
+                payload,
                 answer,
             });
         }
         self.shared.queued.notify_one();
-        let result = tokio::time::timeout(limit, answered).await;
+        let result = tokio::time::timeout(deadline_in, answered).await;
         let mut state = self.shared.state();
         state.queue.retain(|queued| queued.request_id != request_id);
         match result {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(exited()),
+            Ok(response) => {
+                response.expect("an invocation is queued or running until it is finished")
+            }
             Err(_) => {
                 state.running.remove(&request_id);
                 Err(InvocationError::new(
                     "Sandbox.Timedout",
                     format!(
                         "RequestId: {request_id} Error: Task timed out after {:.2} seconds",
-                        limit.as_secs_f64()
+                        deadline_in.as_secs_f64()
                     ),
                 ))
             }
         }
-    }
-
-    /// Whether the function waits for its next invocation, and is therefore frozen.
-    pub fn is_idle(&self) -> bool {
-        *self.shared.waiting.borrow() > 0
     }
 
     /// Waits until the function waits for its next invocation.
@@ -237,21 +176,6 @@ impl RuntimeApi {
         let mut waiting = self.shared.waiting.subscribe();
         // The sender lives as long as `self`.
         let _ = waiting.wait_for(|waiting| *waiting > 0).await;
-    }
-
-    /// Says that the function's process ended: what it was working on fails, and it may start anew.
-    pub fn exited(&self) {
-        let mut state = self.shared.state();
-        state.init_error = None;
-        for (_, answer) in std::mem::take(&mut state.running) {
-            // Nobody waits any more where the deadline has passed.
-            let _ = answer.send(Err(exited()));
-        }
-    }
-
-    /// What the function said when it could not start.
-    pub fn init_error(&self) -> Option<InvocationError> {
-        self.shared.state().init_error.clone()
     }
 }
 
@@ -289,7 +213,7 @@ impl Shared {
             queued.await;
         };
         let Queued {
-            invocation,
+            payload,
             deadline,
             request_id,
             answer,
@@ -305,7 +229,7 @@ impl Shared {
             trace.get(..8).unwrap_or("00000000"),
             trace.get(8..32).unwrap_or("000000000000000000000000")
         );
-        let mut response = Response::new(body::full(invocation.payload.to_string()));
+        let mut response = Response::new(body::full(payload.to_string()));
         let headers = response.headers_mut();
         for (name, value) in [
             ("content-type", "application/json"),
@@ -384,13 +308,6 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|waiting| *waiting -= 1);
     }
-}
-
-fn exited() -> InvocationError {
-    InvocationError::new(
-        "Runtime.ExitError",
-        "Error: Runtime exited with error: signal: killed".to_owned(),
-    )
 }
 
 fn error_type(request: &Request<Bytes>) -> Option<&str> {

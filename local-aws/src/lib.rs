@@ -67,18 +67,15 @@ pub use error_reply::ErrorReply;
 pub use fault::Fault;
 pub use hook::{Action, Phase};
 pub use injection::On;
-pub use lambda::{Invocation, InvocationError, RuntimeApi};
+pub use lambda::{InvocationError, RuntimeApi};
 pub use pca::{
-    NextReport, Outcome, PrivateCa, Quotas, REPORT_INTERVAL, ReportChecksum, ReportInfo,
-    ReportPolicy, Status,
+    NextReport, Outcome, PrivateCa, Quotas, ReportChecksum, ReportInfo, ReportPolicy, Status,
 };
-pub use report::{Certificate, JsonLayout, ReportFormat, render, report_time};
+pub use report::{Certificate, JsonLayout, ReportFormat, render};
 pub use s3::{
     Checksum, ChecksumAlgorithm, Content, Generated, ObjectInfo, Pieces, PrivateCaAccess, S3,
 };
 pub use server::{Disconnected, Server};
 pub use service::Service;
 pub use settings::Settings;
-pub use sns::{
-    Attribute, Delivery, FilterPolicy, MAXIMUM_MESSAGE_SIZE, Message, Protocol, Sns, Subscription,
-};
+pub use sns::{Attribute, Delivery, MAXIMUM_MESSAGE_SIZE, Message, Protocol, Sns, Subscription};

@@ -40,19 +40,8 @@ fn private_ca(request: &Request<Bytes>, at: SystemTime) -> Option<Call> {
         };
         call.parameters.insert(name.clone(), value);
     }
-    let parameter = |name: &str| call.parameters.get(name).cloned();
-    let (authority, report) = (
-        parameter("CertificateAuthorityArn"),
-        parameter("AuditReportId"),
-    );
-    let (bucket, format) = (
-        parameter("S3BucketName"),
-        parameter("AuditReportResponseFormat"),
-    );
-    call.certificate_authority_arn = authority;
-    call.audit_report_id = report;
-    call.bucket = bucket;
-    call.report_format = format;
+    call.certificate_authority_arn = call.parameters.get("CertificateAuthorityArn").cloned();
+    call.bucket = call.parameters.get("S3BucketName").cloned();
     Some(call)
 }
 
@@ -80,24 +69,13 @@ fn s3(request: &Request<Bytes>, at: SystemTime) -> Call {
         serde_urlencoded::from_str(request.uri().query().unwrap_or_default()).unwrap_or_default();
     let has = |name: &str| query.contains_key(name);
     let operation = match (method.as_str(), bucket.is_empty(), key.is_empty()) {
-        ("GET", true, _) => "ListBuckets",
-        ("GET", _, true) if has("location") => "GetBucketLocation",
-        ("GET", _, true) if has("versions") => "ListObjectVersions",
-        ("GET", _, true) if has("uploads") => "ListMultipartUploads",
-        ("GET", _, true) if query.get("list-type").is_some_and(|kind| kind == "2") => {
+        ("GET", false, true) if query.get("list-type").is_some_and(|kind| kind == "2") => {
             "ListObjectsV2"
         }
-        ("GET", _, true) => "ListObjects",
-        ("HEAD", false, true) => "HeadBucket",
-        ("PUT", false, true) => "CreateBucket",
-        ("DELETE", false, true) => "DeleteBucket",
-        ("POST", false, true) if has("delete") => "DeleteObjects",
-        ("GET", _, false) if has("uploadId") => "ListParts",
-        ("GET", _, false) => "GetObject",
+        ("GET", _, false) if !has("uploadId") => "GetObject",
         ("HEAD", _, false) => "HeadObject",
         ("PUT", _, false) if has("uploadId") => "UploadPart",
-        ("PUT", _, false) if headers.contains_key("x-amz-copy-source") => "CopyObject",
-        ("PUT", _, false) => "PutObject",
+        ("PUT", _, false) if !headers.contains_key("x-amz-copy-source") => "PutObject",
         ("DELETE", _, false) if has("uploadId") => "AbortMultipartUpload",
         ("DELETE", _, false) => "DeleteObject",
         ("POST", _, false) if has("uploads") => "CreateMultipartUpload",

@@ -226,7 +226,7 @@ fn json(certificates: &[Certificate], layout: JsonLayout) -> String {
 }
 
 /// A time as reports write it, `2018-02-26T18:39:57+0000`.
-pub fn report_time(time: SystemTime) -> String {
+fn report_time(time: SystemTime) -> String {
     OffsetDateTime::from(time)
         .format(format_description!(
             "[year]-[month]-[day]T[hour]:[minute]:[second]+0000"

@@ -7,7 +7,7 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use local_aws::{Invocation, LocalAws, RuntimeApi};
+use local_aws::{LocalAws, RuntimeApi};
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -51,10 +51,9 @@ impl Runtime {
 
 #[tokio::test]
 async fn an_invocation_goes_to_the_runtime_and_its_answer_back() {
-    let aws = LocalAws::new();
-    let api = RuntimeApi::serve_at(aws.clock().clone()).await.unwrap();
+    let clock = LocalAws::new().clock().clone();
+    let api = RuntimeApi::serve().await.unwrap();
     let runtime = Runtime::of(&api);
-    assert!(!api.is_idle());
     let invoked = api.invoke(json!({ "dryRun": true }), LONG);
     let work = async {
         let (headers, event) = runtime.next().await;
@@ -64,13 +63,9 @@ async fn an_invocation_goes_to_the_runtime_and_its_answer_back() {
         assert!(arn.starts_with("arn:aws:lambda:"), "{arn}");
         assert!(text("lambda-runtime-trace-id").starts_with("Root=1-"));
         let deadline: u128 = text("lambda-runtime-deadline-ms").parse().unwrap();
-        let now = aws
-            .clock()
-            .now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap();
+        let now = clock.now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let left = deadline - now.as_millis();
-        assert!(left <= 60_000, "{left} ms");
+        assert!((50_000..=60_000).contains(&left), "{left} ms");
         let id = text("lambda-runtime-aws-request-id");
         let response = format!("invocation/{id}/response");
         assert_eq!(
@@ -89,22 +84,21 @@ async fn the_function_is_idle_while_it_waits_for_the_next_invocation() {
     let runtime = Runtime::of(&api);
     let waiting = tokio::spawn(async move { runtime.next().await.1 });
     api.idle().await;
-    assert!(api.is_idle());
-    let invocation =
-        Invocation::new(json!(1), LONG).request_id("8476a536-e9f4-11e8-9739-2dfe598c3fcd");
-    let invoked = api.invoke_with(invocation);
+    let invoked = api.invoke(json!(1), LONG);
     tokio::select! {
         answer = invoked => panic!("nobody answered: {answer:?}"),
         event = waiting => assert_eq!(event.unwrap(), json!(1)),
     }
-    assert!(!api.is_idle());
+    // The runtime is at work now.
+    let short = Duration::from_millis(20);
+    tokio::time::timeout(short, api.idle()).await.unwrap_err();
 
     // A runtime that dies while it waits is idle no more.
     let runtime = Runtime::of(&api);
     let waiting = tokio::spawn(async move { runtime.next().await.1 });
     api.idle().await;
     waiting.abort();
-    while api.is_idle() {
+    while tokio::time::timeout(short, api.idle()).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -117,7 +111,7 @@ async fn errors_deadlines_and_ends_are_told() {
     let failing = async {
         let (headers, _) = runtime.next().await;
         let id = headers["lambda-runtime-aws-request-id"].to_str().unwrap();
-        let error = json!({ "errorType": "ThrottlingException", "errorMessage": "later", "stackTrace": ["a", "b"] });
+        let error = json!({ "errorType": "ThrottlingException", "errorMessage": "later" });
         let posted = runtime.post(&format!("invocation/{id}/error"), error).await;
         assert_eq!(posted, 202);
     };
@@ -125,7 +119,6 @@ async fn errors_deadlines_and_ends_are_told() {
     let error = answer.unwrap_err();
     assert_eq!(error.error_type, "ThrottlingException");
     assert_eq!(error.error_message, "later");
-    assert_eq!(error.stack_trace, ["a", "b"]);
 
     // Nobody takes it.
     let late = api
@@ -135,14 +128,6 @@ async fn errors_deadlines_and_ends_are_told() {
     assert_eq!(late.error_type, "Sandbox.Timedout");
     assert!(late.error_message.contains("Task timed out after"));
 
-    // Somebody takes it and dies.
-    let dying = async {
-        runtime.next().await;
-        api.exited();
-    };
-    let (answer, ()) = tokio::join!(api.invoke(json!({}), LONG), dying);
-    assert_eq!(answer.unwrap_err().error_type, "Runtime.ExitError");
-
     // Somebody cannot even start.
     let starting = async {
         let error = json!({ "errorType": "Configuration", "errorMessage": "TOPIC_ARN is missing" });
@@ -150,8 +135,6 @@ async fn errors_deadlines_and_ends_are_told() {
     };
     let (answer, ()) = tokio::join!(api.invoke(json!({}), LONG), starting);
     assert_eq!(answer.unwrap_err().error_type, "Configuration");
-    assert_eq!(
-        api.init_error().unwrap().error_message,
-        "TOPIC_ARN is missing"
-    );
+    let next = api.invoke(json!({}), LONG).await.unwrap_err();
+    assert_eq!(next.error_message, "TOPIC_ARN is missing");
 }

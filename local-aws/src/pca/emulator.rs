@@ -155,7 +155,7 @@ impl PrivateCa {
     }
 
     /// Changes a certificate, and says whether there is one with this serial.
-    pub fn change(
+    fn change(
         &self,
         certificate_authority_arn: &str,
         serial: &str,
@@ -304,16 +304,9 @@ impl PrivateCa {
                 ),
             ));
         }
-        if let Some(last) = authority.last_report.as_ref().map(|id| &state.reports[id]) {
-            let from = if state.policy.interval_from_completion {
-                last.ends_at
-            } else {
-                Some(last.created_at)
-            };
-            // A report that never ends holds up the next one only where completion counts.
-            if from.is_none_or(|from| from + state.policy.interval > now) {
-                return Err(state.policy.too_soon.clone());
-            }
+        let last = authority.last_report.as_ref().map(|id| &state.reports[id]);
+        if last.is_some_and(|last| last.created_at + state.policy.interval > now) {
+            return Err(state.policy.too_soon.clone());
         }
         let access = self.0.s3.private_ca_access(bucket).ok_or_else(|| {
             ErrorReply::new(
@@ -338,16 +331,11 @@ impl PrivateCa {
         };
         let content = (outcome == Outcome::Written).then(|| {
             next.content.unwrap_or_else(|| {
-                let layout = next.layout.unwrap_or(policy.layout);
-                report::render(&authority.certificates, format, layout).into()
+                report::render(&authority.certificates, format, policy.layout).into()
             })
         });
-        let checksum = next
-            .checksum
-            .or_else(|| policy.checksum.of(content.as_ref()));
-        let extension = next
-            .extension
-            .unwrap_or_else(|| format.extension().to_owned());
+        let checksum = policy.checksum.of(content.as_ref());
+        let extension = format.extension();
         let authority_id = arn.rsplit('/').next().unwrap_or_default();
         let report = Report {
             authority: arn.to_owned(),

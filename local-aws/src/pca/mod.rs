@@ -15,4 +15,4 @@ pub use emulator::PrivateCa;
 pub(crate) use errors::throttled;
 pub(crate) use protocol::error_response;
 pub use quota::Quotas;
-pub use report::{NextReport, Outcome, REPORT_INTERVAL, ReportChecksum, ReportInfo, ReportPolicy};
+pub use report::{NextReport, Outcome, ReportChecksum, ReportInfo, ReportPolicy};

@@ -8,16 +8,14 @@ use crate::s3::{Checksum, ChecksumAlgorithm, Content};
 
 /// Private CA's own limit: one new report per certificate authority in that time (API Reference,
 /// `CreateCertificateAuthorityAuditReport`).
-pub const REPORT_INTERVAL: Duration = Duration::from_secs(30 * 60);
+const REPORT_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
 /// How reports are made, unless [`NextReport`] says otherwise for one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReportPolicy {
-    /// Least time between two reports of one certificate authority; [`REPORT_INTERVAL`] at first.
+    /// Least time between two reports of one certificate authority; 30 minutes at first.
     pub interval: Duration,
-    /// Whether that time runs from the request (at first) or from the completed report.
-    pub interval_from_completion: bool,
     /// Time from a request to the object; zero at first.
     pub delay: Duration,
     /// Layout of JSON reports.
@@ -32,7 +30,6 @@ impl Default for ReportPolicy {
     fn default() -> Self {
         Self {
             interval: REPORT_INTERVAL,
-            interval_from_completion: false,
             delay: Duration::ZERO,
             layout: JsonLayout::default(),
             checksum: ReportChecksum::FullObject(ChecksumAlgorithm::Crc64Nvme),
@@ -92,9 +89,6 @@ pub struct NextReport {
     pub(super) delay: Option<Duration>,
     pub(super) outcome: Outcome,
     pub(super) content: Option<Content>,
-    pub(super) checksum: Option<Option<Checksum>>,
-    pub(super) layout: Option<JsonLayout>,
-    pub(super) extension: Option<String>,
 }
 
 impl NextReport {
@@ -118,24 +112,6 @@ impl NextReport {
     /// It holds these bytes, whatever was issued.
     pub fn content(mut self, content: impl Into<Content>) -> Self {
         self.content = Some(content.into());
-        self
-    }
-
-    /// This checksum is stored with it, right or wrong.
-    pub fn checksum(mut self, checksum: Option<Checksum>) -> Self {
-        self.checksum = Some(checksum);
-        self
-    }
-
-    /// Its JSON is laid out so.
-    pub fn layout(mut self, layout: JsonLayout) -> Self {
-        self.layout = Some(layout);
-        self
-    }
-
-    /// Its key ends so, whatever was asked for.
-    pub fn extension(mut self, extension: impl Into<String>) -> Self {
-        self.extension = Some(extension.into());
         self
     }
 }

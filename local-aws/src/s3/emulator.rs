@@ -10,7 +10,6 @@ use super::object::{Checksum, Content, Object};
 use super::store::{self, Store, WriteCondition};
 use crate::clock::Clock;
 use crate::ids::Ids;
-use crate::settings::Settings;
 
 /// S3 from the owner's side: what a person or another service does to the buckets.
 ///
@@ -23,7 +22,6 @@ struct Inner {
     store: Mutex<Store>,
     clock: Clock,
     ids: Arc<Ids>,
-    region: String,
 }
 
 /// What is known of an object without reading it.
@@ -45,21 +43,17 @@ pub struct ObjectInfo {
 }
 
 impl S3 {
-    pub(crate) fn new(settings: &Settings, clock: Clock, ids: Arc<Ids>) -> Self {
-        const PIECE_SIZE: usize = 256 * 1024;
+    pub(crate) fn new(clock: Clock, ids: Arc<Ids>) -> Self {
         Self(Arc::new(Inner {
-            store: Mutex::new(Store::with_piece_size(PIECE_SIZE)),
+            store: Mutex::default(),
             clock,
             ids,
-            region: settings.region.clone(),
         }))
     }
 
     /// Makes a bucket that Private CA may write to. One that is there already stays as it is.
     pub fn create_bucket(&self, bucket: &str) {
-        let now = self.0.clock.now();
-        // The only error is that the bucket is there.
-        let _ = self.store().create_bucket(bucket, now);
+        self.store().create_bucket(bucket);
     }
 
     /// Removes a bucket with all that is in it.
@@ -98,16 +92,6 @@ impl S3 {
         self.store().denials.clear();
     }
 
-    /// Shortens the pages of listings to that many keys; `None`: 1000, as S3 does.
-    pub fn set_page_size(&self, keys: Option<usize>) {
-        self.store().page_size = keys;
-    }
-
-    /// Sets the size in bytes of the pieces in which bodies are sent (at least 1; 256 KiB at first).
-    pub fn set_piece_size(&self, bytes: usize) {
-        self.store().piece_size = bytes.max(1);
-    }
-
     /// Puts an object and gives its ETag, without quotes.
     ///
     /// # Panics
@@ -119,27 +103,11 @@ impl S3 {
         e_tag
     }
 
-    /// Puts an object with a checksum of the caller's choosing, or none. It may be wrong.
-    ///
-    /// # Panics
-    /// Where there is no such bucket.
-    pub fn put_with_checksum(
-        &self,
-        bucket: &str,
-        key: &str,
-        content: impl Into<Content>,
-        checksum: Option<Checksum>,
-    ) {
-        let mut object = Object::new(content.into());
-        object.checksum = checksum;
-        self.put_stored(bucket, key, object, self.0.clock.now());
-    }
-
     /// The bytes of an object; `None` where there is none. A generated one is generated.
     pub fn get(&self, bucket: &str, key: &str) -> Option<Bytes> {
         let content = {
             let store = self.store();
-            store.get(bucket, key, None).ok()?.1.content.clone()
+            store.get(bucket, key).ok()?.1.content.clone()
         };
         match content {
             Content::Bytes(bytes) => Some(bytes),
@@ -168,17 +136,7 @@ impl S3 {
     pub fn delete(&self, bucket: &str, key: &str) {
         let now = self.0.clock.now();
         // Deleting what is not there succeeds; a bucket that is not there holds nothing.
-        let _ = self.store().delete(bucket, key, None, now);
-    }
-
-    /// Changes the time an object was last modified.
-    pub fn set_last_modified(&self, bucket: &str, key: &str, last_modified: SystemTime) {
-        let mut store = self.store();
-        if let Ok(bucket) = store.bucket_mut(bucket)
-            && let Some(version) = bucket.versions_mut(key).and_then(|all| all.last_mut())
-        {
-            version.last_modified = last_modified;
-        }
+        let _ = self.store().delete(bucket, key, now);
     }
 
     /// The keys of a bucket that begin with `prefix`, in order.
@@ -272,9 +230,5 @@ impl S3 {
 
     pub(super) fn ids(&self) -> &Ids {
         &self.0.ids
-    }
-
-    pub(super) fn region(&self) -> &str {
-        &self.0.region
     }
 }

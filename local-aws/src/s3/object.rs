@@ -32,14 +32,15 @@ impl Content {
         }
     }
 
-    /// The bytes of `range` in pieces of at most `piece` bytes (generated ones come as they are made).
-    pub(crate) fn stream(&self, range: Range<u64>, piece: usize) -> ContentStream {
+    /// The bytes of `range` in pieces (generated ones come as they are made).
+    pub(crate) fn stream(&self, range: Range<u64>) -> ContentStream {
+        const PIECE: usize = 256 * 1024;
         let pieces: Pieces = match self {
             Self::Bytes(bytes) => {
                 let start = usize::try_from(range.start).unwrap_or(usize::MAX);
                 let mut rest = bytes.slice(start.min(bytes.len())..);
                 Box::new(std::iter::from_fn(move || {
-                    (!rest.is_empty()).then(|| rest.split_to(piece.clamp(1, rest.len())))
+                    (!rest.is_empty()).then(|| rest.split_to(PIECE.min(rest.len())))
                 }))
             }
             Self::Generated(generated) => (generated.open)(range.start),
@@ -214,7 +215,7 @@ pub struct Checksum {
 
 impl Checksum {
     /// A checksum of the whole object.
-    pub fn full_object(algorithm: ChecksumAlgorithm, value: impl Into<String>) -> Self {
+    fn full_object(algorithm: ChecksumAlgorithm, value: impl Into<String>) -> Self {
         Self {
             algorithm,
             value: value.into(),
@@ -223,12 +224,12 @@ impl Checksum {
     }
 
     /// The checksum of these bytes.
-    pub fn of(algorithm: ChecksumAlgorithm, bytes: &[u8]) -> Self {
+    pub(crate) fn of(algorithm: ChecksumAlgorithm, bytes: &[u8]) -> Self {
         Self::full_object(algorithm, STANDARD.encode(algorithm.digest(bytes)))
     }
 
     /// The checksum of the checksums of these parts, as a multipart upload leaves it.
-    pub fn composite<'a>(
+    pub(crate) fn composite<'a>(
         algorithm: ChecksumAlgorithm,
         parts: impl IntoIterator<Item = &'a [u8]>,
     ) -> Self {
@@ -255,7 +256,6 @@ pub(crate) struct Object {
     pub(crate) e_tag: String,
     pub(crate) checksum: Option<Checksum>,
     pub(crate) content_type: Option<String>,
-    pub(crate) metadata: Option<s3s::dto::Metadata>,
 }
 
 impl Object {
@@ -273,7 +273,6 @@ impl Object {
             e_tag,
             checksum,
             content_type: None,
-            metadata: None,
         }
     }
 }

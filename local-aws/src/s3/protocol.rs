@@ -1,7 +1,6 @@
 //! S3's operations, as `s3s` reads them off the wire, over the [`Store`](super::store::Store).
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,96 +21,23 @@ pub(crate) struct Protocol(pub(crate) Emulator);
 
 #[async_trait::async_trait]
 impl S3 for Protocol {
-    async fn list_buckets(
-        &self,
-        _: S3Request<ListBucketsInput>,
-    ) -> S3Result<S3Response<ListBucketsOutput>> {
-        let store = self.0.store();
-        let buckets = store.buckets.iter().map(|(name, bucket)| Bucket {
-            name: Some(name.clone()),
-            creation_date: Some(bucket.created.into()),
-            ..Bucket::default()
-        });
-        Ok(S3Response::new(ListBucketsOutput {
-            buckets: Some(buckets.collect()),
-            ..ListBucketsOutput::default()
-        }))
-    }
-
-    async fn create_bucket(
-        &self,
-        req: S3Request<CreateBucketInput>,
-    ) -> S3Result<S3Response<CreateBucketOutput>> {
-        let bucket = req.input.bucket;
-        self.0
-            .store()
-            .create_bucket(&bucket, self.0.clock().now())?;
-        Ok(S3Response::new(CreateBucketOutput {
-            location: Some(format!("/{bucket}")),
-        }))
-    }
-
-    async fn delete_bucket(
-        &self,
-        req: S3Request<DeleteBucketInput>,
-    ) -> S3Result<S3Response<DeleteBucketOutput>> {
-        let mut store = self.0.store();
-        if !store.bucket(&req.input.bucket)?.is_empty() {
-            return Err(s3_error!(
-                BucketNotEmpty,
-                "The bucket you tried to delete is not empty"
-            ));
-        }
-        store.buckets.remove(&req.input.bucket);
-        Ok(S3Response::new(DeleteBucketOutput::default()))
-    }
-
-    async fn head_bucket(
-        &self,
-        req: S3Request<HeadBucketInput>,
-    ) -> S3Result<S3Response<HeadBucketOutput>> {
-        self.0.store().bucket(&req.input.bucket)?;
-        Ok(S3Response::new(HeadBucketOutput {
-            bucket_region: Some(self.0.region().to_owned()),
-            ..HeadBucketOutput::default()
-        }))
-    }
-
-    async fn get_bucket_location(
-        &self,
-        req: S3Request<GetBucketLocationInput>,
-    ) -> S3Result<S3Response<GetBucketLocationOutput>> {
-        self.0.store().bucket(&req.input.bucket)?;
-        Ok(S3Response::new(GetBucketLocationOutput {
-            location_constraint: Some(self.0.region().to_owned().into()),
-        }))
-    }
-
     async fn get_object(
         &self,
         req: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let input = req.input;
-        let (version, object, piece_size) = {
+        let (version, object) = {
             let store = self.0.store();
-            let (version, object) =
-                self.find(&store, &input.bucket, &input.key, &input.version_id)?;
-            (version.clone(), object.clone(), store.piece_size)
+            let (version, object) = self.find(&store, &input.bucket, &input.key)?;
+            (version.clone(), object.clone())
         };
-        check_read(
-            &object,
-            version.last_modified,
-            &input.if_match,
-            &input.if_none_match,
-            &input.if_modified_since,
-            &input.if_unmodified_since,
-        )?;
+        check_read(&object, &input.if_match)?;
         let length = object.content.length();
         let (range, content_range) = part(length, input.range.as_ref())?;
         let checksum = (wants_checksum(&input.checksum_mode) && content_range.is_none())
             .then_some(object.checksum.as_ref())
             .flatten();
-        let body = object.content.stream(range.clone(), piece_size);
+        let body = object.content.stream(range.clone());
         Ok(S3Response::new(GetObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             body: Some(StreamingBlob::new(body)),
@@ -126,7 +52,6 @@ impl S3 for Protocol {
             content_type: object.content_type.clone(),
             e_tag: Some(ETag::Strong(object.e_tag.clone())),
             last_modified: Some(version.last_modified.into()),
-            metadata: object.metadata.clone(),
             server_side_encryption: Some(ServerSideEncryption::from_static(
                 ServerSideEncryption::AES256,
             )),
@@ -141,15 +66,8 @@ impl S3 for Protocol {
     ) -> S3Result<S3Response<HeadObjectOutput>> {
         let input = req.input;
         let store = self.0.store();
-        let (version, object) = self.find(&store, &input.bucket, &input.key, &input.version_id)?;
-        check_read(
-            object,
-            version.last_modified,
-            &input.if_match,
-            &input.if_none_match,
-            &input.if_modified_since,
-            &input.if_unmodified_since,
-        )?;
+        let (version, object) = self.find(&store, &input.bucket, &input.key)?;
+        check_read(object, &input.if_match)?;
         let (range, content_range) = part(object.content.length(), input.range.as_ref())?;
         let checksum = (wants_checksum(&input.checksum_mode) && content_range.is_none())
             .then_some(object.checksum.as_ref())
@@ -167,7 +85,6 @@ impl S3 for Protocol {
             content_type: object.content_type.clone(),
             e_tag: Some(ETag::Strong(object.e_tag.clone())),
             last_modified: Some(version.last_modified.into()),
-            metadata: object.metadata.clone(),
             server_side_encryption: Some(ServerSideEncryption::from_static(
                 ServerSideEncryption::AES256,
             )),
@@ -190,7 +107,6 @@ impl S3 for Protocol {
                 (Algorithm::Sha256, input.checksum_sha256),
             ],
             algorithm: input.checksum_algorithm,
-            content_md5: input.content_md5,
         };
         let body = Upload {
             body: input.body,
@@ -201,7 +117,6 @@ impl S3 for Protocol {
         let mut object = StoredObject::new(Content::Bytes(bytes));
         object.checksum = Some(checksum);
         object.content_type = input.content_type;
-        object.metadata = input.metadata;
         let e_tag = object.e_tag.clone();
         let checksum = object.checksum.clone();
         let condition = WriteCondition {
@@ -237,72 +152,20 @@ impl S3 for Protocol {
         req: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
         let input = req.input;
-        let now = self.0.clock().now();
-        let mut store = self.0.store();
-        if input.if_match.is_some() {
-            let condition = WriteCondition {
-                if_match: input.if_match,
-                if_none_match: None,
-            };
-            store.check(&input.bucket, &input.key, &condition)?;
+        if input.version_id.is_some() {
+            return Err(s3_error!(
+                NotImplemented,
+                "local-aws deletes current versions only"
+            ));
         }
-        let deleted = store.delete(&input.bucket, &input.key, input.version_id.as_deref(), now)?;
+        let now = self.0.clock().now();
+        let marker = self.0.store().delete(&input.bucket, &input.key, now)?;
         let output = DeleteObjectOutput {
-            delete_marker: deleted.marker.then_some(true),
-            version_id: deleted.version_id,
+            delete_marker: marker.is_some().then_some(true),
+            version_id: marker,
             ..DeleteObjectOutput::default()
         };
         Ok(S3Response::with_status(output, StatusCode::NO_CONTENT))
-    }
-
-    async fn delete_objects(
-        &self,
-        req: S3Request<DeleteObjectsInput>,
-    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
-        const MOST_KEYS: usize = 1000;
-        let input = req.input;
-        let now = self.0.clock().now();
-        let mut store = self.0.store();
-        store.bucket(&input.bucket)?;
-        if input.delete.objects.len() > MOST_KEYS {
-            return Err(s3_error!(
-                MalformedXML,
-                "The XML you provided was not well-formed or did not validate against our published schema"
-            ));
-        }
-        let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-        for object in input.delete.objects {
-            if self
-                .0
-                .denied(&store, "s3:DeleteObject", &input.bucket, &object.key)
-            {
-                errors.push(s3s::dto::Error {
-                    code: Some("AccessDenied".to_owned()),
-                    key: Some(object.key),
-                    message: Some("Access Denied".to_owned()),
-                    version_id: object.version_id,
-                });
-                continue;
-            }
-            let done = store.delete(
-                &input.bucket,
-                &object.key,
-                object.version_id.as_deref(),
-                now,
-            )?;
-            deleted.push(DeletedObject {
-                delete_marker: done.marker.then_some(true),
-                delete_marker_version_id: done.version_id.filter(|_| done.marker),
-                key: Some(object.key),
-                version_id: object.version_id,
-            });
-        }
-        let quiet = input.delete.quiet.unwrap_or(false);
-        Ok(S3Response::new(DeleteObjectsOutput {
-            deleted: (!quiet).then_some(deleted),
-            errors: (!errors.is_empty()).then_some(errors),
-            ..DeleteObjectsOutput::default()
-        }))
     }
 
     async fn list_objects_v2(
@@ -313,30 +176,21 @@ impl S3 for Protocol {
         let max_keys = input.max_keys.unwrap_or(1000);
         let max = usize::try_from(max_keys)
             .map_err(|_| s3_error!(InvalidArgument, "maxKeys must not be negative"))?;
-        let after = match &input.continuation_token {
-            Some(token) => Some(decode_token(token)?),
-            None => input.start_after.clone(),
-        };
-        let prefix = input.prefix.clone().unwrap_or_default();
-        let delimiter = input
-            .delimiter
+        let after = input
+            .continuation_token
             .as_deref()
-            .filter(|delimiter| !delimiter.is_empty());
-        let listed =
-            self.0
-                .store()
-                .list(&input.bucket, &prefix, delimiter, after.as_deref(), max)?;
-        let count = listed.objects.len() + listed.common_prefixes.len();
+            .map(decode_token)
+            .transpose()?;
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let listed = self
+            .0
+            .store()
+            .list(&input.bucket, &prefix, after.as_deref(), max)?;
+        let count = listed.objects.len();
         let contents = listed
             .objects
             .into_iter()
             .map(|(key, version)| listed_object(key, &version));
-        let groups = listed
-            .common_prefixes
-            .into_iter()
-            .map(|prefix| CommonPrefix {
-                prefix: Some(prefix),
-            });
         Ok(S3Response::new(ListObjectsV2Output {
             name: Some(input.bucket),
             prefix: Some(prefix),
@@ -346,9 +200,6 @@ impl S3 for Protocol {
             is_truncated: Some(listed.next.is_some()),
             next_continuation_token: listed.next.map(|last| STANDARD.encode(last)),
             contents: Some(contents.collect()),
-            common_prefixes: Some(groups.collect()),
-            delimiter: input.delimiter,
-            start_after: input.start_after,
             ..ListObjectsV2Output::default()
         }))
     }
@@ -359,20 +210,9 @@ impl S3 for Protocol {
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = req.input;
         let algorithm = named_algorithm(input.checksum_algorithm.as_ref())?;
-        // S3 User Guide, "Checking object integrity": SHA checksums of multipart uploads are always
-        // composite, CRC-64/NVME always full object, the other CRCs composite unless asked otherwise.
-        let full_object = input
-            .checksum_type
-            .as_ref()
-            .is_some_and(|kind| kind.as_str() == ChecksumType::FULL_OBJECT);
-        let checksum = algorithm.map(|algorithm| {
-            let composite = match algorithm {
-                Algorithm::Crc64Nvme => false,
-                Algorithm::Sha1 | Algorithm::Sha256 => true,
-                Algorithm::Crc32 | Algorithm::Crc32c => !full_object,
-            };
-            (algorithm, composite)
-        });
+        // S3 User Guide, "Checking object integrity": CRC-64/NVME checksums of multipart uploads are
+        // always full object, the others composite unless asked otherwise.
+        let checksum = algorithm.map(|algorithm| (algorithm, algorithm != Algorithm::Crc64Nvme));
         let upload_id = self.0.ids().uuid();
         self.0.store().begin_upload(
             &input.bucket,
@@ -380,7 +220,6 @@ impl S3 for Protocol {
             &input.key,
             checksum,
             input.content_type,
-            input.metadata,
         )?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
@@ -406,7 +245,6 @@ impl S3 for Protocol {
                 (Algorithm::Sha256, input.checksum_sha256),
             ],
             algorithm: input.checksum_algorithm,
-            content_md5: input.content_md5,
         };
         let body = Upload {
             body: input.body,
@@ -494,18 +332,15 @@ impl Protocol {
         store: &'a store::Store,
         bucket: &str,
         key: &str,
-        version_id: &Option<String>,
     ) -> S3Result<(&'a Version, &'a StoredObject)> {
-        store
-            .get(bucket, key, version_id.as_deref())
-            .map_err(|error| {
-                let missing = *error.code() == S3ErrorCode::NoSuchKey;
-                if missing && self.0.denied(store, "s3:ListBucket", bucket, key) {
-                    s3_error!(AccessDenied, "Access Denied")
-                } else {
-                    error
-                }
-            })
+        store.get(bucket, key).map_err(|error| {
+            let missing = *error.code() == S3ErrorCode::NoSuchKey;
+            if missing && self.0.denied(store, "s3:ListBucket", bucket, key) {
+                s3_error!(AccessDenied, "Access Denied")
+            } else {
+                error
+            }
+        })
     }
 }
 
@@ -543,10 +378,7 @@ fn actions(operation: &str) -> &'static [&'static str] {
         }
         "AbortMultipartUpload" => &["s3:AbortMultipartUpload"],
         "DeleteObject" => &["s3:DeleteObject"],
-        "ListObjectsV2" | "ListObjects" | "HeadBucket" => &["s3:ListBucket"],
-        "GetBucketLocation" => &["s3:GetBucketLocation"],
-        "CreateBucket" => &["s3:CreateBucket"],
-        "DeleteBucket" => &["s3:DeleteBucket"],
+        "ListObjectsV2" => &["s3:ListBucket"],
         _ => &[],
     }
 }
@@ -561,7 +393,6 @@ fn prefix_of(uri: &http::Uri) -> String {
 struct Claims {
     checksums: [(Algorithm, Option<String>); 5],
     algorithm: Option<ChecksumAlgorithm>,
-    content_md5: Option<String>,
 }
 
 /// Bytes on their way in.
@@ -589,14 +420,6 @@ impl Upload<'_> {
             if let Some(trailer) = trailer.and_then(|trailer| trailer.to_str().ok()) {
                 *value = Some(trailer.to_owned());
             }
-        }
-        if let Some(content_md5) = claims.content_md5
-            && content_md5 != STANDARD.encode(object::md5(&bytes))
-        {
-            return Err(s3_error!(
-                BadDigest,
-                "The Content-MD5 you specified did not match what we received."
-            ));
         }
         if let Some(declared) = self.headers.get(s3s::header::X_AMZ_CONTENT_SHA256)
             && let Ok(declared) = declared.to_str()
@@ -652,39 +475,14 @@ fn named_algorithm(named: Option<&ChecksumAlgorithm>) -> S3Result<Option<Algorit
         .transpose()
 }
 
-/// Conditions on reading (RFC 9110, section 13.2.2).
-fn check_read(
-    object: &StoredObject,
-    last_modified: SystemTime,
-    if_match: &Option<ETagCondition>,
-    if_none_match: &Option<ETagCondition>,
-    if_modified_since: &Option<Timestamp>,
-    if_unmodified_since: &Option<Timestamp>,
-) -> S3Result<()> {
-    // HTTP dates have whole seconds.
-    let last_modified = whole_seconds(last_modified.into());
-    match (if_match, if_unmodified_since) {
-        (Some(wanted), _) if !store::e_tag_matches(wanted, &object.e_tag) => {
-            return Err(store::precondition_failed());
-        }
-        (None, Some(since)) if last_modified > whole_seconds(since.clone()) => {
-            return Err(store::precondition_failed());
-        }
-        _ => {}
-    }
-    match (if_none_match, if_modified_since) {
-        (Some(unwanted), _) if store::e_tag_matches(unwanted, &object.e_tag) => {
-            Err(s3_error!(NotModified, "Not Modified"))
-        }
-        (None, Some(since)) if last_modified <= whole_seconds(since.clone()) => {
-            Err(s3_error!(NotModified, "Not Modified"))
+/// The one condition on reads that is known here (RFC 9110, section 13.1.1).
+fn check_read(object: &StoredObject, if_match: &Option<ETagCondition>) -> S3Result<()> {
+    match if_match {
+        Some(wanted) if !store::e_tag_matches(wanted, &object.e_tag) => {
+            Err(store::precondition_failed())
         }
         _ => Ok(()),
     }
-}
-
-fn whole_seconds(time: Timestamp) -> i64 {
-    time::OffsetDateTime::from(time).unix_timestamp()
 }
 
 /// The bytes asked for, and `Content-Range` where they are not all.

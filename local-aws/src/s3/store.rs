@@ -16,14 +16,11 @@ use super::object::{Checksum, ChecksumAlgorithm, Content, Object, md5, md5_hex};
 pub(crate) struct Store {
     pub(crate) buckets: BTreeMap<String, Bucket>,
     pub(crate) denials: Vec<Denial>,
-    pub(crate) page_size: Option<usize>,
-    pub(crate) piece_size: usize,
     versions_given: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Bucket {
-    pub(crate) created: SystemTime,
     pub(crate) versioned: bool,
     pub(crate) private_ca: PrivateCaAccess,
     objects: BTreeMap<String, Vec<Version>>,
@@ -51,48 +48,18 @@ struct Upload {
     key: String,
     checksum: Option<(ChecksumAlgorithm, bool)>,
     content_type: Option<String>,
-    metadata: Option<s3s::dto::Metadata>,
     parts: BTreeMap<i32, Bytes>,
 }
 
 pub(crate) struct Listed {
     pub(crate) objects: Vec<(String, Version)>,
-    pub(crate) common_prefixes: Vec<String>,
-    /// Set where there is more: the last key, or common prefix, on this page.
+    /// Set where there is more: the last key on this page.
     pub(crate) next: Option<String>,
 }
 
-pub(crate) struct Deleted {
-    pub(crate) marker: bool,
-    pub(crate) version_id: Option<String>,
-}
-
 impl Store {
-    pub(crate) fn with_piece_size(piece_size: usize) -> Self {
-        Self {
-            piece_size,
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn create_bucket(&mut self, name: &str, now: SystemTime) -> S3Result<()> {
-        if self.buckets.contains_key(name) {
-            return Err(s3_error!(
-                BucketAlreadyOwnedByYou,
-                "Your previous request to create the named bucket succeeded and you already own it."
-            ));
-        }
-        self.buckets.insert(
-            name.to_owned(),
-            Bucket {
-                created: now,
-                versioned: false,
-                private_ca: PrivateCaAccess::Granted,
-                objects: BTreeMap::new(),
-                uploads: BTreeMap::new(),
-            },
-        );
-        Ok(())
+    pub(crate) fn create_bucket(&mut self, name: &str) {
+        self.buckets.entry(name.to_owned()).or_default();
     }
 
     pub(crate) fn bucket(&self, name: &str) -> S3Result<&Bucket> {
@@ -103,32 +70,15 @@ impl Store {
         self.buckets.get_mut(name).ok_or_else(no_such_bucket)
     }
 
-    /// The current version of an object, or the one asked for.
-    pub(crate) fn get(
-        &self,
-        bucket: &str,
-        key: &str,
-        version_id: Option<&str>,
-    ) -> S3Result<(&Version, &Object)> {
+    /// The current version of an object.
+    pub(crate) fn get(&self, bucket: &str, key: &str) -> S3Result<(&Version, &Object)> {
         let versions = self.bucket(bucket)?.objects.get(key);
-        let version = match version_id {
-            None => versions.and_then(|versions| versions.last()),
-            Some(id) => {
-                let version = versions
-                    .into_iter()
-                    .flatten()
-                    .find(|version| version.id.as_deref().unwrap_or("null") == id);
-                Some(version.ok_or_else(|| {
-                    s3_error!(NoSuchVersion, "The specified version does not exist.")
-                })?)
-            }
-        };
-        let Some(version) = version else {
-            return Err(no_such_key());
-        };
+        let version = versions
+            .and_then(|versions| versions.last())
+            .ok_or_else(no_such_key)?;
         match &version.object {
             Some(object) => Ok((version, object)),
-            None => Err(delete_marker(version, version_id.is_some())),
+            None => Err(delete_marker(version)),
         }
     }
 
@@ -164,7 +114,7 @@ impl Store {
         key: &str,
         condition: &WriteCondition,
     ) -> S3Result<()> {
-        let current = match self.get(bucket, key, None) {
+        let current = match self.get(bucket, key) {
             Ok((_, object)) => Some(object),
             Err(error) if *error.code() == S3ErrorCode::NoSuchKey => None,
             Err(error) => return Err(error),
@@ -187,25 +137,20 @@ impl Store {
         }
     }
 
+    /// Deletes the current version of an object, and gives the ID of the delete marker if the bucket is
+    /// versioned.
     pub(crate) fn delete(
         &mut self,
         bucket: &str,
         key: &str,
-        id: Option<&str>,
         now: SystemTime,
-    ) -> S3Result<Deleted> {
+    ) -> S3Result<Option<String>> {
         self.versions_given += 1;
         let given = self.versions_given;
         let bucket = self.bucket_mut(bucket)?;
-        if let Some(id) = id {
-            return Ok(bucket.remove_version(key, id));
-        }
         if !bucket.versioned {
             bucket.objects.remove(key);
-            return Ok(Deleted {
-                marker: false,
-                version_id: None,
-            });
+            return Ok(None);
         }
         let marker = version_id(given);
         bucket.add(
@@ -216,10 +161,7 @@ impl Store {
                 object: None,
             },
         );
-        Ok(Deleted {
-            marker: true,
-            version_id: Some(marker),
-        })
+        Ok(Some(marker))
     }
 
     /// One page of the current objects, by key, in UTF-8 order.
@@ -227,45 +169,28 @@ impl Store {
         &self,
         bucket: &str,
         prefix: &str,
-        delimiter: Option<&str>,
         after: Option<&str>,
         max: usize,
     ) -> S3Result<Listed> {
-        let max = max.min(self.page_size.unwrap_or(1000)).min(1000);
-        let mut listed = Listed {
-            objects: Vec::new(),
-            common_prefixes: Vec::new(),
-            next: None,
-        };
-        let mut last = None;
+        let mut objects = Vec::new();
+        let mut next = None;
         for (key, versions) in self.bucket(bucket)?.objects.range(prefix.to_owned()..) {
-            let Some(rest) = key.strip_prefix(prefix) else {
+            if !key.starts_with(prefix) {
                 break;
-            };
+            }
             let Some(version) = versions.last().filter(|version| version.object.is_some()) else {
                 continue;
             };
-            let group = delimiter.and_then(|delimiter| {
-                let end = rest.find(delimiter)? + delimiter.len();
-                Some(format!("{prefix}{}", &rest[..end]))
-            });
-            let name = group.as_ref().unwrap_or(key);
-            if after.is_some_and(|after| name.as_str() <= after)
-                || listed.common_prefixes.last() == group.as_ref() && group.is_some()
-            {
+            if after.is_some_and(|after| key.as_str() <= after) {
                 continue;
             }
-            if listed.objects.len() + listed.common_prefixes.len() >= max {
-                listed.next = last;
+            if objects.len() >= max.min(1000) {
+                next = objects.last().map(|(key, _): &(String, _)| key.clone());
                 break;
             }
-            last = Some(name.clone());
-            match group {
-                Some(group) => listed.common_prefixes.push(group),
-                None => listed.objects.push((key.clone(), version.clone())),
-            }
+            objects.push((key.clone(), version.clone()));
         }
-        Ok(listed)
+        Ok(Listed { objects, next })
     }
 
     pub(crate) fn begin_upload(
@@ -275,7 +200,6 @@ impl Store {
         key: &str,
         checksum: Option<(ChecksumAlgorithm, bool)>,
         content_type: Option<String>,
-        metadata: Option<s3s::dto::Metadata>,
     ) -> S3Result<()> {
         self.bucket_mut(bucket)?.uploads.insert(
             upload_id,
@@ -283,7 +207,6 @@ impl Store {
                 key: key.to_owned(),
                 checksum,
                 content_type,
-                metadata,
                 parts: BTreeMap::new(),
             },
         );
@@ -383,7 +306,6 @@ impl Store {
             e_tag: format!("{}-{}", md5_hex(&digests), parts.len()),
             checksum: Some(checksum),
             content_type: upload.content_type.clone(),
-            metadata: upload.metadata.clone(),
             content: Content::Bytes(whole),
         };
         let version = self.put(bucket, key, object.clone(), condition, now)?;
@@ -393,20 +315,12 @@ impl Store {
 }
 
 impl Bucket {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.objects.is_empty()
-    }
-
     pub(crate) fn versions(&self, key: &str) -> &[Version] {
         self.objects.get(key).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn all_versions(&self) -> impl Iterator<Item = (&String, &Vec<Version>)> {
         self.objects.iter()
-    }
-
-    pub(crate) fn versions_mut(&mut self, key: &str) -> Option<&mut Vec<Version>> {
-        self.objects.get_mut(key)
     }
 
     /// Adds a version, or, where it has no id of its own, replaces the one without.
@@ -416,24 +330,6 @@ impl Bucket {
             versions.retain(|old| old.id.is_some());
         }
         versions.push(version);
-    }
-
-    fn remove_version(&mut self, key: &str, id: &str) -> Deleted {
-        let mut marker = false;
-        if let Some(versions) = self.objects.get_mut(key) {
-            versions.retain(|version| {
-                let this = version.id.as_deref().unwrap_or("null") == id;
-                marker |= this && version.object.is_none();
-                !this
-            });
-            if versions.is_empty() {
-                self.objects.remove(key);
-            }
-        }
-        Deleted {
-            marker,
-            version_id: Some(id.to_owned()),
-        }
     }
 
     fn upload_mut(&mut self, key: &str, upload_id: &str) -> S3Result<&mut Upload> {
@@ -471,16 +367,9 @@ fn no_such_bucket() -> S3Error {
     s3_error!(NoSuchBucket, "The specified bucket does not exist")
 }
 
-/// S3 User Guide, "Working with delete markers": 404 for the current version, 405 for one asked for by id.
-fn delete_marker(version: &Version, by_id: bool) -> S3Error {
-    let mut error = if by_id {
-        s3_error!(
-            MethodNotAllowed,
-            "The specified method is not allowed against this resource."
-        )
-    } else {
-        no_such_key()
-    };
+/// S3 User Guide, "Working with delete markers": 404 for the current version.
+fn delete_marker(version: &Version) -> S3Error {
+    let mut error = no_such_key();
     let mut headers = HeaderMap::new();
     headers.insert(
         s3s::header::X_AMZ_DELETE_MARKER,

@@ -33,7 +33,6 @@ pub(super) struct State {
     pub(super) topics: BTreeMap<String, Topic>,
     pub(super) messages: Vec<Message>,
     pub(super) deliveries: Vec<Delivery>,
-    pub(super) attributes_with_json: bool,
 }
 
 impl Sns {
@@ -43,7 +42,6 @@ impl Sns {
                 topics: BTreeMap::new(),
                 messages: Vec::new(),
                 deliveries: Vec::new(),
-                attributes_with_json: true,
             }),
             clock,
             ids,
@@ -72,20 +70,6 @@ impl Sns {
     /// Deletes a topic with its subscriptions.
     pub fn delete_topic(&self, topic_arn: &str) {
         self.state().topics.remove(topic_arn);
-    }
-
-    /// Sets a topic's `MaximumMessageSize`, in bytes.
-    ///
-    /// # Panics
-    /// Where there is no such topic, here as in all methods that take an ARN.
-    pub fn set_maximum_message_size(&self, topic_arn: &str, bytes: usize) {
-        self.with(topic_arn, |topic| topic.maximum_size = bytes);
-    }
-
-    /// Says whether attributes go along with messages of structure `json`. They do at first; AWS's
-    /// page on message attributes says that they do not.
-    pub fn set_attributes_with_json(&self, go_along: bool) {
-        self.state().attributes_with_json = go_along;
     }
 
     /// Subscribes and gives the subscription's ARN.
@@ -123,19 +107,6 @@ impl Sns {
         all.find(|subscribed| subscribed.arn == subscription_arn)
             .map(|subscribed| subscribed.subscription.confirmed = true)
             .is_some()
-    }
-
-    /// Ends a subscription, and says whether there was one of this ARN.
-    pub fn unsubscribe(&self, subscription_arn: &str) -> bool {
-        self.state().topics.values_mut().any(|topic| {
-            let before = topic.subscriptions.len();
-            topic
-                .subscriptions
-                .retain(|subscribed| subscribed.arn != subscription_arn);
-            let ended = topic.subscriptions.len() < before;
-            topic.deleted += u32::from(ended);
-            ended
-        })
     }
 
     /// All messages that were accepted, oldest first.

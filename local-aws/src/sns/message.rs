@@ -26,8 +26,6 @@ pub struct Message {
     pub variants: BTreeMap<String, String>,
     /// The subject line.
     pub subject: Option<String>,
-    /// Whether `MessageStructure` was `json`.
-    pub json_structure: bool,
     /// The attributes by name.
     pub attributes: BTreeMap<String, Attribute>,
     /// Group in a FIFO topic.

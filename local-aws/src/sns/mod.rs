@@ -3,7 +3,6 @@
 mod delivery;
 mod emulator;
 mod errors;
-mod filter;
 mod message;
 mod protocol;
 mod publish;
@@ -13,7 +12,6 @@ mod topic;
 pub use delivery::Delivery;
 pub use emulator::Sns;
 pub(crate) use errors::throttled;
-pub use filter::FilterPolicy;
 pub use message::{Attribute, Message};
 pub(crate) use protocol::error_response;
 pub use publish::MAXIMUM_MESSAGE_SIZE;

@@ -51,10 +51,9 @@ impl Sns {
             topics,
             messages,
             deliveries,
-            attributes_with_json,
         } = &mut *state;
         let topic = topics.get_mut(topic_arn).ok_or_else(no_topic)?;
-        let mut draft = Draft::read(fields, topic.maximum_size)?;
+        let mut draft = Draft::read(fields)?;
         draft.check_topic(topic.fifo, topic.content_based_deduplication)?;
         let mut message = Message {
             message_id: self.0.ids.uuid(),
@@ -62,7 +61,6 @@ impl Sns {
             message: draft.message,
             variants: draft.variants,
             subject: draft.subject,
-            json_structure: draft.json_structure,
             attributes: draft.attributes,
             message_group_id: draft.message_group_id,
             message_deduplication_id: draft.message_deduplication_id,
@@ -74,10 +72,7 @@ impl Sns {
             topic.number(&mut message);
         }
         if !message.duplicate {
-            let none = BTreeMap::new();
-            let go_along = !message.json_structure || *attributes_with_json;
-            let attributes = if go_along { &message.attributes } else { &none };
-            deliveries.extend(topic.deliveries(&message, attributes));
+            deliveries.extend(topic.deliveries(&message));
         }
         let mut result = format!("<MessageId>{}</MessageId>", message.message_id);
         if let Some(number) = &message.sequence_number {
@@ -114,7 +109,7 @@ impl Sns {
             ),
             ("SubscriptionsConfirmed", confirmed.to_string()),
             ("SubscriptionsPending", pending.to_string()),
-            ("SubscriptionsDeleted", topic.deleted.to_string()),
+            ("SubscriptionsDeleted", "0".to_owned()),
         ];
         if topic.fifo {
             attributes.push(("FifoTopic", "true".to_owned()));

@@ -12,7 +12,7 @@ use super::errors::invalid;
 use super::message::Attribute;
 use crate::error_reply::ErrorReply;
 
-/// A message's size with its attributes, in bytes, unless the topic allows more.
+/// A message's size with its attributes, in bytes.
 pub const MAXIMUM_MESSAGE_SIZE: usize = 262_144;
 
 /// The protocols a message of structure `json` can have a variant for.
@@ -34,7 +34,6 @@ pub(crate) struct Draft {
     pub(crate) message: String,
     pub(crate) variants: BTreeMap<String, String>,
     pub(crate) subject: Option<String>,
-    pub(crate) json_structure: bool,
     pub(crate) attributes: BTreeMap<String, Attribute>,
     pub(crate) message_group_id: Option<String>,
     pub(crate) message_deduplication_id: Option<String>,
@@ -42,10 +41,7 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// Reads the form fields of a `Publish`.
-    pub(crate) fn read(
-        fields: &BTreeMap<String, String>,
-        maximum_size: usize,
-    ) -> Result<Self, ErrorReply> {
+    pub(crate) fn read(fields: &BTreeMap<String, String>) -> Result<Self, ErrorReply> {
         let field = |name: &str| fields.get(name).cloned();
         let message = field("Message").unwrap_or_default();
         if message.is_empty() {
@@ -59,7 +55,7 @@ impl Draft {
                     name.len() + attribute.data_type.len() + attribute.value.len()
                 })
                 .sum::<usize>();
-        if size > maximum_size {
+        if size > MAXIMUM_MESSAGE_SIZE {
             return Err(invalid("Message too long"));
         }
         let subject = field("Subject");
@@ -80,7 +76,6 @@ impl Draft {
             message,
             variants,
             subject,
-            json_structure,
             attributes,
             message_group_id: field("MessageGroupId"),
             message_deduplication_id: field("MessageDeduplicationId"),

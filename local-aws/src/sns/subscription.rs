@@ -1,7 +1,5 @@
 //! Subscriptions, and the protocols they deliver by.
 
-use super::filter::FilterPolicy;
-
 /// The protocols of subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the API's own")]
@@ -39,8 +37,6 @@ pub struct Subscription {
     pub(super) protocol: Protocol,
     pub(super) endpoint: String,
     pub(super) confirmed: bool,
-    pub(super) raw: bool,
-    pub(super) filter: Option<FilterPolicy>,
 }
 
 impl Subscription {
@@ -50,26 +46,12 @@ impl Subscription {
             protocol,
             endpoint: endpoint.into(),
             confirmed: true,
-            raw: false,
-            filter: None,
         }
     }
 
     /// It has not been confirmed yet, and gets nothing.
     pub fn pending(mut self) -> Self {
         self.confirmed = false;
-        self
-    }
-
-    /// It gets the message without SNS's wrapping (SQS, HTTP, HTTPS and Firehose only).
-    pub fn raw(mut self) -> Self {
-        self.raw = true;
-        self
-    }
-
-    /// It gets only what this policy accepts.
-    pub fn filter(mut self, policy: FilterPolicy) -> Self {
-        self.filter = Some(policy);
         self
     }
 }

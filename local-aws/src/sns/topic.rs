@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::delivery::{self, Delivery, Recipient};
-use super::message::{Attribute, Message};
-use super::publish::MAXIMUM_MESSAGE_SIZE;
+use super::delivery::{Delivery, deliver};
+use super::message::Message;
 use super::subscription::Subscription;
 
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) fifo: bool,
     pub(super) content_based_deduplication: bool,
-    pub(super) maximum_size: usize,
     pub(super) subscriptions: Vec<Subscribed>,
-    pub(super) deleted: u32,
     /// When a FIFO topic last accepted a message of this deduplication id, and its number then.
     accepted: BTreeMap<String, (SystemTime, String, String)>,
     sequence: u64,
@@ -31,9 +28,7 @@ impl Topic {
         Self {
             fifo,
             content_based_deduplication,
-            maximum_size: MAXIMUM_MESSAGE_SIZE,
             subscriptions: Vec::new(),
-            deleted: 0,
             accepted: BTreeMap::new(),
             sequence: 0,
         }
@@ -66,28 +61,12 @@ impl Topic {
         message.sequence_number = Some(number);
     }
 
-    pub(super) fn deliveries(
-        &self,
-        message: &Message,
-        attributes: &BTreeMap<String, Attribute>,
-    ) -> Vec<Delivery> {
-        let wants = |subscription: &Subscription| {
-            let text = delivery::variant(message, subscription.protocol);
-            let filter = subscription.filter.as_ref();
-            subscription.confirmed && filter.is_none_or(|filter| filter.accepts(attributes, text))
-        };
+    /// Delivers a message to every confirmed subscription.
+    pub(super) fn deliveries(&self, message: &Message) -> impl Iterator<Item = Delivery> {
         self.subscriptions
             .iter()
-            .filter(|subscribed| wants(&subscribed.subscription))
-            .map(|subscribed| {
-                let recipient = Recipient {
-                    subscription_arn: &subscribed.arn,
-                    protocol: subscribed.subscription.protocol,
-                    endpoint: &subscribed.subscription.endpoint,
-                    raw: subscribed.subscription.raw,
-                };
-                delivery::deliver(message, attributes, &recipient)
-            })
-            .collect()
+            .map(|subscribed| &subscribed.subscription)
+            .filter(|subscription| subscription.confirmed)
+            .map(|subscription| deliver(message, subscription))
     }
 }
