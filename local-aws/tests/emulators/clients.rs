@@ -1,7 +1,5 @@
 //! SDK clients for the stand-ins, over HTTP and in process.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
-
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_acmpca as acmpca;

@@ -1,14 +1,12 @@
 //! Private CA as the SDK's own client finds it over HTTP.
 
-mod common;
-
 use std::time::{Duration, SystemTime};
 
+use crate::clients::{BUCKET, Clients, World, refusal, refused};
 use aws_sdk_acmpca::types::{
     AuditReportResponseFormat, AuditReportStatus, CertificateAuthorityStatus, ResourceOwner,
 };
 use aws_sdk_s3::types::ChecksumMode;
-use common::{BUCKET, Clients, World, refusal, refused};
 use local_aws::{
     ChecksumAlgorithm, ErrorReply, Fault, JsonLayout, LocalAws, NextReport, Outcome,
     PrivateCaAccess, Quotas, ReportChecksum, ReportFormat, Service, Status,

@@ -1,16 +1,14 @@
 //! S3 as the SDK's own client finds it over HTTP.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::clients::{BUCKET, Clients, World, refusal, refused};
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
 };
 use bytes::Bytes;
-use common::{BUCKET, Clients, World, refusal, refused};
 use local_aws::{Checksum, Fault, Generated};
 
 #[tokio::test]

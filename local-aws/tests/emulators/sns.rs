@@ -1,12 +1,10 @@
 //! SNS as the SDK's own client finds it over HTTP.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::clients::{World, refusal, refused};
 use aws_sdk_sns::operation::publish::builders::PublishFluentBuilder;
 use aws_sdk_sns::types::MessageAttributeValue;
-use common::{World, refusal, refused};
 use local_aws::{Fault, MAXIMUM_MESSAGE_SIZE, Protocol, Service, Subscription};
 use serde_json::json;
 

@@ -1,18 +1,16 @@
 //! Misbehaviour, over HTTP and in process, and the hook.
 
-mod common;
-
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::clients::{BUCKET, Clients, World, refusal, refused, start};
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use bytes::Bytes;
-use common::{BUCKET, Clients, World, refusal, refused, start};
 use local_aws::{Action, Fault, Generated, LocalAws, On, Phase, Pieces, Service, Settings};
 use tokio::time::Instant;
 
