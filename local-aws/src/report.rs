@@ -4,7 +4,7 @@
 //! in its editions over the years: JSON indented with two spaces (2018) and with three (later), and CSV.
 
 use std::fmt::Write as _;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -47,8 +47,9 @@ impl Certificate {
         serial: String,
         common_name: &str,
         issued_at: SystemTime,
-        lifetime: std::time::Duration,
     ) -> Self {
+        const HOUR: Duration = Duration::from_secs(3600);
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
         Self {
             aws_account_id: account.to_owned(),
             requested_by_service_principal: None,
@@ -61,8 +62,8 @@ impl Certificate {
                 "CN={common_name},OU=Sales,O=Example Company,L=Seattle,ST=Washington,C=US"
             ),
             // Private CA dates certificates an hour back, for clocks that are slow.
-            not_before: issued_at - std::time::Duration::from_secs(3600),
-            not_after: issued_at + lifetime,
+            not_before: issued_at - HOUR,
+            not_after: issued_at + YEAR,
             issued_at,
             revoked_at: None,
             revocation_reason: None,

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use super::authority::{Authority, Status};
 use super::quota::Quotas;
-use super::report::{NextReport, Outcome, Report, ReportInfo, ReportPolicy};
+use super::report::{NextReport, Report, ReportInfo, ReportPolicy, ReportRequest};
 use super::state::State;
 use crate::clock::Clock;
 use crate::error_reply::ErrorReply;
 use crate::ids::Ids;
-use crate::report::{self, Certificate, ReportFormat};
-use crate::s3::{PrivateCaAccess, S3};
+use crate::report::{Certificate, ReportFormat};
+use crate::s3::{ObjectPath, PrivateCaAccess, S3};
 use crate::settings::Settings;
 
 /// Private CA from the side of its owner: certificate authorities, certificates, and how reports turn out.
@@ -115,7 +115,6 @@ impl PrivateCa {
 
     /// A certificate as it would be issued now, to be changed and then given to [`PrivateCa::add`].
     pub fn certificate(&self, certificate_authority_arn: &str, common_name: &str) -> Certificate {
-        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
         let (now, serial) = (self.0.clock.now(), self.0.ids.serial());
         Certificate::new(
             &self.0.account,
@@ -123,7 +122,6 @@ impl PrivateCa {
             serial,
             common_name,
             now,
-            YEAR,
         )
     }
 
@@ -223,7 +221,12 @@ impl PrivateCa {
     ) -> Result<ReportInfo, ErrorReply> {
         let now = self.0.clock.now();
         let mut state = self.state();
-        let id = self.create_report(&mut state, certificate_authority_arn, bucket, format, now)?;
+        let request = ReportRequest {
+            authority: certificate_authority_arn,
+            bucket,
+            format,
+        };
+        let id = self.create_report(&mut state, request, now)?;
         let info = state.info(&id, now);
         drop(state);
         self.settle();
@@ -252,35 +255,14 @@ impl PrivateCa {
     /// Writes the reports that are due by now. Everything that looks at the stand-ins does this first.
     pub(crate) fn settle(&self) {
         let now = self.0.clock.now();
-        let mut due = Vec::new();
-        {
-            let mut state = self.state();
-            let State {
-                reports, unwritten, ..
-            } = &mut *state;
-            unwritten.retain(|id| {
-                let Some(report) = reports.get_mut(id) else {
-                    return false;
-                };
-                let ended = report.ends_at.filter(|ends_at| *ends_at <= now);
-                if let Some(ended) = ended {
-                    due.push((ended, report.clone()));
-                    report.content = None;
-                }
-                ended.is_none()
-            });
-        }
-        due.sort_by_key(|(ended, _)| *ended);
+        let due = self.state().take_due(now);
         for (ended, report) in due {
-            if let Some(content) = report.content {
-                self.0.s3.put_report(
-                    &report.bucket,
-                    &report.key,
-                    content,
-                    report.format.content_type(),
-                    report.checksum,
-                    ended,
-                );
+            if let Some(object) = report.object {
+                let path = ObjectPath {
+                    bucket: &report.bucket,
+                    key: &report.key,
+                };
+                self.0.s3.put_report(path, object, ended);
             }
         }
     }
@@ -288,71 +270,24 @@ impl PrivateCa {
     pub(super) fn create_report(
         &self,
         state: &mut State,
-        arn: &str,
-        bucket: &str,
-        format: ReportFormat,
+        request: ReportRequest<'_>,
         now: SystemTime,
     ) -> Result<String, ErrorReply> {
-        let authority = state.authority(arn)?;
-        if !matches!(authority.status, Status::Active | Status::Disabled) {
-            return Err(ErrorReply::new(
-                400,
-                "InvalidStateException",
-                format!(
-                    "The certificate authority {arn} is not in the correct state for this request. Its state is {}.",
-                    authority.status.name()
-                ),
-            ));
-        }
-        let last = authority.last_report.as_ref().map(|id| &state.reports[id]);
-        if last.is_some_and(|last| last.created_at + state.policy.interval > now) {
-            return Err(state.policy.too_soon.clone());
-        }
-        let access = self.0.s3.private_ca_access(bucket).ok_or_else(|| {
+        state.check_request(request, now)?;
+        let access = self.0.s3.private_ca_access(request.bucket);
+        let access = access.ok_or_else(|| {
             ErrorReply::new(
                 400,
                 "InvalidArgsException",
-                format!("The S3 bucket '{bucket}' does not exist."),
+                format!("The S3 bucket '{}' does not exist.", request.bucket),
             )
         })?;
         if let PrivateCaAccess::Refused(error) = access {
             return Err(error);
         }
-        let policy = state.policy.clone();
         let id = self.0.ids.uuid();
-        let authority = state
-            .authorities
-            .get_mut(arn)
-            .expect("it was found a moment ago");
-        let next = authority.next_reports.pop_front().unwrap_or_default();
-        let outcome = match access {
-            PrivateCaAccess::FailsLater => Outcome::Failed,
-            _ => next.outcome,
-        };
-        let content = (outcome == Outcome::Written).then(|| {
-            next.content.unwrap_or_else(|| {
-                report::render(&authority.certificates, format, policy.layout).into()
-            })
-        });
-        let checksum = policy.checksum.of(content.as_ref());
-        let extension = format.extension();
-        let authority_id = arn.rsplit('/').next().unwrap_or_default();
-        let report = Report {
-            authority: arn.to_owned(),
-            bucket: bucket.to_owned(),
-            key: format!("audit-report/{authority_id}/{id}.{extension}"),
-            format,
-            created_at: now,
-            ends_at: (outcome != Outcome::Never).then(|| now + next.delay.unwrap_or(policy.delay)),
-            outcome,
-            content,
-            checksum,
-        };
-        authority.last_report = Some(id.clone());
-        if report.content.is_some() {
-            state.unwritten.push(id.clone());
-        }
-        state.reports.insert(id.clone(), report);
+        let may_write = access == PrivateCaAccess::Granted;
+        state.add_report(id.clone(), request, may_write, now);
         Ok(id)
     }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::authority::Authority;
 use super::emulator::PrivateCa;
 use super::errors::{invalid, not_found};
+use super::report::ReportRequest;
 use super::state::State;
 use crate::body::{self, Body};
 use crate::error_reply::ErrorReply;
@@ -45,7 +46,12 @@ impl PrivateCa {
                     ))
                 })?;
                 let arn = authority_arn(&request)?;
-                let id = self.create_report(&mut state, arn, bucket, format, now)?;
+                let report = ReportRequest {
+                    authority: arn,
+                    bucket,
+                    format,
+                };
+                let id = self.create_report(&mut state, report, now)?;
                 let key = state.reports[&id].key.clone();
                 drop(state);
                 self.settle();

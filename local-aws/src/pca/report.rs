@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error_reply::ErrorReply;
 use crate::report::{JsonLayout, ReportFormat};
-use crate::s3::{Checksum, ChecksumAlgorithm, Content};
+use crate::s3::{Checksum, ChecksumAlgorithm, Content, Object};
 
 /// Private CA's own limit: one new report per certificate authority in that time (API Reference,
 /// `CreateCertificateAuthorityAuditReport`).
@@ -53,19 +53,25 @@ pub enum ReportChecksum {
     Composite(ChecksumAlgorithm, usize),
 }
 
+/// What a request for a report says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReportRequest<'a> {
+    pub(super) authority: &'a str,
+    pub(super) bucket: &'a str,
+    pub(super) format: ReportFormat,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Report {
     pub(super) authority: String,
     pub(super) bucket: String,
     pub(super) key: String,
-    pub(super) format: ReportFormat,
     pub(super) created_at: SystemTime,
     /// When it ends, one way or the other; `None`: never.
     pub(super) ends_at: Option<SystemTime>,
     pub(super) outcome: Outcome,
     /// The object, until it is written.
-    pub(super) content: Option<Content>,
-    pub(super) checksum: Option<Option<Checksum>>,
+    pub(super) object: Option<Object>,
 }
 
 /// How a report ends.
@@ -146,19 +152,18 @@ impl Report {
 }
 
 impl ReportChecksum {
-    /// What to store; the outer `None`: what the content states by itself.
-    pub(super) fn of(self, content: Option<&Content>) -> Option<Option<Checksum>> {
-        let bytes = match content {
-            Some(Content::Bytes(bytes)) => bytes,
-            Some(Content::Generated(_)) if self == Self::None => return Some(None),
-            Some(Content::Generated(_)) | None => return None,
-        };
-        Some(match self {
-            Self::None => None,
-            Self::FullObject(algorithm) => Some(Checksum::of(algorithm, bytes)),
-            Self::Composite(algorithm, part) => {
-                Some(Checksum::composite(algorithm, bytes.chunks(part.max(1))))
+    /// Stores this checksum with an object; a generated one keeps what it states, unless it is to have none.
+    pub(super) fn apply(self, object: &mut Object) {
+        match (self, &object.content) {
+            (Self::None, _) => object.checksum = None,
+            (_, Content::Generated(_)) => {}
+            (Self::FullObject(algorithm), Content::Bytes(bytes)) => {
+                object.checksum = Some(Checksum::of(algorithm, bytes));
             }
-        })
+            (Self::Composite(algorithm, part), Content::Bytes(bytes)) => {
+                let parts = bytes.chunks(part.max(1));
+                object.checksum = Some(Checksum::composite(algorithm, parts));
+            }
+        }
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use super::authority::Authority;
+use super::authority::{Authority, Status};
 use super::errors::{not_found, throttled};
 use super::quota::{Bucket, Quotas};
-use super::report::{Report, ReportInfo, ReportPolicy};
+use super::report::{Outcome, Report, ReportInfo, ReportPolicy, ReportRequest};
 use crate::error_reply::ErrorReply;
+use crate::report::render;
+use crate::s3::Object;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -41,6 +43,95 @@ impl State {
             return Ok(());
         }
         Err(throttled())
+    }
+
+    /// Whether a report may be requested now, as far as the certificate authority is concerned.
+    pub(super) fn check_request(
+        &self,
+        request: ReportRequest<'_>,
+        now: SystemTime,
+    ) -> Result<(), ErrorReply> {
+        let authority = self.authority(request.authority)?;
+        if !matches!(authority.status, Status::Active | Status::Disabled) {
+            return Err(ErrorReply::new(
+                400,
+                "InvalidStateException",
+                format!(
+                    "The certificate authority {} is not in the correct state for this request. Its state is {}.",
+                    request.authority,
+                    authority.status.name()
+                ),
+            ));
+        }
+        let last = authority.last_report.as_ref().map(|id| &self.reports[id]);
+        if last.is_some_and(|last| last.created_at + self.policy.interval > now) {
+            return Err(self.policy.too_soon.clone());
+        }
+        Ok(())
+    }
+
+    /// Adds the report that was requested, as the next one of its certificate authority is to turn out.
+    pub(super) fn add_report(
+        &mut self,
+        id: String,
+        request: ReportRequest<'_>,
+        may_write: bool,
+        now: SystemTime,
+    ) {
+        let authority = self
+            .authorities
+            .get_mut(request.authority)
+            .expect("the request was checked");
+        let next = authority.next_reports.pop_front().unwrap_or_default();
+        let outcome = if may_write {
+            next.outcome
+        } else {
+            Outcome::Failed
+        };
+        let policy = &self.policy;
+        let object = (outcome == Outcome::Written).then(|| {
+            let content = next.content.unwrap_or_else(|| {
+                render(&authority.certificates, request.format, policy.layout).into()
+            });
+            let mut object = Object::new(content);
+            object.content_type = Some(request.format.content_type().to_owned());
+            policy.checksum.apply(&mut object);
+            object
+        });
+        let authority_id = request.authority.rsplit('/').next().unwrap_or_default();
+        let extension = request.format.extension();
+        let report = Report {
+            authority: request.authority.to_owned(),
+            bucket: request.bucket.to_owned(),
+            key: format!("audit-report/{authority_id}/{id}.{extension}"),
+            created_at: now,
+            ends_at: (outcome != Outcome::Never).then(|| now + next.delay.unwrap_or(policy.delay)),
+            outcome,
+            object,
+        };
+        authority.last_report = Some(id.clone());
+        if report.object.is_some() {
+            self.unwritten.push(id.clone());
+        }
+        self.reports.insert(id, report);
+    }
+
+    /// The reports that have ended but are not written yet, with the time they ended, oldest first.
+    pub(super) fn take_due(&mut self, now: SystemTime) -> Vec<(SystemTime, Report)> {
+        let mut due = Vec::new();
+        self.unwritten.retain(|id| {
+            let Some(report) = self.reports.get_mut(id) else {
+                return false;
+            };
+            let ended = report.ends_at.filter(|ends_at| *ends_at <= now);
+            if let Some(ended) = ended {
+                due.push((ended, report.clone()));
+                report.object = None;
+            }
+            ended.is_none()
+        });
+        due.sort_by_key(|(ended, _)| *ended);
+        due
     }
 
     pub(super) fn info(&self, id: &str, now: SystemTime) -> ReportInfo {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::access::{Denial, PrivateCaAccess};
 use super::object::{Checksum, Content, Object};
-use super::store::{self, Store, WriteCondition};
+use super::store::{self, ObjectPath, Store, WriteCondition};
 use crate::clock::Clock;
 use crate::ids::Ids;
 
@@ -99,7 +99,11 @@ impl S3 {
     pub fn put(&self, bucket: &str, key: &str, content: impl Into<Content>) -> String {
         let object = Object::new(content.into());
         let e_tag = object.e_tag.clone();
-        self.put_stored(bucket, key, object, self.0.clock.now());
+        let path = ObjectPath { bucket, key };
+        let (now, anyway) = (self.0.clock.now(), WriteCondition::default());
+        if let Err(error) = self.store().put(path, object, &anyway, now) {
+            panic!("cannot put {key} into {bucket}: {error}");
+        }
         e_tag
     }
 
@@ -171,34 +175,12 @@ impl S3 {
             .collect()
     }
 
-    pub(crate) fn put_stored(&self, bucket: &str, key: &str, object: Object, at: SystemTime) {
-        let put = self
-            .store()
-            .put(bucket, key, object, &WriteCondition::default(), at);
-        if let Err(error) = put {
-            panic!("cannot put {key} into {bucket}: {error}");
-        }
-    }
-
     /// Puts what Private CA wrote, unless the bucket has gone.
-    pub(crate) fn put_report(
-        &self,
-        bucket: &str,
-        key: &str,
-        content: Content,
-        content_type: &str,
-        checksum: Option<Option<Checksum>>,
-        at: SystemTime,
-    ) {
-        let mut object = Object::new(content);
-        object.content_type = Some(content_type.to_owned());
-        if let Some(checksum) = checksum {
-            object.checksum = checksum;
-        }
+    pub(crate) fn put_report(&self, path: ObjectPath<'_>, object: Object, at: SystemTime) {
         // A bucket that was deleted in the meantime gets no report.
         let _ = self
             .store()
-            .put(bucket, key, object, &WriteCondition::default(), at);
+            .put(path, object, &WriteCondition::default(), at);
     }
 
     pub(crate) fn private_ca_access(&self, bucket: &str) -> Option<PrivateCaAccess> {

@@ -9,5 +9,7 @@ mod store;
 
 pub use access::PrivateCaAccess;
 pub use emulator::{ObjectInfo, S3};
+pub(crate) use object::Object;
 pub use object::{Checksum, ChecksumAlgorithm, Content, Generated, Pieces};
 pub(crate) use service::{answer, error_response, service};
+pub(crate) use store::ObjectPath;

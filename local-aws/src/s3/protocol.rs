@@ -14,7 +14,7 @@ use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, TrailingHea
 
 use super::emulator::S3 as Emulator;
 use super::object::{self, ChecksumAlgorithm as Algorithm, Content, Object as StoredObject};
-use super::store::{self, Version, WriteCondition};
+use super::store::{self, ObjectPath, UploadPath, Version, WriteCondition};
 
 /// S3 as `s3s` wants it.
 pub(crate) struct Protocol(pub(crate) Emulator);
@@ -123,13 +123,12 @@ impl S3 for Protocol {
             if_match: input.if_match,
             if_none_match: input.if_none_match,
         };
-        let version_id = self.0.store().put(
-            &input.bucket,
-            &input.key,
-            object,
-            &condition,
-            self.0.clock().now(),
-        )?;
+        let path = ObjectPath {
+            bucket: &input.bucket,
+            key: &input.key,
+        };
+        let now = self.0.clock().now();
+        let version_id = self.0.store().put(path, object, &condition, now)?;
         let checksum = checksum.as_ref();
         Ok(S3Response::new(PutObjectOutput {
             checksum_crc32: value_of(checksum, Algorithm::Crc32),
@@ -214,13 +213,15 @@ impl S3 for Protocol {
         // always full object, the others composite unless asked otherwise.
         let checksum = algorithm.map(|algorithm| (algorithm, algorithm != Algorithm::Crc64Nvme));
         let upload_id = self.0.ids().uuid();
-        self.0.store().begin_upload(
-            &input.bucket,
-            upload_id.clone(),
-            &input.key,
+        let upload = store::Upload {
+            key: input.key.clone(),
             checksum,
-            input.content_type,
-        )?;
+            content_type: input.content_type,
+            parts: BTreeMap::new(),
+        };
+        self.0
+            .store()
+            .begin_upload(&input.bucket, upload_id.clone(), upload)?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
@@ -253,13 +254,8 @@ impl S3 for Protocol {
         };
         let (bytes, checksum) = body.verified(claims).await?;
         let e_tag = object::md5_hex(&bytes);
-        self.0.store().put_part(
-            &input.bucket,
-            &input.key,
-            &input.upload_id,
-            input.part_number,
-            bytes,
-        )?;
+        let path = upload_path(&input.bucket, &input.key, &input.upload_id);
+        self.0.store().put_part(path, input.part_number, bytes)?;
         let checksum = Some(&checksum);
         Ok(S3Response::new(UploadPartOutput {
             checksum_crc32: value_of(checksum, Algorithm::Crc32),
@@ -288,14 +284,12 @@ impl S3 for Protocol {
             if_match: input.if_match,
             if_none_match: input.if_none_match,
         };
-        let (object, version_id) = self.0.store().complete_upload(
-            &input.bucket,
-            &input.key,
-            &input.upload_id,
-            &named,
-            &condition,
-            self.0.clock().now(),
-        )?;
+        let path = upload_path(&input.bucket, &input.key, &input.upload_id);
+        let now = self.0.clock().now();
+        let (object, version_id) = self
+            .0
+            .store()
+            .complete_upload(path, &named, &condition, now)?;
         let checksum = object.checksum.as_ref();
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
@@ -317,9 +311,8 @@ impl S3 for Protocol {
         req: S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
         let input = req.input;
-        self.0
-            .store()
-            .abort_upload(&input.bucket, &input.key, &input.upload_id)?;
+        let path = upload_path(&input.bucket, &input.key, &input.upload_id);
+        self.0.store().abort_upload(path)?;
         let output = AbortMultipartUploadOutput::default();
         Ok(S3Response::with_status(output, StatusCode::NO_CONTENT))
     }
@@ -449,6 +442,13 @@ impl Upload<'_> {
             )),
             _ => Ok((bytes, checksum)),
         }
+    }
+}
+
+fn upload_path<'a>(bucket: &'a str, key: &'a str, id: &'a str) -> UploadPath<'a> {
+    UploadPath {
+        object: ObjectPath { bucket, key },
+        id,
     }
 }
 

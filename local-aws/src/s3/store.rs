@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use s3s::dto::{ETag, ETagCondition};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
@@ -43,12 +43,28 @@ pub(crate) struct WriteCondition {
     pub(crate) if_none_match: Option<ETagCondition>,
 }
 
+/// Where an object is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ObjectPath<'a> {
+    pub(crate) bucket: &'a str,
+    pub(crate) key: &'a str,
+}
+
+/// A multipart upload that was begun.
 #[derive(Debug)]
-struct Upload {
-    key: String,
-    checksum: Option<(ChecksumAlgorithm, bool)>,
-    content_type: Option<String>,
-    parts: BTreeMap<i32, Bytes>,
+pub(crate) struct Upload {
+    pub(crate) key: String,
+    /// The algorithm of its checksum, and whether that is composite.
+    pub(crate) checksum: Option<(ChecksumAlgorithm, bool)>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) parts: BTreeMap<i32, Bytes>,
+}
+
+/// Which multipart upload a request is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UploadPath<'a> {
+    pub(crate) object: ObjectPath<'a>,
+    pub(crate) id: &'a str,
 }
 
 pub(crate) struct Listed {
@@ -84,23 +100,22 @@ impl Store {
 
     pub(crate) fn put(
         &mut self,
-        bucket: &str,
-        key: &str,
+        path: ObjectPath<'_>,
         object: Object,
         condition: &WriteCondition,
         now: SystemTime,
     ) -> S3Result<Option<String>> {
-        self.check(bucket, key, condition)?;
+        self.check(path, condition)?;
         self.versions_given += 1;
         let given = self.versions_given;
-        let bucket = self.bucket_mut(bucket)?;
+        let bucket = self.bucket_mut(path.bucket)?;
         let version = Version {
             id: bucket.versioned.then(|| version_id(given)),
             last_modified: now,
             object: Some(object),
         };
         let id = version.id.clone();
-        bucket.add(key, version);
+        bucket.add(path.key, version);
         Ok(id)
     }
 
@@ -108,13 +123,8 @@ impl Store {
     ///
     /// S3 User Guide, "Conditional writes": 412 where the condition fails, 404 for `If-Match` where
     /// there is no current object.
-    pub(crate) fn check(
-        &self,
-        bucket: &str,
-        key: &str,
-        condition: &WriteCondition,
-    ) -> S3Result<()> {
-        let current = match self.get(bucket, key) {
+    fn check(&self, path: ObjectPath<'_>, condition: &WriteCondition) -> S3Result<()> {
+        let current = match self.get(path.bucket, path.key) {
             Ok((_, object)) => Some(object),
             Err(error) if *error.code() == S3ErrorCode::NoSuchKey => None,
             Err(error) => return Err(error),
@@ -197,27 +207,15 @@ impl Store {
         &mut self,
         bucket: &str,
         upload_id: String,
-        key: &str,
-        checksum: Option<(ChecksumAlgorithm, bool)>,
-        content_type: Option<String>,
+        upload: Upload,
     ) -> S3Result<()> {
-        self.bucket_mut(bucket)?.uploads.insert(
-            upload_id,
-            Upload {
-                key: key.to_owned(),
-                checksum,
-                content_type,
-                parts: BTreeMap::new(),
-            },
-        );
+        self.bucket_mut(bucket)?.uploads.insert(upload_id, upload);
         Ok(())
     }
 
     pub(crate) fn put_part(
         &mut self,
-        bucket: &str,
-        key: &str,
-        upload_id: &str,
+        path: UploadPath<'_>,
         number: i32,
         bytes: Bytes,
     ) -> S3Result<()> {
@@ -227,36 +225,59 @@ impl Store {
                 "Part number must be an integer between 1 and 10000, inclusive"
             ));
         }
-        let upload = self.bucket_mut(bucket)?.upload_mut(key, upload_id)?;
+        let upload = self.bucket_mut(path.object.bucket)?.upload_mut(path)?;
         upload.parts.insert(number, bytes);
         Ok(())
     }
 
-    pub(crate) fn abort_upload(
-        &mut self,
-        bucket: &str,
-        key: &str,
-        upload_id: &str,
-    ) -> S3Result<()> {
-        let bucket = self.bucket_mut(bucket)?;
-        bucket.upload_mut(key, upload_id)?;
-        bucket.uploads.remove(upload_id);
+    pub(crate) fn abort_upload(&mut self, path: UploadPath<'_>) -> S3Result<()> {
+        let bucket = self.bucket_mut(path.object.bucket)?;
+        bucket.upload_mut(path)?;
+        bucket.uploads.remove(path.id);
         Ok(())
     }
 
-    /// Puts the named parts together. Every part but the last has at least 5 MiB (S3 User Guide,
-    /// "Amazon S3 multipart upload limits").
+    /// Makes an object of the named parts.
     pub(crate) fn complete_upload(
         &mut self,
-        bucket: &str,
-        key: &str,
-        upload_id: &str,
+        path: UploadPath<'_>,
         named: &[(i32, Option<ETag>)],
         condition: &WriteCondition,
         now: SystemTime,
     ) -> S3Result<(Object, Option<String>)> {
+        let bucket = path.object.bucket;
+        let object = self.bucket_mut(bucket)?.upload_mut(path)?.object(named)?;
+        let version = self.put(path.object, object.clone(), condition, now)?;
+        self.bucket_mut(bucket)?.uploads.remove(path.id);
+        Ok((object, version))
+    }
+}
+
+impl Upload {
+    /// Puts the named parts together.
+    fn object(&self, named: &[(i32, Option<ETag>)]) -> S3Result<Object> {
+        let parts = self.parts(named)?;
+        let whole = parts.concat();
+        let digests: Vec<u8> = parts.iter().flat_map(|part| md5(part)).collect();
+        let checksum = match self.checksum {
+            Some((algorithm, true)) => {
+                Checksum::composite(algorithm, parts.iter().map(|part| part.as_ref()))
+            }
+            Some((algorithm, false)) => Checksum::of(algorithm, &whole),
+            None => Checksum::of(ChecksumAlgorithm::Crc64Nvme, &whole),
+        };
+        Ok(Object {
+            e_tag: format!("{}-{}", md5_hex(&digests), parts.len()),
+            checksum: Some(checksum),
+            content_type: self.content_type.clone(),
+            content: Content::Bytes(whole.into()),
+        })
+    }
+
+    /// The named parts. Every part but the last has at least 5 MiB (S3 User Guide, "Amazon S3 multipart
+    /// upload limits").
+    fn parts(&self, named: &[(i32, Option<ETag>)]) -> S3Result<Vec<Bytes>> {
         const SMALLEST_PART: usize = 5 * 1024 * 1024;
-        let upload = self.bucket_mut(bucket)?.upload_mut(key, upload_id)?;
         if named.is_empty() {
             return Err(s3_error!(
                 MalformedXML,
@@ -269,11 +290,9 @@ impl Store {
                 "The list of parts was not in ascending order. Parts must be ordered by part number."
             ));
         }
-        let mut whole = BytesMut::new();
-        let mut digests = Vec::new();
-        let mut parts: Vec<Bytes> = Vec::new();
+        let mut parts = Vec::new();
         for (index, (number, e_tag)) in named.iter().enumerate() {
-            let part = upload.parts.get(number).filter(|part| {
+            let part = self.parts.get(number).filter(|part| {
                 e_tag
                     .as_ref()
                     .is_none_or(|e_tag| e_tag.value() == md5_hex(part))
@@ -290,27 +309,9 @@ impl Store {
                     "Your proposed upload is smaller than the minimum allowed size"
                 ));
             }
-            digests.extend_from_slice(&md5(part));
-            whole.extend_from_slice(part);
             parts.push(part.clone());
         }
-        let whole = whole.freeze();
-        let checksum = match upload.checksum {
-            Some((algorithm, true)) => {
-                Checksum::composite(algorithm, parts.iter().map(|part| part.as_ref()))
-            }
-            Some((algorithm, false)) => Checksum::of(algorithm, &whole),
-            None => Checksum::of(ChecksumAlgorithm::Crc64Nvme, &whole),
-        };
-        let object = Object {
-            e_tag: format!("{}-{}", md5_hex(&digests), parts.len()),
-            checksum: Some(checksum),
-            content_type: upload.content_type.clone(),
-            content: Content::Bytes(whole),
-        };
-        let version = self.put(bucket, key, object.clone(), condition, now)?;
-        self.bucket_mut(bucket)?.uploads.remove(upload_id);
-        Ok((object, version))
+        Ok(parts)
     }
 }
 
@@ -332,10 +333,10 @@ impl Bucket {
         versions.push(version);
     }
 
-    fn upload_mut(&mut self, key: &str, upload_id: &str) -> S3Result<&mut Upload> {
+    fn upload_mut(&mut self, path: UploadPath<'_>) -> S3Result<&mut Upload> {
         self.uploads
-            .get_mut(upload_id)
-            .filter(|upload| upload.key == key)
+            .get_mut(path.id)
+            .filter(|upload| upload.key == path.object.key)
             .ok_or_else(|| {
                 s3_error!(
                     NoSuchUpload,

@@ -33,7 +33,7 @@ fn in_process() -> (LocalAws, Clients) {
 }
 
 /// What is true of every fault, whichever way the requests come.
-async fn every_fault(aws: &LocalAws, s3: &aws_sdk_s3::Client, sns: &aws_sdk_sns::Client) {
+async fn failed_calls(aws: &LocalAws, s3: &aws_sdk_s3::Client) {
     let state = || aws.s3().get(BUCKET, "state");
 
     aws.misbehave("PutObject", Fault::error(500, "InternalError", "oops"));
@@ -59,7 +59,24 @@ async fn every_fault(aws: &LocalAws, s3: &aws_sdk_s3::Client, sns: &aws_sdk_sns:
     // The same class that the SDK's own client gives it: worth a retry.
     assert!(failure.as_other().is_some(), "{failure:?}");
     assert_eq!(state().unwrap(), "5");
+    let answers: Vec<_> = aws
+        .calls_of("PutObject")
+        .into_iter()
+        .map(|call| (call.done, call.status))
+        .collect();
+    let expected = [
+        (false, Some(500)),
+        (true, Some(500)),
+        (false, Some(503)),
+        (false, None),
+        (true, None),
+    ];
+    assert_eq!(answers, expected);
+    assert_eq!(aws.calls_of("PutObject")[4].fault, Some(Fault::LostReply));
+}
 
+/// The same for bodies that are cut, and for the other services.
+async fn cut_bodies(aws: &LocalAws, s3: &aws_sdk_s3::Client, sns: &aws_sdk_sns::Client) {
     aws.misbehave(
         On::operation("GetObject").key_contains("stat"),
         Fault::CutBody { after: 3 },
@@ -85,33 +102,20 @@ async fn every_fault(aws: &LocalAws, s3: &aws_sdk_s3::Client, sns: &aws_sdk_sns:
     publish().await.unwrap_err();
     assert_eq!(aws.sns().messages().len(), 2);
     assert_eq!(aws.pending_faults(), 0);
-
-    let answers: Vec<_> = aws
-        .calls_of("PutObject")
-        .into_iter()
-        .map(|call| (call.done, call.status))
-        .collect();
-    let expected = [
-        (false, Some(500)),
-        (true, Some(500)),
-        (false, Some(503)),
-        (false, None),
-        (true, None),
-    ];
-    assert_eq!(answers, expected);
-    assert_eq!(aws.calls_of("PutObject")[4].fault, Some(Fault::LostReply));
 }
 
 #[tokio::test]
 async fn every_fault_over_http() {
     let World { aws, s3, sns, .. } = &World::new().await;
-    every_fault(aws, s3, sns).await;
+    failed_calls(aws, s3).await;
+    cut_bodies(aws, s3, sns).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_fault_in_process() {
     let (aws, clients) = in_process();
-    every_fault(&aws, &clients.s3(), &clients.sns()).await;
+    failed_calls(&aws, &clients.s3()).await;
+    cut_bodies(&aws, &clients.s3(), &clients.sns()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -209,7 +209,7 @@ async fn requests_have_quotas() {
 }
 
 #[tokio::test]
-async fn states_arns_buckets_and_formats_are_checked() {
+async fn only_active_and_disabled_cas_write_reports() {
     let world = World::without_quotas().await;
     let pca = world.aws.private_ca();
     for (status, allowed) in [
@@ -234,6 +234,12 @@ async fn states_arns_buckets_and_formats_are_checked() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn malformed_report_requests_are_refused() {
+    let world = World::without_quotas().await;
+    let pca = world.aws.private_ca();
     let missing = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566";
     let not_found = refused(400, "ResourceNotFoundException");
     assert_eq!(refusal(world.create(missing).send().await), not_found);
@@ -254,6 +260,12 @@ async fn states_arns_buckets_and_formats_are_checked() {
         refusal(format.send().await),
         refused(400, "ValidationException")
     );
+}
+
+#[tokio::test]
+async fn bucket_access_decides_how_a_report_ends() {
+    let world = World::without_quotas().await;
+    let ca = world.aws.private_ca().create("Example CA");
     world
         .aws
         .s3()
@@ -272,6 +284,16 @@ async fn states_arns_buckets_and_formats_are_checked() {
         .audit_report_id
         .unwrap();
     assert_eq!(world.status(&ca, &id).await, AuditReportStatus::Failed);
+}
+
+#[tokio::test]
+async fn unknown_reports_and_removed_cas_are_not_found() {
+    let world = World::without_quotas().await;
+    let pca = world.aws.private_ca();
+    let not_found = refused(400, "ResourceNotFoundException");
+    let ca = pca.create("Example CA");
+    let id = world.create(&ca).send().await.unwrap();
+    let id = id.audit_report_id.unwrap();
 
     let other = pca.create("Another CA");
     let describe = world

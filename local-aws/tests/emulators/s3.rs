@@ -179,10 +179,33 @@ async fn listings_come_in_pages() {
     assert_eq!(aws.calls_of("ListObjectsV2").len(), 3);
 }
 
+const MIB: usize = 1024 * 1024;
+
+async fn upload_part(
+    s3: &aws_sdk_s3::Client,
+    upload_id: &str,
+    number: i32,
+    bytes: Vec<u8>,
+) -> CompletedPart {
+    let part = s3
+        .upload_part()
+        .bucket(BUCKET)
+        .key("list")
+        .upload_id(upload_id)
+        .part_number(number)
+        .body(bytes.into())
+        .send()
+        .await
+        .unwrap();
+    CompletedPart::builder()
+        .part_number(number)
+        .set_e_tag(part.e_tag)
+        .build()
+}
+
 #[tokio::test]
 async fn a_large_object_is_uploaded_in_parts() {
     let World { aws, s3, .. } = &World::new().await;
-    const MIB: usize = 1024 * 1024;
     let create = s3
         .create_multipart_upload()
         .bucket(BUCKET)
@@ -194,20 +217,7 @@ async fn a_large_object_is_uploaded_in_parts() {
     let upload_id = create.upload_id().unwrap();
     let mut parts = Vec::new();
     for (number, bytes) in [(1, vec![b'a'; 5 * MIB]), (2, vec![b'b'; 3])] {
-        let part = s3
-            .upload_part()
-            .bucket(BUCKET)
-            .key("list")
-            .upload_id(upload_id)
-            .part_number(number)
-            .body(bytes.into())
-            .send()
-            .await
-            .unwrap();
-        let part = CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(part.e_tag);
-        parts.push(part.build());
+        parts.push(upload_part(s3, upload_id, number, bytes).await);
     }
     let complete = |parts: Vec<CompletedPart>| {
         let upload = CompletedMultipartUpload::builder().set_parts(Some(parts));
@@ -247,7 +257,11 @@ async fn a_large_object_is_uploaded_in_parts() {
         got.body.collect().await.unwrap().to_vec().len(),
         5 * MIB + 3
     );
+}
 
+#[tokio::test]
+async fn an_upload_is_aborted_once() {
+    let World { s3, .. } = &World::new().await;
     let create = s3.create_multipart_upload().bucket(BUCKET).key("other");
     let upload_id = create.send().await.unwrap().upload_id.unwrap();
     let abort = || {

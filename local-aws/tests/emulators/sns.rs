@@ -137,10 +137,9 @@ async fn a_topic_without_readers_accepts_and_tells_nobody() {
 }
 
 #[tokio::test]
-async fn what_sns_would_refuse_is_refused() {
+async fn messages_over_the_size_limit_are_refused() {
     let world = World::new().await;
-    let sns = world.aws.sns();
-    let topic = sns.create_topic("strict");
+    let topic = world.aws.sns().create_topic("strict");
     let invalid = refused(400, "InvalidParameter");
     let publish = |message: &str| world.publish(&topic, message);
 
@@ -159,6 +158,14 @@ async fn what_sns_would_refuse_is_refused() {
         .message_attributes("a", attribute("String", "b"));
     assert_eq!(refusal(with_attribute.send().await), invalid);
     assert_eq!(refusal(publish("").send().await), invalid);
+}
+
+#[tokio::test]
+async fn malformed_subjects_and_structures_are_refused() {
+    let world = World::new().await;
+    let topic = world.aws.sns().create_topic("strict");
+    let invalid = refused(400, "InvalidParameter");
+    let publish = |message: &str| world.publish(&topic, message);
 
     publish("x").subject("x".repeat(99)).send().await.unwrap();
     for subject in [
@@ -184,7 +191,13 @@ async fn what_sns_would_refuse_is_refused() {
     }
     let structure = publish("{}").message_structure("xml").send().await;
     assert_eq!(refusal(structure), invalid);
+}
 
+#[tokio::test]
+async fn malformed_attributes_are_refused() {
+    let world = World::new().await;
+    let topic = world.aws.sns().create_topic("strict");
+    let publish = |message: &str| world.publish(&topic, message);
     let bad_value = refused(400, "ParameterValueInvalid");
     for (name, data_type, value) in [
         ("AWS.name", "String", "x"),
@@ -203,6 +216,15 @@ async fn what_sns_would_refuse_is_refused() {
             "{name} {data_type} {value}"
         );
     }
+}
+
+#[tokio::test]
+async fn publishing_to_no_topic_is_refused() {
+    let world = World::new().await;
+    let topic = world.aws.sns().create_topic("strict");
+    let invalid = refused(400, "InvalidParameter");
+    let publish = |message: &str| world.publish(&topic, message);
+
     let no_topic = world.sns.publish().message("x").send().await;
     assert_eq!(refusal(no_topic), invalid);
     let nonsense = world
