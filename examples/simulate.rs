@@ -9,19 +9,19 @@
 //! ```
 //! Standard output gets the function's metrics, standard error what came of it.
 
-#[path = "../tests/simulation/mod.rs"]
-mod simulation;
+#[path = "../tests/simulation/simulator/mod.rs"]
+mod simulator;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use simulation::exhaustive::{Case, Kind, live_all};
-use simulation::random::{self, Life};
-use simulation::scenario::Scenario;
-use simulation::schedule;
-use simulation::world::keep_log;
+use simulator::exhaustive::{Case, Kind, live_all};
+use simulator::random::{self, Life};
+use simulator::scenario::Scenario;
+use simulator::schedule;
+use simulator::world::keep_log;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -1,10 +1,8 @@
 //! Whole runs of the real binary under the Lambda Runtime API, against stand-ins for AWS over HTTP.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{AMPLE, BUCKET, World, event, only, sample, text};
+use crate::common::{AMPLE, BUCKET, CA_ID, SECOND_CA_ID, World, event, only, sample, text};
 use local_aws::{NextReport, Outcome, Protocol, Status, Subscription};
 use serde_json::{Value, json};
 
@@ -140,7 +138,7 @@ async fn a_csv_report_yields_one_key_compromise_and_a_reason_alone_is_no_revocat
 async fn one_certificate_authority_that_fails_does_not_touch_the_others() {
     let world = unlimited().await;
     let pca = world.aws.private_ca();
-    let second = pca.create_with_id(common::SECOND_CA_ID, "Example Corp Root CA");
+    let second = pca.create_with_id(SECOND_CA_ID, "Example Corp Root CA");
     let serial = pca.issue(&world.ca, "www.example1.com");
     pca.revoke(&world.ca, &serial, "KEY_COMPROMISE");
     pca.set_status(&second, Status::Expired);
@@ -343,7 +341,7 @@ async fn a_manual_event_narrows_the_list() {
     let second = world
         .aws
         .private_ca()
-        .create_with_id(common::SECOND_CA_ID, "Second");
+        .create_with_id(SECOND_CA_ID, "Second");
     let listed = format!("{} {second}", world.ca);
     let function = world
         .function(&[("CERTIFICATE_AUTHORITY_ARNS", &listed)])
@@ -367,7 +365,7 @@ async fn a_star_stands_for_every_one_that_can_be_audited() {
     let world = World::new().await;
     let pca = world.aws.private_ca();
     pca.set_page_size(Some(1));
-    let disabled = pca.create_with_id(common::SECOND_CA_ID, "Disabled");
+    let disabled = pca.create_with_id(SECOND_CA_ID, "Disabled");
     pca.set_status(&disabled, Status::Disabled);
     let expired = pca.create("Expired");
     pca.set_status(&expired, Status::Expired);
@@ -399,7 +397,7 @@ async fn a_star_stands_for_every_one_that_can_be_audited() {
 async fn ids_stand_for_certificate_authorities_of_the_functions_account() {
     let world = World::new().await;
     let function = world
-        .function(&[("CERTIFICATE_AUTHORITY_ARNS", common::CA_ID)])
+        .function(&[("CERTIFICATE_AUTHORITY_ARNS", CA_ID)])
         .await;
 
     let response = function.invoke(json!({})).await.unwrap();
@@ -468,7 +466,7 @@ async fn an_event_of_a_certificate_authority_that_is_not_listed_does_nothing() {
     let second = world
         .aws
         .private_ca()
-        .create_with_id(common::SECOND_CA_ID, "Second");
+        .create_with_id(SECOND_CA_ID, "Second");
     let function = world
         .function(&[("CERTIFICATE_AUTHORITY_ARNS", &second)])
         .await;
@@ -586,7 +584,7 @@ async fn a_fifo_topic_gets_the_certificate_authority_as_group_and_the_id_against
     let messages = world.aws.sns().messages();
     assert_eq!(messages.len(), 2);
     for (message, document) in messages.iter().zip(world.documents()) {
-        assert_eq!(message.message_group_id.as_deref(), Some(common::CA_ID));
+        assert_eq!(message.message_group_id.as_deref(), Some(CA_ID));
         assert_eq!(
             message.message_deduplication_id.as_deref(),
             document["id"].as_str()

@@ -55,7 +55,7 @@ fn line(response: &Response, is_full: bool) -> Value {
 
 #[test]
 fn the_line_of_a_run_stays_as_dashboards_and_alarms_know_it() {
-    let golden = include_str!("data/metrics/run.json");
+    let golden = include_str!("../data/metrics/run.json");
     let line = line(&response(), true);
     assert_eq!(
         serde_json::from_str::<Value>(golden).unwrap(),
@@ -66,7 +66,7 @@ fn the_line_of_a_run_stays_as_dashboards_and_alarms_know_it() {
 
 #[test]
 fn every_line_is_valid_under_the_specification() {
-    let schema = include_str!("data/metrics/embedded-metric-format.schema.json");
+    let schema = include_str!("../data/metrics/embedded-metric-format.schema.json");
     let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     for response in [
         response(),

@@ -1,16 +1,14 @@
 //! The function's own binary, killed with SIGKILL at random moments, over and over: nothing is lost.
 //!
 //! Each time it dies a random moment after a random one of its calls has arrived.
-//! `CRASHES=500 cargo test --test crash -- --nocapture` kills it that often.
-
-mod common;
+//! `CRASHES=500 cargo test --test runs crash -- --nocapture` kills it that often.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{BUCKET, CA_ID, Function, World};
+use crate::common::{BUCKET, CA_ID, Function, World, text};
 use local_aws::{Action, Phase};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -131,8 +129,8 @@ fn tellings(world: &World) -> BTreeMap<String, Vec<String>> {
             continue;
         }
         for revocation in document["revocations"].as_array().expect("a list") {
-            let serial = common::text(&revocation["serial"]);
-            let id = common::text(&revocation["revocationId"]);
+            let serial = text(&revocation["serial"]);
+            let id = text(&revocation["revocationId"]);
             tellings.entry(serial).or_default().push(id);
         }
     }

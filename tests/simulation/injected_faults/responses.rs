@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use local_aws::{Fault, On, PrivateCaAccess, Protocol, Service, Status, Subscription};
 
-use crate::simulation::on_paused_clock;
-use crate::simulation::world::{BUCKET, How, PERIOD, World};
-use crate::{
+use super::{
     Left, REPORTS, STATE, assert_failed_and_recovered_once, audit_of, audited_world,
     comes_in_order, is_told_once_without_a_word, lasts, named, run, run_well,
 };
+use crate::simulator::on_paused_clock;
+use crate::simulator::world::{BUCKET, How, PERIOD, World};
 
 #[test]
 fn a_certificate_authority_in_a_state_without_reports_is_told_once_and_made_up_for() {

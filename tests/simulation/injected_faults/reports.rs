@@ -6,14 +6,14 @@ use local_aws::{Certificate, Fault, JsonLayout, NextReport, On, Outcome, ReportF
 use pca_revocation_watch::report::wait::MISSING_OBJECT_TIMEOUT;
 use serde_json::{Value, json};
 
-use crate::simulation::on_paused_clock;
-use crate::simulation::plan::{Blow, Extent, Strike};
-use crate::simulation::world::{Ended, How, PERIOD, Revoked, World};
-use crate::{
+use super::{
     FORMATS, Left, REPORTS, assert_failed, assert_failed_and_recovered_once, assert_failure_told,
     assert_same_fault, audit_of, audited_world, comes_in_order, control, documents, entries,
     is_told_once_without_a_word, lasts, named, only, run, run_well, sorted, told,
 };
+use crate::simulator::on_paused_clock;
+use crate::simulator::plan::{Blow, Extent, Strike};
+use crate::simulator::world::{Ended, How, PERIOD, Revoked, World};
 
 /// The report that Private CA would write now.
 fn report(world: &World, format: ReportFormat) -> String {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use local_aws::{Fault, NextReport, On};
 use serde_json::{Value, json};
 
-use crate::simulation::on_paused_clock;
-use crate::simulation::scenario::control_key;
-use crate::simulation::world::{BUCKET, Ended, How, PERIOD, TIMEOUT, World};
-use crate::{
+use super::{
     REPORTS, audit_of, audited_world, comes_in_order, control, documents,
     is_told_once_without_a_word, notified_set, put, run_well, told,
 };
+use crate::simulator::on_paused_clock;
+use crate::simulator::scenario::control_key;
+use crate::simulator::world::{BUCKET, Ended, How, PERIOD, TIMEOUT, World};
 
 /// Half of what a slow report takes.
 const SOME_TIME: Duration = Duration::from_secs(60);

@@ -3,15 +3,12 @@
 //! Here a part of them, in every run of the tests; the example `simulate` lives through all, and
 //! through any one again that fails here: the line that names it ends in the arguments.
 
-#[path = "simulation/mod.rs"]
-mod simulation;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use simulation::exhaustive::{Case, Kind, Tally, live_all};
-use simulation::scenario::Scenario;
-use simulation::world::keep_log;
-use simulation::{random, schedule};
+use crate::simulator::exhaustive::{Case, Kind, Tally, live_all};
+use crate::simulator::scenario::Scenario;
+use crate::simulator::world::keep_log;
+use crate::simulator::{random, schedule};
 
 fn all(kind: Kind, scenarios: &[Scenario]) -> Vec<Case> {
     let cases = scenarios.iter().flat_map(|&scenario| kind.cases(scenario));

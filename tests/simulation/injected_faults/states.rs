@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::simulation::on_paused_clock;
-use crate::simulation::scenario::control_key;
-use crate::simulation::world::{BUCKET, World};
-use crate::{
+use super::{
     Named, STATE, assert_failed, assert_failed_and_recovered_once, assert_failure_told,
     assert_same_fault, comes_in_order, control, documents, entries, first_audit, named,
     new_process, notified_set, put, run, run_well, sorted, told,
 };
+use crate::simulator::on_paused_clock;
+use crate::simulator::scenario::control_key;
+use crate::simulator::world::{BUCKET, World};
 
 /// Whether the bucket is versioned, as the template's is.
 async fn audited_world_in(versioned: bool) -> World {

@@ -1,13 +1,10 @@
 //! Private CA's revocation events from the queue, through the real binary: which messages the queue may
 //! delete, and which are to come back.
 
-mod account;
-mod common;
-
 use std::time::Duration;
 
-use account::{InProcess, TIMEOUT};
-use common::{Function, World, text};
+use crate::account::{InProcess, TIMEOUT};
+use crate::common::{BUCKET, CA_ID, Function, SECOND_CA_ID, World, text};
 use local_aws::{
     ErrorReply, Fault, LocalAws, NextReport, On, Protocol, Service, Status, Subscription,
 };
@@ -164,19 +161,19 @@ async fn an_event_that_comes_too_soon_for_a_report_comes_back() {
 
 /// The function in this process, for a paused clock, and its certificate authority.
 fn in_process(aws: &LocalAws) -> (InProcess, String) {
-    aws.s3().create_bucket(common::BUCKET);
+    aws.s3().create_bucket(BUCKET);
     let topic = aws.sns().create_topic("revocations");
     aws.sns()
         .subscribe(&topic, Subscription::new(Protocol::Sqs, "somebody"))
         .unwrap();
     let pca = aws.private_ca();
-    let ca = pca.create_with_id(common::CA_ID, "Example Corp Issuing CA");
+    let ca = pca.create_with_id(CA_ID, "Example Corp Issuing CA");
     let config = Config::from_lookup(|name| {
         let value = match name {
             "AWS_REGION" => "us-east-1",
             "AWS_ENDPOINT_URL" => LocalAws::ENDPOINT_URL,
             "CERTIFICATE_AUTHORITY_ARNS" => &ca,
-            "REPORT_BUCKET" => common::BUCKET,
+            "REPORT_BUCKET" => BUCKET,
             "TOPIC_ARN" => &topic,
             _ => return None,
         };
@@ -211,12 +208,12 @@ async fn an_event_of_a_certificate_authority_that_another_run_holds_comes_back()
     let (function, ca) = in_process(&aws);
     function.invoke(json!({})).await.unwrap();
     aws.forget_calls();
-    let key = format!("revocation-watch/{}.json", common::CA_ID);
-    let control = aws.s3().get(common::BUCKET, &key).unwrap();
+    let key = format!("revocation-watch/{}.json", CA_ID);
+    let control = aws.s3().get(BUCKET, &key).unwrap();
     let mut control: Value = serde_json::from_slice(&control).unwrap();
     let until = Timestamp::from(aws.clock().now() + TIMEOUT);
     control["lease"] = json!({ "requestId": "another", "nonce": "another", "until": until });
-    aws.s3().put(common::BUCKET, &key, control.to_string());
+    aws.s3().put(BUCKET, &key, control.to_string());
 
     let message = batch([record("one", 1, revocation(&ca, "01"))]);
     let held = function.invoke(message).await.unwrap();
@@ -271,7 +268,7 @@ async fn an_event_is_let_go_where_only_a_person_can_help_who_is_told() {
 async fn what_is_no_event_of_a_listed_certificate_authority_is_let_go_and_holds_nothing_up() {
     let (world, function) = audited(&[]).await;
     let pca = world.aws.private_ca();
-    let stranger = pca.create_with_id(common::SECOND_CA_ID, "Not on the list");
+    let stranger = pca.create_with_id(SECOND_CA_ID, "Not on the list");
     let serial = pca.issue(&world.ca, "www.example1.com");
     pca.revoke(&world.ca, &serial, "KEY_COMPROMISE");
     let mut issued = revocation(&world.ca, &serial);
@@ -302,7 +299,7 @@ async fn what_is_no_event_of_a_listed_certificate_authority_is_let_go_and_holds_
 async fn a_batch_makes_one_audit_of_each_certificate_authority_and_they_are_answered_for_apart() {
     let world = World::new().await;
     let pca = world.aws.private_ca();
-    let second = pca.create_with_id(common::SECOND_CA_ID, "Second");
+    let second = pca.create_with_id(SECOND_CA_ID, "Second");
     let third = pca.create("Third, without events");
     pca.set_reports(|reports| reports.interval = Duration::ZERO);
     let listed = [world.ca.as_str(), &second, &third].join(",");
@@ -331,7 +328,7 @@ async fn a_batch_makes_one_audit_of_each_certificate_authority_and_they_are_answ
             record("other", 1, revocation(&second, &serials[2])),
         ]
     };
-    let second_id = common::SECOND_CA_ID;
+    let second_id = SECOND_CA_ID;
     world.aws.misbehave(
         On::operation("GetObject").key_contains(format!("audit-report/{second_id}")),
         Fault::FlipByte { at: 100 },

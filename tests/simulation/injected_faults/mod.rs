@@ -5,19 +5,16 @@
 //! Whole runs in the simulated world, scheduled ones half an hour apart. Faults of single calls are
 //! the matter of `simulation.rs`, kills of the real binary that of `crash.rs`.
 
-#[path = "../simulation/mod.rs"]
-mod simulation;
-
-mod answers;
 mod reports;
+mod responses;
 mod runs;
 mod states;
 
+use crate::simulator::checks;
+use crate::simulator::scenario::control_key;
+use crate::simulator::world::{BUCKET, Ended, How, PERIOD, World};
 use local_aws::ReportFormat;
 use serde_json::Value;
-use simulation::checks;
-use simulation::scenario::control_key;
-use simulation::world::{BUCKET, Ended, How, PERIOD, World};
 
 const REPORTS: &str = "audit-report/";
 const STATE: &str = "revocation-watch/";

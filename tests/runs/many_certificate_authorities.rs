@@ -1,13 +1,13 @@
 //! One invocation over 200 certificate authorities, Private CA's default quota of a region, under its
 //! real request quotas. docs/scale.md holds the figures of the real binary.
 
-mod account;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use account::many::{AUDITABLE, Account, BUCKET, CERTIFICATE_AUTHORITIES, Certificates, outcomes};
-use account::{InProcess, TIMEOUT};
+use crate::account::many::{
+    AUDITABLE, Account, BUCKET, CERTIFICATE_AUTHORITIES, Certificates, outcomes,
+};
+use crate::account::{InProcess, TIMEOUT};
 use pca_revocation_watch::config::Config;
 use serde_json::{Value, json};
 use tokio::time::Instant;

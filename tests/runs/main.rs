@@ -1,0 +1,12 @@
+//! Whole runs of the function: the real binary over HTTP, or the same code in this process.
+
+#[path = "../account/mod.rs"]
+mod account;
+#[path = "../common/mod.rs"]
+mod common;
+
+mod crash;
+mod events_queue;
+mod many_certificate_authorities;
+mod metrics;
+mod whole_runs;
