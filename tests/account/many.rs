@@ -1,4 +1,4 @@
-//! An account with as many certificate authorities as Private CA's default quota allows.
+//! An account with as many CAs as Private CA's default quota allows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,30 +16,30 @@ pub const BUCKET: &str = "amzn-s3-demo-bucket";
 /// and quotas").
 pub const CERTIFICATE_AUTHORITIES: usize = 200;
 
-/// Of which one has expired and cannot be audited.
+/// All but one, which has expired and cannot be audited.
 pub const AUDITABLE: usize = CERTIFICATE_AUTHORITIES - 1;
 
-/// How many certificates the certificate authorities have issued.
+/// Number of certificates that each kind of CA has issued.
 #[derive(Clone, Copy, Debug)]
 pub struct Certificates {
     pub ordinary: usize,
     pub huge: usize,
 }
 
-/// The account. Private CA keeps to its real quotas.
+/// The account. The emulator enforces Private CA's real quotas.
 pub struct Account {
     pub aws: LocalAws,
     pub topic: String,
-    /// Its reports fail.
+    /// A CA whose reports fail.
     pub failing: String,
-    /// `*` leaves it out.
+    /// A CA that `*` leaves out.
     pub expired: String,
     pub huge: String,
     pub ordinary: Vec<String>,
 }
 
 impl Account {
-    /// One certificate in fifty is revoked, as long ago as ten days.
+    /// One certificate in fifty was revoked ten days ago.
     pub fn new(certificates: Certificates) -> Self {
         let aws = LocalAws::new();
         aws.s3().create_bucket(BUCKET);
@@ -86,10 +86,10 @@ impl Account {
         self.ordinary.iter().chain([&self.failing, &self.huge])
     }
 
-    /// Lets the next reports take from 5 to 64 seconds, the huge one three minutes, and one fail.
+    /// Makes the next reports take 5 to 64 seconds, the huge one three minutes, and one fail.
     ///
-    /// They are written here and now: writing a huge one takes seconds, in which the stand-in would
-    /// answer nobody, and then find too many requests waiting.
+    /// They are rendered now: rendering a huge one takes seconds, during which the emulator would
+    /// serve no requests and then find too many of them waiting.
     pub fn schedule_reports(&self) {
         let pca = self.aws.private_ca();
         for (number, ca) in self.ordinary.iter().enumerate() {
@@ -121,7 +121,7 @@ impl Account {
         })
     }
 
-    /// Revokes a certificate of each one that can be audited.
+    /// Issues and revokes a certificate of each CA that can be audited.
     pub fn revoke_one_of_each(&self) {
         let pca = self.aws.private_ca();
         for ca in self.auditable() {
@@ -130,7 +130,7 @@ impl Account {
         }
     }
 
-    /// How often which operation was called, and how many calls were throttled.
+    /// Returns the number of calls by operation, and of throttled calls.
     pub fn calls(&self) -> (BTreeMap<String, usize>, usize) {
         let mut by_operation = BTreeMap::new();
         let mut throttled = 0;
@@ -147,12 +147,12 @@ impl Account {
     }
 }
 
-/// How many certificate authorities came to which outcome.
+/// Returns the number of CAs by outcome.
 pub fn outcomes(response: &Value) -> BTreeMap<String, usize> {
     let mut outcomes = BTreeMap::new();
     for ca in response["certificateAuthorities"]
         .as_array()
-        .expect("the answer lists them")
+        .expect("the response lists the CAs")
     {
         let outcome = ca["outcome"].as_str().expect("an outcome").to_owned();
         *outcomes.entry(outcome).or_default() += 1;

@@ -1,6 +1,7 @@
-//! The function in this process, its SDK connected to the stand-ins: no socket, and time may be paused.
+//! Runs the function in this process, its SDK connected to the emulators without sockets, so that time
+//! can be paused.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod many;
 
@@ -15,7 +16,7 @@ use pca_revocation_watch::config::Config;
 use pca_revocation_watch::handler::{Function, Invocation, InvocationError};
 use serde_json::Value;
 
-/// What template.yaml gives the function.
+/// The function's timeout in template.yaml.
 pub const TIMEOUT: Duration = Duration::from_secs(900);
 
 pub struct InProcess {
@@ -34,7 +35,7 @@ impl InProcess {
                 "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
                 None,
                 None,
-                "stand-in",
+                "emulator",
             )))
             .endpoint_url(LocalAws::ENDPOINT_URL)
             .http_client(aws.http_client())
@@ -50,12 +51,13 @@ impl InProcess {
         }
     }
 
-    /// Invokes with the time that the template gives a run.
+    /// Invokes the function with the template's timeout.
     pub async fn invoke(&self, payload: Value) -> Result<Value, InvocationError> {
         self.invoke_for(payload, TIMEOUT).await
     }
 
-    /// Invokes with so much time until Lambda's deadline.
+    /// Invokes the function with this much time until Lambda's deadline, and panics if it has not
+    /// responded by then.
     pub async fn invoke_for(
         &self,
         payload: Value,
@@ -69,6 +71,14 @@ impl InProcess {
             budget: Budget::starting(self.aws.clock().now(), left),
             nonce: format!("{run:016x}"),
         };
-        self.function.handle(&payload, &invocation).await
+        let response = self.function.handle(&payload, &invocation);
+        match tokio::time::timeout(left, response).await {
+            Ok(response) => response,
+            Err(_) => {
+                let calls = self.aws.calls().into_iter();
+                let calls: Vec<_> = calls.map(|call| (call.operation, call.status)).collect();
+                panic!("no response to {payload} within {left:?}; AWS calls: {calls:?}")
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! The function's own binary, killed with SIGKILL at random moments, over and over: nothing is lost.
+//! Kills the function's binary with SIGKILL at random moments, and checks that nothing is lost.
 //!
-//! Each time it dies a random moment after a random one of its calls has arrived.
-//! `CRASHES=500 cargo test --test runs crash -- --nocapture` kills it that often.
+//! Each run dies a random moment after one of its calls, chosen at random, has arrived.
+//! `CRASHES=500 cargo test --test runs crash -- --nocapture` kills 500 runs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use local_aws::{Action, Phase};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-/// Without the variable: enough to hit every step of a run.
+/// Number of runs to kill by default: enough to hit every step of a run.
 const CRASHES: usize = 25;
 
-/// So many calls a run makes at least that has something to tell.
+/// Minimum number of calls of a run that publishes an alert.
 const CALLS: usize = 16;
 
 #[tokio::test]
-async fn whenever_the_process_is_killed_the_next_run_makes_up_for_it() {
+async fn next_run_catches_up_after_a_kill_at_any_moment() {
     let crashes = std::env::var("CRASHES").map_or(CRASHES, |text| text.parse().expect("a number"));
     let world = World::new().await;
     world.aws.private_ca().set_reports(|reports| {
@@ -31,8 +31,8 @@ async fn whenever_the_process_is_killed_the_next_run_makes_up_for_it() {
     let mut revoked: Vec<String> = Vec::new();
     let mut killed = 0;
     for _ in 0..crashes {
-        revoked.push(revoke(&world));
-        // Now and then it is too late to kill it.
+        revoked.push(world.revoke("www.example.com"));
+        // Some runs finish before they can be killed.
         let was_killed = run_and_kill_at(&world, fastrand::usize(0..CALLS + 2)).await;
         killed += usize::from(was_killed);
         end_leases(&world);
@@ -40,22 +40,22 @@ async fn whenever_the_process_is_killed_the_next_run_makes_up_for_it() {
         let response = run(&world).await;
         assert_eq!(response["status"], "ok", "{response:#}");
 
-        let tellings = tellings(&world);
-        let times = tellings.get(revoked.last().expect("one was just revoked"));
+        let alerts = alerts(&world);
+        let times = alerts.get(revoked.last().expect("one was just revoked"));
         match times.map(Vec::len) {
             None => panic!("lost: {revoked:?}"),
             Some(1) => {}
             Some(2) if was_killed => {}
-            Some(n) => panic!("told {n} times"),
+            Some(n) => panic!("alerted {n} times"),
         }
     }
-    let tellings = tellings(&world);
-    assert_eq!(tellings.len(), revoked.len());
-    let twice = tellings.values().filter(|ids| ids.len() == 2).count();
-    for ids in tellings.values() {
+    let alerts = alerts(&world);
+    assert_eq!(alerts.len(), revoked.len());
+    let twice = alerts.values().filter(|ids| ids.len() == 2).count();
+    for ids in alerts.values() {
         assert!(
             ids.iter().all(|id| *id == ids[0]),
-            "one revocation, one identity: {ids:?}"
+            "one revocation has one id: {ids:?}"
         );
     }
     let control = world.control();
@@ -63,22 +63,22 @@ async fn whenever_the_process_is_killed_the_next_run_makes_up_for_it() {
     assert_eq!(control["pendingReport"], Value::Null);
     assert_eq!(control["notifiedCount"], revoked.len());
     println!(
-        "{crashes} runs, {killed} of them ended by SIGKILL: {} revocations told, {twice} of them twice",
+        "{crashes} runs, {killed} of them ended by SIGKILL: {} revocations alerted, {twice} of them twice",
         revoked.len()
     );
 }
 
-/// A process of its own for each run.
+/// Starts a new process: each run has its own.
 async fn process(world: &World) -> Function {
     world.function(&[("REPORT_INTERVAL_SECONDS", "0")]).await
 }
 
 async fn run(world: &World) -> Value {
     let response = process(world).await.invoke(json!({})).await;
-    response.expect("nothing goes wrong with it")
+    response.expect("the run is not disturbed")
 }
 
-/// Whether it was killed before it answered.
+/// Returns whether the process was killed before it responded.
 async fn run_and_kill_at(world: &World, call: usize) -> bool {
     let mut function = process(world).await;
     let arrived = Arc::new(Notify::new());
@@ -94,7 +94,7 @@ async fn run_and_kill_at(world: &World, call: usize) -> bool {
         () = arrived.notified() => true,
     };
     if was_killed {
-        // Within some milliseconds it goes several steps further, or none.
+        // A few milliseconds later it is several steps further, or none.
         tokio::time::sleep(Duration::from_micros(fastrand::u64(..8000))).await;
         function.kill().await;
     }
@@ -102,14 +102,7 @@ async fn run_and_kill_at(world: &World, call: usize) -> bool {
     was_killed
 }
 
-fn revoke(world: &World) -> String {
-    let pca = world.aws.private_ca();
-    let serial = pca.issue(&world.ca, "www.example.com");
-    pca.revoke(&world.ca, &serial, "KEY_COMPROMISE");
-    serial
-}
-
-/// As if the dead holder's deadline had passed.
+/// Ends the lease of a dead process, as if its deadline had passed.
 fn end_leases(world: &World) {
     let mut control = world.control();
     if let Some(lease) = control["lease"].as_object_mut() {
@@ -119,20 +112,20 @@ fn end_leases(world: &World) {
     }
 }
 
-/// By serial, the identities under which it was told.
-fn tellings(world: &World) -> BTreeMap<String, Vec<String>> {
-    let mut tellings: BTreeMap<String, Vec<String>> = BTreeMap::new();
+/// Returns, by serial, the revocation ids of all its alerts.
+fn alerts(world: &World) -> BTreeMap<String, Vec<String>> {
+    let mut alerts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for message in world.aws.sns().messages() {
         let document: Value =
-            serde_json::from_str(&message.variants["default"]).expect("the document is JSON");
+            serde_json::from_str(&message.variants["default"]).expect("the message is JSON");
         if document["type"] != "revocations" {
             continue;
         }
         for revocation in document["revocations"].as_array().expect("a list") {
             let serial = text(&revocation["serial"]);
             let id = text(&revocation["revocationId"]);
-            tellings.entry(serial).or_default().push(id);
+            alerts.entry(serial).or_default().push(id);
         }
     }
-    tellings
+    alerts
 }

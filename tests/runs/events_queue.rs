@@ -1,5 +1,5 @@
-//! Private CA's revocation events from the queue, through the real binary: which messages the queue may
-//! delete, and which are to come back.
+//! Private CA's revocation events from the queue: which messages the queue may delete, and which are
+//! returned to it.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use pca_revocation_watch::config::Config;
 use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::{Value, json};
 
-/// Private CA's limit of 30 minutes between two reports, lifted on both sides.
+/// Lifts Private CA's limit of 30 minutes between two reports.
 const NO_LIMIT: (&str, &str) = ("REPORT_INTERVAL_SECONDS", "0");
 
-/// So often an event comes back because its certificate is not shown as revoked, the last time included.
+/// Maximum receives of a message whose certificate no report shows as revoked.
 const RECEIVES: u64 = 5;
 
-/// A world without the limit, and its first audit done.
+/// Returns a world without the limit whose first audit is complete.
 async fn audited(variables: &[(&str, &str)]) -> (World, Function) {
     let world = World::new().await;
     world
@@ -36,7 +36,7 @@ async fn audited(variables: &[(&str, &str)]) -> (World, Function) {
     (world, function)
 }
 
-/// What EventBridge puts on the queue when a certificate was revoked.
+/// The event that EventBridge puts on the queue for a revoked certificate.
 fn revocation(ca: &str, serial: &str) -> Value {
     json!({
         "version": "0",
@@ -68,11 +68,11 @@ fn batch(records: impl IntoIterator<Item = Value>) -> Value {
     json!({ "Records": records.into_iter().collect::<Vec<_>>() })
 }
 
-/// The messages that come back, of an invocation that did not fail as a whole.
-fn come_back(response: &Value) -> Vec<String> {
+/// Returns the ids of the messages that return to the queue.
+fn returned(response: &Value) -> Vec<String> {
     let failures = response["batchItemFailures"]
         .as_array()
-        .expect("an answer to a queue");
+        .expect("a response to a queue");
     failures
         .iter()
         .map(|failure| text(&failure["itemIdentifier"]))
@@ -80,11 +80,11 @@ fn come_back(response: &Value) -> Vec<String> {
 }
 
 async fn deliver(function: &Function, records: impl IntoIterator<Item = Value>) -> Vec<String> {
-    come_back(&function.invoke(batch(records)).await.unwrap())
+    returned(&function.invoke(batch(records)).await.unwrap())
 }
 
-/// The certificate authorities of which reports were requested. Requests in the same second are
-/// throttled, and made again.
+/// Returns the CAs whose reports were requested. Throttled requests, in the same second, do not count:
+/// they are repeated.
 fn audits(aws: &LocalAws) -> Vec<String> {
     let calls = aws.calls_of("CreateCertificateAuthorityAuditReport");
     let mut audited: Vec<_> = calls
@@ -97,38 +97,34 @@ fn audits(aws: &LocalAws) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_revocation_that_the_report_shows_is_told_and_its_message_let_go() {
+async fn message_is_deleted_if_the_report_shows_the_revocation() {
     let (world, function) = audited(&[]).await;
-    let serial = world.aws.private_ca().issue(&world.ca, "www.example1.com");
-    world
-        .aws
-        .private_ca()
-        .revoke(&world.ca, &serial, "KEY_COMPROMISE");
+    let serial = world.revoke("www.example1.com");
 
-    let back = deliver(
+    let failed = deliver(
         &function,
         [record("one", 1, revocation(&world.ca, &serial))],
     )
     .await;
 
-    assert_eq!(back, [""; 0]);
+    assert_eq!(failed, [""; 0]);
     assert_eq!(world.types(), ["watch-started", "revocations"]);
     assert_eq!(
-        world.documents()[1]["revocations"][0]["serial"],
+        world.messages()[1]["revocations"][0]["serial"],
         json!(serial)
     );
 }
 
 #[tokio::test]
-async fn a_revocation_that_no_report_shows_comes_back_a_bounded_number_of_times() {
+async fn message_returns_up_to_a_limit_if_no_report_shows_it() {
     let (world, function) = audited(&[]).await;
     let serial = world.aws.private_ca().issue(&world.ca, "www.example1.com");
 
     for receives in 1..=RECEIVES {
         let message = record("one", receives, revocation(&world.ca, &serial));
-        let back = deliver(&function, [message]).await;
+        let failed = deliver(&function, [message]).await;
         let expected: &[&str] = if receives < RECEIVES { &["one"] } else { &[] };
-        assert_eq!(back, expected, "received {receives} times");
+        assert_eq!(failed, expected, "received {receives} times");
     }
 
     assert_eq!(world.types(), ["watch-started"]);
@@ -136,7 +132,7 @@ async fn a_revocation_that_no_report_shows_comes_back_a_bounded_number_of_times(
 }
 
 #[tokio::test]
-async fn an_event_that_comes_too_soon_for_a_report_comes_back() {
+async fn message_returns_if_it_is_too_soon_for_a_report() {
     let world = World::new().await;
     let serial = world.aws.private_ca().issue(&world.ca, "www.example1.com");
     let function = world.function(&[]).await;
@@ -145,21 +141,21 @@ async fn an_event_that_comes_too_soon_for_a_report_comes_back() {
         .aws
         .private_ca()
         .revoke(&world.ca, &serial, "KEY_COMPROMISE");
-    // However often it was received: waiting for Private CA's limit is nobody's fault.
+    // Waiting for Private CA's limit does not count toward the maximum number of receives.
     let message = || record("one", 2 * RECEIVES, revocation(&world.ca, &serial));
 
     let too_soon = deliver(&function, [message()]).await;
     // Half an hour later.
     world.aws.private_ca().forget_interval(&world.ca);
     let later = world.function(&[NO_LIMIT]).await;
-    let told = deliver(&later, [message()]).await;
+    let in_time = deliver(&later, [message()]).await;
 
     assert_eq!(too_soon, ["one"]);
-    assert_eq!(told, [""; 0]);
+    assert_eq!(in_time, [""; 0]);
     assert_eq!(world.types(), ["watch-started", "revocations"]);
 }
 
-/// The function in this process, for a paused clock, and its certificate authority.
+/// Returns the function in this process, for a paused clock, and its CA.
 fn in_process(aws: &LocalAws) -> (InProcess, String) {
     aws.s3().create_bucket(BUCKET);
     let topic = aws.sns().create_topic("revocations");
@@ -183,7 +179,7 @@ fn in_process(aws: &LocalAws) -> (InProcess, String) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_whose_report_is_not_there_in_time_comes_back() {
+async fn message_returns_if_the_report_is_not_ready_in_time() {
     let aws = LocalAws::new();
     let (function, ca) = in_process(&aws);
     let pca = aws.private_ca();
@@ -193,17 +189,17 @@ async fn an_event_whose_report_is_not_there_in_time_comes_back() {
     let message = || batch([record("one", 1, revocation(&ca, &serial))]);
 
     let waiting = function.invoke(message()).await.unwrap();
-    let told = function.invoke(message()).await.unwrap();
+    let audited = function.invoke(message()).await.unwrap();
 
-    assert_eq!(come_back(&waiting), ["one"]);
-    assert_eq!(come_back(&told), [""; 0]);
-    // The second delivery took up the report that the first one asked for.
+    assert_eq!(returned(&waiting), ["one"]);
+    assert_eq!(returned(&audited), [""; 0]);
+    // The second delivery used the report that the first one requested.
     assert_eq!(audits(&aws).len(), 1);
     assert_eq!(aws.sns().messages().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_of_a_certificate_authority_that_another_run_holds_comes_back() {
+async fn message_returns_if_another_run_holds_the_lease() {
     let aws = LocalAws::new();
     let (function, ca) = in_process(&aws);
     function.invoke(json!({})).await.unwrap();
@@ -218,18 +214,14 @@ async fn an_event_of_a_certificate_authority_that_another_run_holds_comes_back()
     let message = batch([record("one", 1, revocation(&ca, "01"))]);
     let held = function.invoke(message).await.unwrap();
 
-    assert_eq!(come_back(&held), ["one"]);
+    assert_eq!(returned(&held), ["one"]);
     assert_eq!(audits(&aws), [""; 0]);
 }
 
 #[tokio::test]
-async fn an_event_comes_back_after_a_fault_that_a_retry_may_cure() {
+async fn message_returns_after_an_error_worth_a_retry() {
     let (world, function) = audited(&[]).await;
-    let serial = world.aws.private_ca().issue(&world.ca, "www.example1.com");
-    world
-        .aws
-        .private_ca()
-        .revoke(&world.ca, &serial, "KEY_COMPROMISE");
+    let serial = world.revoke("www.example1.com");
     world.aws.misbehave(
         On::operation("GetObject").key_contains("audit-report/"),
         Fault::FlipByte { at: 100 },
@@ -237,45 +229,45 @@ async fn an_event_comes_back_after_a_fault_that_a_retry_may_cure() {
     let message = || record("one", 2 * RECEIVES, revocation(&world.ca, &serial));
 
     let corrupted = deliver(&function, [message()]).await;
-    let nothing_told = world.types();
-    let told = deliver(&function, [message()]).await;
+    let before_retry = world.types();
+    let retried = deliver(&function, [message()]).await;
 
     assert_eq!(corrupted, ["one"]);
-    assert_eq!(nothing_told, ["watch-started"]);
-    assert_eq!(told, [""; 0]);
+    assert_eq!(before_retry, ["watch-started"]);
+    assert_eq!(retried, [""; 0]);
     assert_eq!(world.types(), ["watch-started", "revocations"]);
 }
 
 #[tokio::test]
-async fn an_event_is_let_go_where_only_a_person_can_help_who_is_told() {
+async fn message_is_deleted_if_an_operator_must_act() {
     let (world, function) = audited(&[]).await;
     world
         .aws
         .private_ca()
         .set_status(&world.ca, Status::Expired);
 
-    let back = deliver(&function, [record("one", 1, revocation(&world.ca, "01"))]).await;
+    let failed = deliver(&function, [record("one", 1, revocation(&world.ca, "01"))]).await;
 
-    assert_eq!(back, [""; 0]);
+    assert_eq!(failed, [""; 0]);
     assert_eq!(world.types(), ["watch-started", "watch-failed"]);
     assert_eq!(
-        world.documents()[1]["error"]["type"],
+        world.messages()[1]["error"]["type"],
         "CertificateAuthorityState"
     );
 }
 
 #[tokio::test]
-async fn what_is_no_event_of_a_listed_certificate_authority_is_let_go_and_holds_nothing_up() {
+async fn unrelated_messages_are_deleted_without_delaying_others() {
     let (world, function) = audited(&[]).await;
     let pca = world.aws.private_ca();
-    let stranger = pca.create_with_id(SECOND_CA_ID, "Not on the list");
+    let unlisted = pca.create_with_id(SECOND_CA_ID, "Not on the list");
     let serial = pca.issue(&world.ca, "www.example1.com");
     pca.revoke(&world.ca, &serial, "KEY_COMPROMISE");
     let mut issued = revocation(&world.ca, &serial);
     issued["detail-type"] = json!("ACM Private CA Certificate Issuance");
-    let strange = || {
+    let unrelated = || {
         [
-            record("stranger", 1, revocation(&stranger, "01")),
+            record("unlisted", 1, revocation(&unlisted, "01")),
             record("garbage", 1, "not JSON"),
             record("empty", 1, ""),
             record("list", 1, json!([1, 2])),
@@ -283,20 +275,20 @@ async fn what_is_no_event_of_a_listed_certificate_authority_is_let_go_and_holds_
         ]
     };
 
-    let of_strange_ones = deliver(&function, strange()).await;
-    let untouched = audits(&world.aws);
+    let failed_unrelated = deliver(&function, unrelated()).await;
+    let audits_before = audits(&world.aws);
     let good = record("good", 1, revocation(&world.ca, &serial));
-    let of_all = deliver(&function, strange().into_iter().chain([good])).await;
+    let failed_of_all = deliver(&function, unrelated().into_iter().chain([good])).await;
 
-    assert_eq!(of_strange_ones, [""; 0]);
-    assert_eq!(untouched, [""; 0]);
-    assert_eq!(of_all, [""; 0]);
+    assert_eq!(failed_unrelated, [""; 0]);
+    assert_eq!(audits_before, [""; 0]);
+    assert_eq!(failed_of_all, [""; 0]);
     assert_eq!(audits(&world.aws), [world.ca.as_str()]);
     assert_eq!(world.types(), ["watch-started", "revocations"]);
 }
 
 #[tokio::test]
-async fn a_batch_makes_one_audit_of_each_certificate_authority_and_they_are_answered_for_apart() {
+async fn batch_audits_each_ca_once_and_fails_messages_separately() {
     let world = World::new().await;
     let pca = world.aws.private_ca();
     let second = pca.create_with_id(SECOND_CA_ID, "Second");
@@ -322,7 +314,7 @@ async fn a_batch_makes_one_audit_of_each_certificate_authority_and_they_are_answ
         [
             record("first", 1, revocation(&world.ca, &serials[0])),
             record("second", 1, revocation(&world.ca, &serials[1])),
-            // The same event once more: SQS delivers at least once.
+            // The same event again: SQS delivers at least once.
             record("first again", 1, revocation(&world.ca, &serials[0])),
             record("not revoked", 1, revocation(&world.ca, "01")),
             record("other", 1, revocation(&second, &serials[2])),
@@ -334,23 +326,23 @@ async fn a_batch_makes_one_audit_of_each_certificate_authority_and_they_are_answ
         Fault::FlipByte { at: 100 },
     );
 
-    let back = deliver(&function, messages()).await;
+    let failed = deliver(&function, messages()).await;
 
-    assert_eq!(back, ["not revoked", "other"]);
+    assert_eq!(failed, ["not revoked", "other"]);
     let mut expected = [world.ca.clone(), second.clone()];
     expected.sort();
     assert_eq!(audits(&world.aws), expected);
-    let told: Vec<_> = world
-        .documents()
+    let alerts: Vec<_> = world
+        .messages()
         .into_iter()
-        .filter(|d| d["type"] == "revocations")
+        .filter(|message| message["type"] == "revocations")
         .collect();
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0]["counts"]["new"], 2);
+    assert_eq!(alerts.len(), 1);
+    assert_eq!(alerts[0]["counts"]["new"], 2);
 }
 
 #[tokio::test]
-async fn the_whole_batch_comes_back_where_the_certificate_authorities_cannot_be_listed() {
+async fn whole_batch_returns_if_the_cas_cannot_be_listed() {
     let (world, function) = audited(&[("CERTIFICATE_AUTHORITY_ARNS", "*")]).await;
     let denied = ErrorReply::new(400, "AccessDeniedException", "not authorized");
     world.aws.misbehave(
@@ -361,7 +353,7 @@ async fn the_whole_batch_comes_back_where_the_certificate_authorities_cannot_be_
 
     let failed = function.invoke(events).await.unwrap_err();
 
-    // An invocation that fails keeps its whole batch on the queue.
+    // If an invocation fails, its whole batch stays on the queue.
     assert_eq!(failed.error_type, "AccessDenied");
     assert_eq!(world.aws.calls_to(Service::S3).len(), 0);
 }

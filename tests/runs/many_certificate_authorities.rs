@@ -1,5 +1,5 @@
-//! One invocation over 200 certificate authorities, Private CA's default quota of a region, under its
-//! real request quotas. docs/scale.md holds the figures of the real binary.
+//! One invocation for 200 CAs, Private CA's default quota per region, under its real request quotas.
+//! docs/scale.md has the figures of the real binary.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn expect(outcomes: &[(&str, usize)]) -> BTreeMap<String, usize> {
         .collect()
 }
 
-/// How often messages of which type were published.
+/// Returns the number of published messages by type, and forgets them.
 fn types(account: &Account) -> BTreeMap<String, usize> {
     let mut types = BTreeMap::new();
     for delivery in account.aws.sns().deliveries() {
@@ -69,7 +69,7 @@ fn assert_quotas_kept(account: &Account) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_hundred_are_audited_by_one_invocation_within_the_quotas() {
+async fn one_invocation_audits_200_cas_within_the_quotas() {
     let (account, function) = account();
     assert_eq!(account.auditable().count() + 1, CERTIFICATE_AUTHORITIES);
     account.schedule_reports();
@@ -83,33 +83,14 @@ async fn two_hundred_are_audited_by_one_invocation_within_the_quotas() {
         "one request per second: {took:?}"
     );
     assert!(took < TIMEOUT / 2, "{took:?}");
-    assert_eq!(
-        outcomes(&first),
-        expect(&[("audited", AUDITABLE - 1), ("failed", 1)])
-    );
-    let all = first["certificateAuthorities"].as_array().unwrap();
-    let failed = all.iter().find(|ca| ca["outcome"] == "failed").unwrap();
-    assert_eq!(failed["certificateAuthorityArn"], json!(account.failing));
-    assert_eq!(failed["error"]["type"], "ReportFailed");
-    assert!(
-        all.iter()
-            .all(|ca| ca["certificateAuthorityArn"] != json!(account.expired))
-    );
-    let huge = all
-        .iter()
-        .find(|ca| ca["certificateAuthorityArn"] == json!(account.huge))
-        .unwrap();
-    assert_eq!(
-        (&huge["certificates"], &huge["revoked"]),
-        (&json!(2_000), &json!(40))
-    );
+    assert_all_but_the_failing_audited(&account, &first);
     assert_eq!(
         types(&account),
         expect(&[("watch-failed", 1), ("watch-started", AUDITABLE - 1)])
     );
     assert_quotas_kept(&account);
 
-    // The next one: something is revoked everywhere, and what failed works again.
+    // In the next period every CA has a new revocation, and the failed report works again.
     account.revoke_one_of_each();
     tokio::time::sleep_until(began + PERIOD).await;
     let second = function.invoke(scheduled()).await.unwrap();
@@ -126,9 +107,32 @@ async fn two_hundred_are_audited_by_one_invocation_within_the_quotas() {
     assert_quotas_kept(&account);
 }
 
-/// All reports are late: the next run finds all of them ready at once.
+fn assert_all_but_the_failing_audited(account: &Account, response: &Value) {
+    assert_eq!(
+        outcomes(response),
+        expect(&[("audited", AUDITABLE - 1), ("failed", 1)])
+    );
+    let all = response["certificateAuthorities"].as_array().unwrap();
+    let failed = all.iter().find(|ca| ca["outcome"] == "failed").unwrap();
+    assert_eq!(failed["certificateAuthorityArn"], json!(account.failing));
+    assert_eq!(failed["error"]["type"], "ReportFailed");
+    assert!(
+        all.iter()
+            .all(|ca| ca["certificateAuthorityArn"] != json!(account.expired))
+    );
+    let huge = all
+        .iter()
+        .find(|ca| ca["certificateAuthorityArn"] == json!(account.huge))
+        .unwrap();
+    assert_eq!(
+        (&huge["certificates"], &huge["revoked"]),
+        (&json!(2_000), &json!(40))
+    );
+}
+
+/// All reports are late, so the next run finds all of them ready at once.
 #[tokio::test(start_paused = true)]
-async fn two_hundred_late_reports_are_taken_up_together_within_the_quotas() {
+async fn next_run_reads_200_late_reports_within_the_quotas() {
     let (account, function) = account();
     account
         .aws
@@ -136,7 +140,7 @@ async fn two_hundred_late_reports_are_taken_up_together_within_the_quotas() {
         .set_reports(|reports| reports.delay = Duration::from_secs(1200));
     let began = Instant::now();
 
-    // Time to ask for all of them, and hardly more.
+    // Just enough time to request all of them.
     let short = Duration::from_secs(AUDITABLE as u64 + 40);
     let first = function.invoke_for(scheduled(), short).await.unwrap();
     tokio::time::sleep_until(began + PERIOD).await;

@@ -1,4 +1,4 @@
-//! The line of metrics: golden, and valid under CloudWatch's specification of the format.
+//! The metrics line: a golden file, and CloudWatch's schema of the embedded metric format.
 
 use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::error::{AuditError, ErrorKind};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const NOW: &str = "2026-11-21T04:00:00Z";
 
 fn at(text: &str) -> Timestamp {
-    Timestamp::parse(text).expect("an instant")
+    Timestamp::parse(text).expect("a timestamp")
 }
 
 fn arn(first: char) -> CertificateAuthorityArn {
@@ -41,10 +41,10 @@ fn response() -> Response {
     let mut waiting = AuditResponse::new(arn('2'), Outcome::Waiting);
     waiting.unaudited_since = Some(at("2026-11-21T03:00:00Z"));
     waiting.stats.waited_seconds = 880.0;
-    let fault = |kind| AuditError::new(kind, "message");
-    let mut throttled = AuditResponse::failed(arn('3'), fault(ErrorKind::Throttled));
+    let error = |kind| AuditError::new(kind, "message");
+    let mut throttled = AuditResponse::failed(arn('3'), error(ErrorKind::Throttled));
     throttled.unaudited_since = Some(at("2026-11-21T02:00:00Z"));
-    let mut denied = AuditResponse::failed(arn('4'), fault(ErrorKind::AccessDenied));
+    let mut denied = AuditResponse::failed(arn('4'), error(ErrorKind::AccessDenied));
     denied.unaudited_since = Some(at("2026-11-21T03:30:00Z"));
     Response::new(false, vec![audited, waiting, throttled, denied])
 }
@@ -54,7 +54,7 @@ fn line(response: &Response, is_full: bool) -> Value {
 }
 
 #[test]
-fn the_line_of_a_run_stays_as_dashboards_and_alarms_know_it() {
+fn metrics_line_matches_the_golden_file() {
     let golden = include_str!("../data/metrics/run.json");
     let line = line(&response(), true);
     assert_eq!(
@@ -65,7 +65,7 @@ fn the_line_of_a_run_stays_as_dashboards_and_alarms_know_it() {
 }
 
 #[test]
-fn every_line_is_valid_under_the_specification() {
+fn every_metrics_line_is_valid_embedded_metric_format() {
     let schema = include_str!("../data/metrics/embedded-metric-format.schema.json");
     let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     for response in [
@@ -76,7 +76,7 @@ fn every_line_is_valid_under_the_specification() {
         for is_full in [true, false] {
             let line = line(&response, is_full);
             assert!(schema.is_valid(&line), "{line:#}");
-            // Each metric and dimension that is named stands at the top level.
+            // Each metric and dimension named in the directive is a top-level member.
             let directive = &line["_aws"]["CloudWatchMetrics"][0];
             for metric in directive["Metrics"].as_array().unwrap() {
                 assert!(
@@ -92,7 +92,7 @@ fn every_line_is_valid_under_the_specification() {
 }
 
 #[test]
-fn the_oldest_age_comes_with_full_runs_only_and_not_where_one_is_unknown() {
+fn oldest_age_needs_a_full_run_and_every_age_known() {
     let full = line(&response(), true);
     assert_eq!(full[OLDEST_AUDIT_AGE], json!(120.0));
     assert_eq!(line(&response(), false)[OLDEST_AUDIT_AGE], Value::Null);
@@ -112,7 +112,7 @@ fn the_oldest_age_comes_with_full_runs_only_and_not_where_one_is_unknown() {
 }
 
 #[test]
-fn what_a_dry_run_finds_and_a_replay_tells_again_is_not_new() {
+fn dry_runs_and_replays_count_no_new_revocations() {
     let mut dry_run = response();
     dry_run.dry_run = true;
     let mut replay = response();

@@ -1,4 +1,4 @@
-//! Whole runs of the real binary under the Lambda Runtime API, against stand-ins for AWS over HTTP.
+//! Whole runs of the real binary under the Lambda Runtime API, against emulators of AWS over HTTP.
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use crate::common::{AMPLE, BUCKET, CA_ID, SECOND_CA_ID, World, event, only, samp
 use local_aws::{NextReport, Outcome, Protocol, Status, Subscription};
 use serde_json::{Value, json};
 
-/// Whatever the age of the revocation, the first audit tells it.
-const TELL_ALL: (&str, &str) = ("INITIAL_LOOKBACK_HOURS", "876000");
+/// Makes the first audit alert on every revocation, however old.
+const ALERT_ALL: (&str, &str) = ("INITIAL_LOOKBACK_HOURS", "876000");
 
-/// Private CA's limit of 30 minutes between two reports, lifted on both sides.
+/// Lifts Private CA's limit of 30 minutes between two reports.
 const NO_LIMIT: (&str, &str) = ("REPORT_INTERVAL_SECONDS", "0");
 
+/// A world whose emulator has no minimum interval between reports.
 async fn unlimited() -> World {
     let world = World::new().await;
     world
@@ -22,7 +23,7 @@ async fn unlimited() -> World {
 }
 
 #[tokio::test]
-async fn the_first_audit_says_what_it_found_and_tells_nothing_old() {
+async fn first_audit_counts_older_revocations_without_alerting() {
     let world = World::new().await;
     let ca = world.aws.private_ca();
     let old = ca.issue(&world.ca, "www.example1.com");
@@ -45,20 +46,19 @@ async fn the_first_audit_says_what_it_found_and_tells_nothing_old() {
         (&json!(0), &json!(0))
     );
     assert_eq!(world.types(), ["watch-started"]);
-    assert_eq!(world.told(), [old.replace(':', "").trim_start_matches('0')]);
+    assert_eq!(
+        world.notified(),
+        [old.replace(':', "").trim_start_matches('0')]
+    );
     assert_eq!(world.control()["lease"], Value::Null);
 }
 
 #[tokio::test]
-async fn a_new_revocation_is_told_once() {
+async fn new_revocation_is_published_once() {
     let world = unlimited().await;
-    let serial = world.aws.private_ca().issue(&world.ca, "www.example1.com");
     let function = world.function(&[NO_LIMIT]).await;
     function.invoke(json!({})).await.unwrap();
-    world
-        .aws
-        .private_ca()
-        .revoke(&world.ca, &serial, "KEY_COMPROMISE");
+    let serial = world.revoke("www.example1.com");
 
     let response = function.invoke(json!({})).await.unwrap();
     let again = function.invoke(json!({})).await.unwrap();
@@ -72,23 +72,23 @@ async fn a_new_revocation_is_told_once() {
     assert_eq!(audit["revocations"][0]["reason"], "KEY_COMPROMISE");
     assert_eq!(only(&again)["newRevocations"], 0);
     assert_eq!(world.types(), ["watch-started", "revocations"]);
-    let document = &world.documents()[1];
-    assert_eq!(document["severity"], "critical");
-    assert_eq!(document["revocations"][0]["serial"], json!(serial));
-    assert_eq!(document["report"]["bucket"], BUCKET);
-    let (subject, mail) = &world.mails()[1];
+    let message = &world.messages()[1];
+    assert_eq!(message["severity"], "critical");
+    assert_eq!(message["revocations"][0]["serial"], json!(serial));
+    assert_eq!(message["report"]["bucket"], BUCKET);
+    let (subject, email) = &world.emails()[1];
     assert_eq!(
         subject,
         "[CRITICAL] KEY_COMPROMISE: www.example1.com revoked (Example Corp Issuing CA)"
     );
-    assert!(mail.contains(&serial), "{mail}");
+    assert!(email.contains(&serial), "{email}");
 }
 
 async fn sample_yields_one_key_compromise(file: &str, format: &str) {
     let world = unlimited().await;
     let next = || NextReport::new().content(sample(file));
     let function = world
-        .function(&[NO_LIMIT, TELL_ALL, ("REPORT_FORMAT", format)])
+        .function(&[NO_LIMIT, ALERT_ALL, ("REPORT_FORMAT", format)])
         .await;
     world.aws.private_ca().next_report(&world.ca, next());
 
@@ -103,9 +103,9 @@ async fn sample_yields_one_key_compromise(file: &str, format: &str) {
         "{response:#}"
     );
     assert_eq!(world.types(), ["watch-started", "revocations"]);
-    let document = &world.documents()[1];
-    assert_eq!(document["reasons"], json!(["KEY_COMPROMISE"]));
-    let revocations = document["revocations"].as_array().unwrap();
+    let message = &world.messages()[1];
+    assert_eq!(message["reasons"], json!(["KEY_COMPROMISE"]));
+    let revocations = message["revocations"].as_array().unwrap();
     assert_eq!(revocations.len(), 1);
     assert_eq!(
         revocations[0]["serial"],
@@ -120,22 +120,23 @@ async fn sample_yields_one_key_compromise(file: &str, format: &str) {
 }
 
 #[tokio::test]
-async fn the_guides_json_report_yields_one_key_compromise() {
+async fn sample_json_report_yields_one_key_compromise() {
     sample_yields_one_key_compromise("guide-2018-b.json", "JSON").await;
 }
 
 #[tokio::test]
-async fn the_guides_older_json_report_yields_one_key_compromise() {
+async fn older_sample_json_report_yields_one_key_compromise() {
     sample_yields_one_key_compromise("guide-2018-a.json", "JSON").await;
 }
 
+/// Its second record has a reason but no time of revocation: it is not revoked.
 #[tokio::test]
-async fn a_csv_report_yields_one_key_compromise_and_a_reason_alone_is_no_revocation() {
+async fn sample_csv_report_yields_one_key_compromise() {
     sample_yields_one_key_compromise("report.csv", "CSV").await;
 }
 
 #[tokio::test]
-async fn one_certificate_authority_that_fails_does_not_touch_the_others() {
+async fn failed_ca_leaves_other_cas_unaffected() {
     let world = unlimited().await;
     let pca = world.aws.private_ca();
     let second = pca.create_with_id(SECOND_CA_ID, "Example Corp Root CA");
@@ -150,7 +151,7 @@ async fn one_certificate_authority_that_fails_does_not_touch_the_others() {
     let response = function.invoke(json!({})).await.unwrap();
     let again = function.invoke(event("scheduled")).await.unwrap();
     pca.set_status(&second, Status::Active);
-    let healed = function.invoke(json!({})).await.unwrap();
+    let recovered = function.invoke(json!({})).await.unwrap();
 
     assert_eq!(response["status"], "partial");
     let failed = &response["certificateAuthorities"][0];
@@ -161,7 +162,7 @@ async fn one_certificate_authority_that_fails_does_not_touch_the_others() {
     assert!(!text(&failed["error"]["hint"]).is_empty());
     assert_eq!(response["certificateAuthorities"][1]["published"], 1);
     assert_eq!(again["status"], "partial");
-    assert_eq!(healed["status"], "ok");
+    assert_eq!(recovered["status"], "ok");
     let mut types = world.types();
     types.sort();
     assert_eq!(
@@ -177,7 +178,7 @@ async fn one_certificate_authority_that_fails_does_not_touch_the_others() {
 }
 
 #[tokio::test]
-async fn a_report_that_is_slower_than_the_deadline_is_taken_up_by_the_next_run() {
+async fn next_run_reads_a_report_that_missed_the_deadline() {
     let world = World::new().await;
     let pca = world.aws.private_ca();
     pca.next_report(
@@ -204,7 +205,7 @@ async fn a_report_that_is_slower_than_the_deadline_is_taken_up_by_the_next_run()
 }
 
 #[tokio::test]
-async fn a_run_by_hand_that_comes_too_soon_says_when() {
+async fn manual_run_too_soon_returns_the_next_report_time() {
     let world = World::new().await;
     let function = world.function(&[]).await;
     function.invoke(json!({})).await.unwrap();
@@ -232,13 +233,9 @@ async fn a_run_by_hand_that_comes_too_soon_says_when() {
 }
 
 #[tokio::test]
-async fn a_dry_run_answers_what_would_be_published_and_changes_nothing() {
+async fn dry_run_returns_what_it_would_publish_and_changes_nothing() {
     let world = World::new().await;
-    let serial = world.aws.private_ca().issue(&world.ca, "www.example1.com");
-    world
-        .aws
-        .private_ca()
-        .revoke(&world.ca, &serial, "KEY_COMPROMISE");
+    let serial = world.revoke("www.example1.com");
     let function = world.function(&[]).await;
 
     let dry = function.invoke(event("dry-run")).await.unwrap();
@@ -247,7 +244,7 @@ async fn a_dry_run_answers_what_would_be_published_and_changes_nothing() {
     assert_eq!(dry["dryRun"], true);
     assert_eq!(only(&dry)["published"], 1);
     assert_eq!(only(&dry)["revocations"][0]["serial"], json!(serial));
-    // Only there was no report yet did it ask for one, and the audit went on with that.
+    // The dry run requested a report because there was none, and the audit used the same report.
     assert_eq!(only(&dry)["report"], only(&real)["report"]);
     assert_eq!(
         world
@@ -260,11 +257,9 @@ async fn a_dry_run_answers_what_would_be_published_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_replay_tells_again_what_was_told_and_leaves_the_rest_to_the_next_audit() {
+async fn replay_publishes_only_revocations_already_notified() {
     let world = unlimited().await;
-    let pca = world.aws.private_ca();
-    let told = pca.issue(&world.ca, "www.example1.com");
-    pca.revoke(&world.ca, &told, "KEY_COMPROMISE");
+    world.revoke("www.example1.com");
     let function = world.function(&[]).await;
     function.invoke(json!({})).await.unwrap();
 
@@ -281,22 +276,18 @@ async fn a_replay_tells_again_what_was_told_and_leaves_the_rest_to_the_next_audi
     assert_eq!(only(&response)["pending"], 0);
     assert_eq!(only(&nothing)["published"], 0);
     assert_eq!(world.types(), ["watch-started", "revocations", "replay"]);
-    let documents = world.documents();
+    let messages = world.messages();
     assert_eq!(
-        documents[1]["revocations"][0]["revocationId"],
-        documents[2]["revocations"][0]["revocationId"]
+        messages[1]["revocations"][0]["revocationId"],
+        messages[2]["revocations"][0]["revocationId"]
     );
-    assert_ne!(documents[1]["id"], documents[2]["id"]);
+    assert_ne!(messages[1]["id"], messages[2]["id"]);
 }
 
 #[tokio::test]
-async fn a_replay_without_any_audit_counts_everything_as_pending() {
+async fn replay_before_any_audit_counts_everything_as_pending() {
     let world = World::new().await;
-    let serial = world.aws.private_ca().issue(&world.ca, "www.example1.com");
-    world
-        .aws
-        .private_ca()
-        .revoke(&world.ca, &serial, "KEY_COMPROMISE");
+    world.revoke("www.example1.com");
     let function = world.function(&[]).await;
 
     let response = function
@@ -312,7 +303,7 @@ async fn a_replay_without_any_audit_counts_everything_as_pending() {
 }
 
 #[tokio::test]
-async fn a_test_message_goes_the_whole_way() {
+async fn test_message_is_published_without_an_audit() {
     let world = World::new().await;
     let function = world.function(&[]).await;
 
@@ -322,9 +313,9 @@ async fn a_test_message_goes_the_whole_way() {
     assert_eq!(response["testMessage"]["topicArn"], json!(world.topic));
     assert_eq!(world.types(), ["test"]);
     assert!(
-        world.mails()[0].0.contains("TEST"),
+        world.emails()[0].0.contains("TEST"),
         "{:?}",
-        world.mails()[0]
+        world.emails()[0]
     );
     assert_eq!(
         world
@@ -336,7 +327,7 @@ async fn a_test_message_goes_the_whole_way() {
 }
 
 #[tokio::test]
-async fn a_manual_event_narrows_the_list() {
+async fn manual_event_narrows_the_list_of_cas() {
     let world = World::new().await;
     let second = world
         .aws
@@ -349,19 +340,19 @@ async fn a_manual_event_narrows_the_list() {
 
     let narrowed = json!({ "certificateAuthorityArns": [second] });
     let response = function.invoke(narrowed).await.unwrap();
-    let stranger = second.replace("22334455", "33445566");
+    let unlisted = second.replace("22334455", "33445566");
     let refused = function
-        .invoke(json!({ "certificateAuthorityArns": [stranger] }))
+        .invoke(json!({ "certificateAuthorityArns": [unlisted] }))
         .await
         .unwrap_err();
 
     assert_eq!(only(&response)["certificateAuthorityArn"], json!(second));
     assert_eq!(refused.error_type, "EventInvalid");
-    assert!(refused.error_message.contains(&stranger), "{refused}");
+    assert!(refused.error_message.contains(&unlisted), "{refused}");
 }
 
 #[tokio::test]
-async fn a_star_stands_for_every_one_that_can_be_audited() {
+async fn asterisk_covers_every_auditable_ca() {
     let world = World::new().await;
     let pca = world.aws.private_ca();
     pca.set_page_size(Some(1));
@@ -394,7 +385,7 @@ async fn a_star_stands_for_every_one_that_can_be_audited() {
 }
 
 #[tokio::test]
-async fn ids_stand_for_certificate_authorities_of_the_functions_account() {
+async fn ca_ids_resolve_to_the_functions_account() {
     let world = World::new().await;
     let function = world
         .function(&[("CERTIFICATE_AUTHORITY_ARNS", CA_ID)])
@@ -407,7 +398,7 @@ async fn ids_stand_for_certificate_authorities_of_the_functions_account() {
 }
 
 #[tokio::test]
-async fn every_kind_of_event_does_what_it_is_for() {
+async fn every_sample_event_causes_an_audit() {
     for name in [
         "scheduled",
         "scheduled-rule",
@@ -427,7 +418,7 @@ async fn every_kind_of_event_does_what_it_is_for() {
 }
 
 #[tokio::test]
-async fn a_queue_of_revocation_events_is_answered_message_by_message() {
+async fn queue_batch_returns_each_unconfirmed_message() {
     let world = World::new().await;
     let function = world.function(&[]).await;
     let events = event("revocation-queue");
@@ -438,7 +429,7 @@ async fn a_queue_of_revocation_events_is_answered_message_by_message() {
         .map(|r| text(&r["messageId"]))
         .collect();
 
-    // The report does not show the events' certificates as revoked yet: they come back.
+    // The report does not show the events' certificates as revoked yet, so the messages return.
     let response = function.invoke(events.clone()).await.unwrap();
     let too_soon = function.invoke(events.clone()).await;
 
@@ -461,7 +452,7 @@ async fn a_queue_of_revocation_events_is_answered_message_by_message() {
 }
 
 #[tokio::test]
-async fn an_event_of_a_certificate_authority_that_is_not_listed_does_nothing() {
+async fn event_of_an_unlisted_ca_does_nothing() {
     let world = World::new().await;
     let second = world
         .aws
@@ -487,7 +478,7 @@ async fn an_event_of_a_certificate_authority_that_is_not_listed_does_nothing() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_not_known_is_refused_with_the_keys_that_are() {
+async fn unknown_event_is_refused_with_the_known_keys() {
     let world = World::new().await;
     let function = world.function(&[]).await;
 
@@ -508,7 +499,7 @@ async fn an_event_that_is_not_known_is_refused_with_the_keys_that_are() {
 }
 
 #[tokio::test]
-async fn a_bad_configuration_names_every_problem_before_any_call() {
+async fn invalid_configuration_names_every_problem_before_any_call() {
     let world = World::new().await;
     let function = world
         .function(&[
@@ -534,28 +525,24 @@ async fn a_bad_configuration_names_every_problem_before_any_call() {
 }
 
 #[tokio::test]
-async fn a_topic_without_a_confirmed_subscription_gets_nothing_and_nothing_counts_as_told() {
+async fn topic_without_confirmed_subscription_gets_nothing() {
     let world = World::new().await;
     let topic = world.aws.sns().create_topic("unread");
     let pending = Subscription::new(Protocol::Email, "pki@example.com").pending();
     let subscription = world.aws.sns().subscribe(&topic, pending).unwrap();
-    let serial = world.aws.private_ca().issue(&world.ca, "www.example1.com");
-    world
-        .aws
-        .private_ca()
-        .revoke(&world.ca, &serial, "KEY_COMPROMISE");
+    world.revoke("www.example1.com");
     let function = world.function(&[("TOPIC_ARN", &topic)]).await;
 
     let failed = function.invoke(json!({})).await.unwrap();
     world.aws.sns().confirm(&subscription);
-    let told = function.invoke(json!({})).await.unwrap();
+    let confirmed = function.invoke(json!({})).await.unwrap();
 
     assert_eq!(failed["status"], "failed");
     assert_eq!(only(&failed)["error"]["type"], "TopicWithoutSubscription");
     assert!(text(&only(&failed)["error"]["hint"]).contains("Confirm the subscription"));
-    assert_eq!(only(&told)["published"], 1);
+    assert_eq!(only(&confirmed)["published"], 1);
     let subjects: Vec<_> = world
-        .mails()
+        .emails()
         .into_iter()
         .map(|(subject, _)| subject)
         .collect();
@@ -563,7 +550,7 @@ async fn a_topic_without_a_confirmed_subscription_gets_nothing_and_nothing_count
 }
 
 #[tokio::test]
-async fn a_fifo_topic_gets_the_certificate_authority_as_group_and_the_id_against_repeats() {
+async fn fifo_topic_groups_by_ca_and_deduplicates_by_id() {
     let world = unlimited().await;
     let topic = world.aws.sns().create_fifo_topic("revocations.fifo", false);
     world
@@ -571,11 +558,7 @@ async fn a_fifo_topic_gets_the_certificate_authority_as_group_and_the_id_against
         .sns()
         .subscribe(&topic, Subscription::new(Protocol::Sqs, "queue"))
         .unwrap();
-    let serial = world.aws.private_ca().issue(&world.ca, "www.example1.com");
-    world
-        .aws
-        .private_ca()
-        .revoke(&world.ca, &serial, "KEY_COMPROMISE");
+    world.revoke("www.example1.com");
     let function = world.function(&[("TOPIC_ARN", &topic)]).await;
 
     let response = function.invoke(json!({})).await.unwrap();
@@ -583,17 +566,17 @@ async fn a_fifo_topic_gets_the_certificate_authority_as_group_and_the_id_against
     assert_eq!(only(&response)["outcome"], "audited", "{response:#}");
     let messages = world.aws.sns().messages();
     assert_eq!(messages.len(), 2);
-    for (message, document) in messages.iter().zip(world.documents()) {
-        assert_eq!(message.message_group_id.as_deref(), Some(CA_ID));
+    for (published, message) in messages.iter().zip(world.messages()) {
+        assert_eq!(published.message_group_id.as_deref(), Some(CA_ID));
         assert_eq!(
-            message.message_deduplication_id.as_deref(),
-            document["id"].as_str()
+            published.message_deduplication_id.as_deref(),
+            message["id"].as_str()
         );
     }
 }
 
 #[tokio::test]
-async fn a_chat_topic_gets_a_card_and_never_holds_the_message_back() {
+async fn chat_topic_gets_a_card_and_never_delays_the_message() {
     let world = unlimited().await;
     let chat = world.aws.sns().create_topic("chat");
     world
@@ -629,7 +612,7 @@ async fn a_chat_topic_gets_a_card_and_never_holds_the_message_back() {
 }
 
 #[tokio::test]
-async fn reasons_that_are_not_worth_a_message_are_recorded_and_counted() {
+async fn reasons_without_a_message_are_recorded_and_counted() {
     let world = unlimited().await;
     let pca = world.aws.private_ca();
     for (name, reason) in [
@@ -655,11 +638,11 @@ async fn reasons_that_are_not_worth_a_message_are_recorded_and_counted() {
         (&json!(3), &json!(2))
     );
     assert_eq!(only(&again)["newRevocations"], 0);
-    assert_eq!(world.told().len(), 3);
+    assert_eq!(world.notified().len(), 3);
 }
 
 #[tokio::test]
-async fn a_report_that_fails_is_dropped_and_told_once() {
+async fn failed_report_is_replaced_and_alerted_once() {
     let world = unlimited().await;
     let pca = world.aws.private_ca();
     pca.next_report(&world.ca, NextReport::new().outcome(Outcome::Failed));
@@ -677,13 +660,13 @@ async fn a_report_that_fails_is_dropped_and_told_once() {
 }
 
 #[tokio::test]
-async fn a_broken_report_tells_what_is_whole_and_is_replaced_after_two_attempts() {
+async fn invalid_report_is_replaced_after_two_attempts() {
     let world = unlimited().await;
     let pca = world.aws.private_ca();
     let whole = sample("guide-2018-b.json");
     let cut = whole[..whole.len() - 3].to_vec();
     pca.next_report(&world.ca, NextReport::new().content(cut));
-    let function = world.function(&[NO_LIMIT, TELL_ALL]).await;
+    let function = world.function(&[NO_LIMIT, ALERT_ALL]).await;
 
     let first = function.invoke(json!({})).await.unwrap();
     let second = function.invoke(json!({})).await.unwrap();
@@ -717,13 +700,9 @@ async fn a_broken_report_tells_what_is_whole_and_is_replaced_after_two_attempts(
 }
 
 #[tokio::test]
-async fn log_lines_tell_the_story_and_one_line_holds_the_metrics() {
+async fn run_logs_each_step_and_one_metrics_line() {
     let world = World::new().await;
-    let serial = world.aws.private_ca().issue(&world.ca, "www.example1.com");
-    world
-        .aws
-        .private_ca()
-        .revoke(&world.ca, &serial, "KEY_COMPROMISE");
+    let serial = world.revoke("www.example1.com");
     let function = world.function(&[]).await;
     function.invoke_for(json!({}), AMPLE).await.unwrap();
 
@@ -768,12 +747,12 @@ async fn log_lines_tell_the_story_and_one_line_holds_the_metrics() {
             "{step} in {messages:?}"
         );
     }
-    let told = logged
+    let found = logged
         .iter()
         .find(|line| line["message"] == "revocation found")
         .unwrap();
     assert_eq!(
-        (&told["serial"], &told["common_name"]),
+        (&found["serial"], &found["common_name"]),
         (&json!(serial), &json!("www.example1.com"))
     );
     assert!(
