@@ -1,4 +1,4 @@
-//! Instants, as audit reports write them and as everything else of this program does.
+//! Times, as in audit reports and in everything that this program writes.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -9,9 +9,9 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, Month, OffsetDateTime, Time, UtcOffset};
 
-/// An instant in UTC with the precision of a second, between the years 0 and 9999.
+/// A time in UTC with a resolution of one second, between the years 0 and 9999.
 ///
-/// Reads what audit reports hold (`2018-02-26T18:39:57+0000`) as well as RFC 3339
+/// Parses the times of audit reports (`2018-02-26T18:39:57+0000`) and RFC 3339
 /// (`2018-02-26T18:39:57Z`, `+00:00`, fractions of a second); writes RFC 3339 with `Z`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(OffsetDateTime);
@@ -22,43 +22,43 @@ const RFC_3339_UTC: &[BorrowedFormatItem<'_>] = format_description!(
 );
 
 impl Timestamp {
-    /// Reads an instant; `None` where the text is not one, or not one between the years 0 and 9999.
+    /// Parses a time; `None` if the text is not one between the years 0 and 9999.
     pub fn parse(text: &str) -> Option<Self> {
         let at = parse_report_time(text.as_bytes())
             .or_else(|| OffsetDateTime::parse(text, &Rfc3339).ok())?;
         Self::from_utc(at.checked_to_offset(UtcOffset::UTC)?)
     }
 
-    /// Seconds since the start of 1970; `None` where that is outside the years 0 to 9999.
+    /// Returns the time from seconds since the start of 1970; `None` outside the years 0 to 9999.
     pub fn from_unix_seconds(seconds: i64) -> Option<Self> {
         Self::from_utc(OffsetDateTime::from_unix_timestamp(seconds).ok()?)
     }
 
-    /// Seconds since the start of 1970.
+    /// Returns the seconds since the start of 1970.
     pub fn unix_seconds(self) -> i64 {
         self.0.unix_timestamp()
     }
 
-    /// The instant that much later, or the last one that can be written.
+    /// Returns the time that much later, at most [`MAX`](Self::MAX).
     pub fn saturating_add(self, duration: Duration) -> Self {
         let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
         Self::from_unix_seconds(self.unix_seconds().saturating_add(seconds)).unwrap_or(Self::MAX)
     }
 
-    /// The instant that much earlier, or the first one that can be written.
+    /// Returns the time that much earlier, at least [`MIN`](Self::MIN).
     pub fn saturating_sub(self, duration: Duration) -> Self {
         let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
         Self::from_unix_seconds(self.unix_seconds().saturating_sub(seconds)).unwrap_or(Self::MIN)
     }
 
-    /// How long after `earlier` this is; zero where it is not after it.
+    /// Returns the time since `earlier`; zero if this is not later.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_secs(
             u64::try_from(self.unix_seconds() - earlier.unix_seconds()).unwrap_or(0),
         )
     }
 
-    /// The first instant of the year 0.
+    /// The first second of the year 0.
     pub const MIN: Self = Self(time::macros::datetime!(0000-01-01 00:00:00 UTC));
 
     /// The last second of the year 9999, which X.509 uses for "no end" (RFC 5280, section 4.1.2.5).
@@ -70,9 +70,9 @@ impl Timestamp {
     }
 }
 
-/// Reads `2018-02-26T18:39:57+0000`: RFC 3339 requires a colon in the offset.
+/// Parses `2018-02-26T18:39:57+0000`: RFC 3339 requires a colon in the offset.
 ///
-/// Written by hand because the scanner reads four times per revoked record.
+/// Written by hand because the scanner checks four times per revoked record.
 fn parse_report_time(text: &[u8]) -> Option<OffsetDateTime> {
     const LAYOUT: &[u8; 24] = b"0000-00-00T00:00:00+0000";
     let text: &[u8; 24] = text.try_into().ok()?;
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_instant() {
+    fn refuses_text_that_is_not_a_time() {
         for text in [
             "",
             " ",

@@ -1,4 +1,4 @@
-//! The identity of a revocation to receivers of messages.
+//! The identity of a revocation in messages.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use sha2::{Digest, Sha256};
 
 use crate::revocation::key::RevocationKey;
 
-/// A revocation's identity to receivers of messages: the same in every message that tells of it,
-/// and different for each certificate authority.
+/// The identity of a revocation in messages: the same in every message about it, and different for
+/// each CA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RevocationId([u8; 16]);
 
 impl RevocationId {
-    /// The identity of the revocation of that key by that certificate authority.
+    /// Returns the identity of a revocation by that CA.
     pub fn of(certificate_authority_arn: &str, key: &RevocationKey) -> Self {
         let key = key.to_string();
         Self(hash(&[
@@ -21,7 +21,7 @@ impl RevocationId {
         ]))
     }
 
-    /// The identity as octets.
+    /// Returns the identity as octets.
     pub fn octets(&self) -> &[u8; 16] {
         &self.0
     }
@@ -33,7 +33,7 @@ impl fmt::Display for RevocationId {
     }
 }
 
-/// The first half of a SHA-256 over parts that cannot run into each other.
+/// Returns the first half of a SHA-256 over the parts and their lengths.
 pub fn hash(parts: &[&[u8]]) -> [u8; 16] {
     let mut digest = Sha256::new();
     for part in parts {
@@ -44,7 +44,7 @@ pub fn hash(parts: &[&[u8]]) -> [u8; 16] {
     *digest.first_chunk().expect("16 of 32 octets")
 }
 
-/// Octets as lower-case hexadecimal digits.
+/// Returns octets as lower-case hexadecimal digits.
 pub fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }

@@ -1,14 +1,14 @@
-//! What a revocation is known by.
+//! The identity of a revocation within its CA.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// The identity of a revocation within its certificate authority.
+/// The identity of a revocation within its CA.
 ///
-/// Its canonical text is what the told list holds: `e8cbd2bedb122329f97706bcfec990f8` (a serial
-/// without colons, leading zeros and case), else the certificate's ARN, else `sha256:` and a hash of
-/// the record's bytes. Ordered with the serials first, by their value.
+/// Its canonical text is what the notified set contains: `e8cbd2bedb122329f97706bcfec990f8` (a
+/// lower-case serial without colons and leading zeros), else the certificate's ARN, else `sha256:`
+/// and a hash of the record's bytes. Serials come first in order, by their value.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RevocationKey {
     /// A serial of up to 20 octets (RFC 5280, section 4.1.2.2), big-endian and right-aligned.
@@ -18,7 +18,8 @@ pub enum RevocationKey {
 }
 
 impl RevocationKey {
-    /// The key of a record: by its serial if that is usable, else its ARN, else a hash of its bytes.
+    /// Returns the key of a record: its serial if that is valid, else its ARN, else a hash of its
+    /// bytes.
     pub fn of(serial: Option<&str>, certificate_arn: Option<&str>, raw: &[u8]) -> Self {
         if let Some(octets) = serial.and_then(serial_octets) {
             return RevocationKey::Serial(octets);
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn serials_compare_without_case_colons_and_leading_zeros() {
+    fn serial_ignores_case_colons_and_leading_zeros() {
         for same in ["0a:bc", "0ABC", "a:BC", "00:00:0a:bc", "abc"] {
             assert_eq!(key(same), "0abc", "{same}");
         }
@@ -127,8 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn a_strange_serial_gives_way_to_the_arn_and_that_to_a_hash() {
-        for strange in [
+    fn key_falls_back_to_arn_then_hash() {
+        for malformed in [
             "",
             ":",
             "xyz",
@@ -138,7 +139,11 @@ mod tests {
             &"ff".repeat(21),
             &format!("1{}", "0".repeat(40)),
         ] {
-            assert_eq!(key(strange), "arn:aws:acm-pca:certificate", "{strange:?}");
+            assert_eq!(
+                key(malformed),
+                "arn:aws:acm-pca:certificate",
+                "{malformed:?}"
+            );
         }
         let hashed = RevocationKey::of(None, None, b"{}").to_string();
         assert_eq!(
@@ -148,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn its_text_reads_back() {
+    fn canonical_text_is_read_back() {
         for text in ["0abc", "00", "arn:aws:acm-pca:certificate", "sha256:44"] {
             assert_eq!(
                 RevocationKey::from_text(text)

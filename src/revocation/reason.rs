@@ -1,23 +1,23 @@
-//! Why a certificate was revoked, and how bad that is.
+//! Revocation reasons and their severity.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How urgently a revocation wants a person. Ordered: the greater, the worse.
+/// How urgent a revocation is. A greater value is worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Housekeeping: the certificate was replaced or is no longer wanted.
+    /// Housekeeping: the certificate was replaced or is no longer needed.
     Low,
-    /// The reason is open, or somebody lost a privilege.
+    /// The reason is unknown, or someone lost a privilege.
     High,
-    /// A private key is, or may be, in the wrong hands.
+    /// A private key is, or may be, compromised.
     Critical,
 }
 
 impl Severity {
-    /// The name that messages and metrics carry: `critical`, `high` or `low`.
+    /// Returns its name in messages and metrics: `critical`, `high` or `low`.
     pub fn name(self) -> &'static str {
         match self {
             Severity::Low => "low",
@@ -33,16 +33,23 @@ impl Severity {
 /// those of the CRL reason extension (RFC 5280, section 5.3.1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RevocationReason {
+    /// `KEY_COMPROMISE`: the certificate's private key.
     KeyCompromise,
+    /// `CERTIFICATE_AUTHORITY_COMPROMISE`: the private key of a CA.
     CertificateAuthorityCompromise,
+    /// `A_A_COMPROMISE`: the private key of an attribute authority.
     AACompromise,
+    /// `PRIVILEGE_WITHDRAWN`.
     PrivilegeWithdrawn,
+    /// `UNSPECIFIED`.
     Unspecified,
+    /// `AFFILIATION_CHANGED`.
     AffiliationChanged,
+    /// `SUPERSEDED`.
     Superseded,
+    /// `CESSATION_OF_OPERATION`.
     CessationOfOperation,
-    /// A reason that is not in the list above, as it stands in the report. Empty where the report
-    /// states none.
+    /// Any other reason, as in the report; empty if the report states none.
     Other(String),
 }
 
@@ -59,7 +66,7 @@ impl RevocationReason {
         RevocationReason::CessationOfOperation,
     ];
 
-    /// Reads a reason; never fails.
+    /// Parses a reason; never fails.
     pub fn from_report(text: &str) -> Self {
         Self::KNOWN
             .into_iter()
@@ -67,7 +74,7 @@ impl RevocationReason {
             .unwrap_or_else(|| RevocationReason::Other(text.to_owned()))
     }
 
-    /// The reason in the report's own spelling; empty where the report states none.
+    /// Returns the reason as in the report; empty if the report states none.
     pub fn name(&self) -> &str {
         match self {
             RevocationReason::KeyCompromise => "KEY_COMPROMISE",
@@ -82,7 +89,8 @@ impl RevocationReason {
         }
     }
 
-    /// The code of the CRL reason extension (RFC 5280, section 5.3.1); none where it is not known.
+    /// Returns the code of the CRL reason extension (RFC 5280, section 5.3.1); `None` for an unknown
+    /// reason.
     pub fn code(&self) -> Option<u8> {
         match self {
             RevocationReason::Unspecified => Some(0),
@@ -97,7 +105,7 @@ impl RevocationReason {
         }
     }
 
-    /// How bad it is. What is not known counts as high: unknown never reads as good.
+    /// Returns the severity. An unknown reason is high.
     pub fn severity(&self) -> Severity {
         match self {
             RevocationReason::KeyCompromise
@@ -124,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_codes_and_severities_are_those_of_the_api_reference() {
+    fn names_codes_and_severities_match_the_api_reference() {
         let table = RevocationReason::KNOWN.map(|r| (r.name().to_owned(), r.code(), r.severity()));
         let expected = [
             ("KEY_COMPROMISE", 1, Severity::Critical),
@@ -141,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_reason_stands_as_it_is_and_counts_as_high() {
+    fn unknown_reason_keeps_its_name_and_is_high() {
         let reason = RevocationReason::from_report("QUANTUM_BREAK");
         assert_eq!(reason.name(), "QUANTUM_BREAK");
         assert_eq!(reason.severity(), Severity::High);

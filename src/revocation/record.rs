@@ -1,4 +1,4 @@
-//! One record of an audit report that is, or may be, a revocation.
+//! A record of an audit report that is, or may be, a revocation.
 
 use std::borrow::Cow;
 
@@ -6,55 +6,78 @@ use crate::revocation::key::RevocationKey;
 use crate::revocation::reason::RevocationReason;
 use crate::timestamp::Timestamp;
 
-/// A record whose `revokedAt` is not empty, as a scanner hands it on: borrowed, as it stands.
+/// A record whose `revokedAt` is not empty, borrowed from the report.
 ///
-/// A field is `None` where the report leaves it out, states `null`, or (CSV) leaves it empty.
-/// A field whose value is not a string carries its JSON text.
+/// A field is `None` if the report omits it, states `null`, or (CSV) leaves it empty. A field whose
+/// value is not a string has its JSON text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevokedRecord<'a> {
+    /// `awsAccountId`.
     pub aws_account_id: Option<Cow<'a, str>>,
+    /// `requestedByServicePrincipal`.
     pub requested_by_service_principal: Option<Cow<'a, str>>,
+    /// `certificateArn`.
     pub certificate_arn: Option<Cow<'a, str>>,
+    /// `serial`.
     pub serial: Option<Cow<'a, str>>,
+    /// `subject`.
     pub subject: Option<Cow<'a, str>>,
+    /// `notBefore`.
     pub not_before: Option<Cow<'a, str>>,
+    /// `notAfter`.
     pub not_after: Option<Cow<'a, str>>,
+    /// `issuedAt`.
     pub issued_at: Option<Cow<'a, str>>,
+    /// `revokedAt`.
     pub revoked_at: Option<Cow<'a, str>>,
+    /// `revocationReason`.
     pub revocation_reason: Option<Cow<'a, str>>,
+    /// `templateArn`.
     pub template_arn: Option<Cow<'a, str>>,
-    /// Whether anything about the record is odd: a known field twice or of another type, an
-    /// unreadable time, a missing or strange serial.
+    /// Whether the record is malformed: a known field twice or of another type, an unreadable time,
+    /// a missing or malformed serial.
     pub malformed: bool,
-    /// The record's bytes in the report.
+    /// The bytes of the record in the report.
     pub raw: &'a [u8],
 }
 
-/// A revocation, owned: what a message is made of.
+/// A revocation with its own copy of the record's fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// What the revocation is known by.
+    /// The identity within its CA.
     pub key: RevocationKey,
-    /// The text of `serial`, as it stands in the report.
+    /// The serial as in the report.
     pub serial: Option<String>,
+    /// The subject as in the report.
     pub subject: Option<String>,
+    /// The ARN of the certificate.
     pub certificate_arn: Option<String>,
+    /// Why it was revoked.
     pub reason: RevocationReason,
+    /// When it was revoked.
     pub revoked_at: ReportTime,
+    /// The start of its validity.
     pub not_before: Option<ReportTime>,
+    /// The end of its validity.
     pub not_after: Option<ReportTime>,
+    /// When it was issued.
     pub issued_at: Option<ReportTime>,
+    /// The account that requested it.
     pub aws_account_id: Option<String>,
+    /// The template that it was issued with.
     pub template_arn: Option<String>,
+    /// The AWS service that requested it.
     pub requested_by_service_principal: Option<String>,
     /// See [`RevokedRecord::malformed`].
     pub malformed: bool,
 }
 
-/// A time as a report states it; `at` is `None` where it cannot be read.
+/// A time of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportTime {
+    /// The text in the report.
     pub text: String,
+    /// The time; `None` if the text cannot be read.
     pub at: Option<Timestamp>,
 }
 
@@ -69,8 +92,8 @@ impl ReportTime {
 }
 
 impl RevokedRecord<'_> {
-    /// What the revocation is known by: its serial; without a usable one its ARN; without that a
-    /// hash of its bytes.
+    /// Returns the identity within the CA: the serial; without a valid one the ARN; without that a
+    /// hash of the record's bytes.
     pub fn key(&self) -> RevocationKey {
         RevocationKey::of(
             self.serial.as_deref(),
@@ -79,7 +102,7 @@ impl RevokedRecord<'_> {
         )
     }
 
-    /// An owned copy for a message.
+    /// Returns an owned copy.
     pub fn to_revocation(&self, key: RevocationKey) -> Revocation {
         let text = |field: &Option<Cow<'_, str>>| field.as_deref().map(str::to_owned);
         let time = |field: &Option<Cow<'_, str>>| field.as_deref().map(ReportTime::from_report);

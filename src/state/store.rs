@@ -289,63 +289,67 @@ impl Store {
             return Ok(NotifiedSet::new());
         };
         let location = self.location(key);
+        let unreadable = |why: &str| {
+            AuditError::new(
+                ErrorKind::StateUnreadable,
+                format!("the notified set at {location} {why}"),
+            )
+        };
+        let arn = &control.certificate_authority_arn;
         let mut broke_off = 0;
-        let read = loop {
-            match self
-                .read_notified_set(key, &control.certificate_authority_arn)
-                .await
-            {
-                Ok(read) => break read,
-                Err(NotifiedSetFailure::Refused(failure))
-                    if failure.is_not_found() && !failure.is("NoSuchBucket") =>
-                {
-                    return Err(unreadable_set(&location, "is missing"));
-                }
-                Err(NotifiedSetFailure::Refused(failure)) => return Err(failure.error(&location)),
-                Err(NotifiedSetFailure::BrokeOff(error)) => {
+        let notified = loop {
+            match self.read_notified_set(key, arn).await {
+                Ok(notified) => break notified,
+                Err(ReadFailure::BrokeOff(error)) => {
                     broke_off += 1;
                     self.read_again(&location, &error, broke_off).await?;
                 }
+                Err(ReadFailure::Refused(failure)) => {
+                    let is_missing = failure.is_not_found() && !failure.is("NoSuchBucket");
+                    return Err(match is_missing {
+                        true => unreadable("is missing"),
+                        false => failure.error(&location),
+                    });
+                }
+                Err(ReadFailure::Invalid(error)) => {
+                    let unreadable = unreadable(&format!("cannot be read: {error}"));
+                    return Err(match error.kind {
+                        NotifiedSetErrorKind::NewerVersion(_) => {
+                            AuditError::new(ErrorKind::StateNewer, unreadable.message)
+                        }
+                        _ => unreadable,
+                    });
+                }
             }
         };
-        let notified = read.map_err(|error| match error.kind {
-            NotifiedSetErrorKind::NewerVersion(_) => AuditError::new(
-                ErrorKind::StateNewer,
-                format!("the notified set at {location} cannot be read: {error}"),
-            ),
-            _ => unreadable_set(&location, &format!("cannot be read: {error}")),
-        })?;
-        if notified.len() as u64 != control.notified_count {
-            let why = format!(
-                "holds {} revocations, but the control document states {}",
-                notified.len(),
-                control.notified_count
-            );
-            return Err(unreadable_set(&location, &why));
+        let (found, stated) = (notified.len() as u64, control.notified_count);
+        if found != stated {
+            return Err(unreadable(&format!(
+                "holds {found} revocations, but the control document states {stated}"
+            )));
         }
         Ok(notified)
     }
 
-    /// Reads an object as a notified set. The body is read to its end even if it is invalid: only
-    /// then has the SDK checked that these bytes are what S3 holds.
+    /// Reads an object as a notified set. An invalid one is read to its end as well: only then has
+    /// the SDK checked that these bytes are what S3 holds.
     async fn read_notified_set(
         &self,
         key: &str,
         arn: &CertificateAuthorityArn,
-    ) -> Result<Result<NotifiedSet, NotifiedSetError>, NotifiedSetFailure> {
+    ) -> Result<NotifiedSet, ReadFailure> {
         let get = self.s3.get_object().bucket(&self.bucket).key(key);
         let output = get
             .send()
             .await
-            .map_err(|error| NotifiedSetFailure::Refused(CallFailure::new("GetObject", &error)))?;
+            .map_err(|error| ReadFailure::Refused(CallFailure::new("GetObject", &error)))?;
         let mut reader = NotifiedSetReader::new(arn.as_str());
         let mut body = output.body;
-        let mut fed = Ok(());
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(NotifiedSetFailure::BrokeOff)?;
-            fed = fed.and_then(|()| reader.feed(&chunk));
+            // The reader repeats its error when it finishes.
+            let _ = reader.feed(&chunk.map_err(ReadFailure::BrokeOff)?);
         }
-        Ok(fed.and_then(|()| reader.finish()))
+        reader.finish().map_err(ReadFailure::Invalid)
     }
 
     /// Waits briefly before an object whose body broke off is read again.
@@ -593,17 +597,11 @@ fn notified_body(notified: &Arc<NotifiedSet>, arn: &CertificateAuthorityArn) -> 
     }))
 }
 
-/// Why the object of a notified set could not be read.
-enum NotifiedSetFailure {
+/// Why a notified set was not read.
+enum ReadFailure {
     Refused(CallFailure),
     BrokeOff(ByteStreamError),
-}
-
-fn unreadable_set(location: &str, why: &str) -> AuditError {
-    AuditError::new(
-        ErrorKind::StateUnreadable,
-        format!("the notified set at {location} {why}"),
-    )
+    Invalid(NotifiedSetError),
 }
 
 struct NotifiedBody {

@@ -8,7 +8,7 @@ use memchr::memchr2;
 use crate::report::scanner::error::ScanErrorKind;
 use crate::report::scanner::fields::revoked_record;
 use crate::report::scanner::json_fields::{Fields, Position};
-use crate::report::scanner::json_steps::{Steps, Target};
+use crate::report::scanner::json_steps::{STEP_BYTES, Steps, Target};
 use crate::report::scanner::json_values::{byte_at, key, string, unexpected, value, white_space};
 use crate::report::scanner::stream::{Grammar, Record, RecordError, SyntaxError};
 use crate::revocation::record::RevokedRecord;
@@ -153,10 +153,11 @@ impl Json {
             }
             at = white_space(bytes, end);
         };
-        if learnable && !self.fields.malformed {
+        // `follow` does not look at the last bytes of a slice, so the step may be known already.
+        let was_followed = bytes.len() - start >= STEP_BYTES;
+        if learnable && was_followed && !self.fields.malformed {
             let nulls = self.fields.seen & !seen_before;
-            self.steps
-                .learn(from, &bytes[start..], to - start, target, nulls);
+            self.steps.learn(from, &bytes[start..to], target, nulls);
         }
         Ok((target, to))
     }

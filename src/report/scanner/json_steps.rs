@@ -23,7 +23,7 @@ pub struct Steps {
 }
 
 /// Maximum length of a learned step: enough for the longest key, white space and two `null`s.
-const STEP_BYTES: usize = 64;
+pub const STEP_BYTES: usize = 64;
 const LANES: usize = 16;
 
 #[derive(Clone, Copy)]
@@ -82,16 +82,15 @@ impl Steps {
         Some((step.target, step.len))
     }
 
-    /// Learns the step that is the first `len` of these bytes. It replaces the older of the two steps
-    /// from that position.
-    pub fn learn(&mut self, from: Position, bytes: &[u8], len: usize, target: Target, nulls: u16) {
-        // `follow` did not look at so few bytes, so the step may be known already.
-        if len > STEP_BYTES || bytes.len() < STEP_BYTES {
+    /// Learns a step. It replaces the older of the two from that position.
+    pub fn learn(&mut self, from: Position, bytes: &[u8], target: Target, nulls: u16) {
+        let len = bytes.len();
+        if len > STEP_BYTES {
             return;
         }
         let mut text = [0; STEP_BYTES];
         let mut care = [0; STEP_BYTES];
-        text[..len].copy_from_slice(&bytes[..len]);
+        text[..len].copy_from_slice(bytes);
         care[..len].fill(0xff);
         let lanes = |bytes: [u8; STEP_BYTES]| {
             let (blocks, _) = bytes.as_chunks::<LANES>();
