@@ -1,8 +1,8 @@
 //! Peak memory and CPU time of the whole function, by the size of the report.
 //!
 //! `cargo bench --bench function` runs the release binary under the Lambda Runtime API against
-//! stand-ins for AWS on loopback (plain HTTP) and prints a table. Reports are made up while they are
-//! sent, so that nothing but the function is measured. Linux only: it reads `/proc`.
+//! emulators of AWS on loopback (plain HTTP) and prints a table. Reports are generated while they
+//! are sent, so that only the function is measured. Linux only: it reads `/proc`.
 
 use std::fs;
 use std::process::Stdio;
@@ -17,14 +17,14 @@ const BUCKET: &str = "amzn-s3-demo-bucket";
 const AN_HOUR: Duration = Duration::from_secs(3600);
 const MILLION: u64 = 1_000_000;
 
-/// A report: so many certificates, of which the first so many are revoked, evenly spread over it.
+/// A report in which the revoked certificates are evenly distributed.
 #[derive(Clone, Copy)]
 struct Report {
     certificates: u64,
     revoked: u64,
 }
 
-/// What a run of the function took.
+/// The response of a run and what it took.
 struct Measured {
     response: Value,
     seconds: f64,
@@ -43,7 +43,7 @@ async fn main() {
         revoked: 10_000,
     };
     for report in [few(MILLION / 10), few(MILLION), few(10 * MILLION)] {
-        measure("none", &[report], TELL_ALL).await;
+        measure("none", &[report], NOTIFY_ALL).await;
     }
     let all_revoked = Report {
         certificates: MILLION,
@@ -53,15 +53,15 @@ async fn main() {
         certificates: MILLION + 1,
         revoked: MILLION + 1,
     };
-    measure("none (first audit, all old)", &[all_revoked], TELL_NOTHING).await;
-    measure("a million told", &[all_revoked, one_more], TELL_NOTHING).await;
-    measure("none", &[all_revoked], TELL_ALL).await;
+    measure("none (first audit, all old)", &[all_revoked], NOTIFY_NONE).await;
+    measure("a million notified", &[all_revoked, one_more], NOTIFY_NONE).await;
+    measure("none", &[all_revoked], NOTIFY_ALL).await;
 }
 
-const TELL_ALL: (&str, &str) = ("INITIAL_LOOKBACK_HOURS", "876000");
-const TELL_NOTHING: (&str, &str) = ("INITIAL_LOOKBACK_HOURS", "0");
+const NOTIFY_ALL: (&str, &str) = ("INITIAL_LOOKBACK_HOURS", "876000");
+const NOTIFY_NONE: (&str, &str) = ("INITIAL_LOOKBACK_HOURS", "0");
 
-/// Audits the reports one after the other, each in a process of its own, and prints the last.
+/// Audits the reports one after the other, each in a new process, and prints the last.
 async fn measure(in_state: &str, reports: &[Report], variable: (&str, &str)) {
     let aws = LocalAws::new();
     aws.s3().create_bucket(BUCKET);
@@ -127,7 +127,7 @@ async fn run(aws: &LocalAws, ca: &str, topic: &str, variable: (&str, &str)) -> M
     let response = runtime
         .invoke(json!({}), AN_HOUR)
         .await
-        .expect("the function answers");
+        .expect("the function responds");
     Measured {
         response,
         seconds: started.elapsed().as_secs_f64(),
@@ -136,7 +136,7 @@ async fn run(aws: &LocalAws, ca: &str, topic: &str, variable: (&str, &str)) -> M
     }
 }
 
-/// The most memory that the process had resident (`VmHWM`, proc(5)).
+/// Returns the peak resident memory of the process (`VmHWM`, proc(5)).
 fn peak_mib(process: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("this is Linux");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -144,7 +144,8 @@ fn peak_mib(process: u32) -> f64 {
     kib.expect("the kernel states it") / 1024.0
 }
 
-/// User and system time of the process (`utime` and `stime`, proc(5), in hundredths of a second).
+/// Returns user and system time of the process (`utime` and `stime`, proc(5), in hundredths of a
+/// second).
 fn cpu_seconds(process: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("this is Linux");
     let after_name = stat.rsplit(')').next().unwrap_or_default();
@@ -162,7 +163,7 @@ fn generated(ca: &str, report: Report) -> Generated {
     Generated::measured(Generated::skipping(move || pieces(ca.clone(), report)))
 }
 
-/// The report's bytes, some hundred records at a time.
+/// Returns the report's bytes, 128 records at a time.
 fn pieces(ca: String, report: Report) -> Pieces {
     const RECORDS: u64 = 128;
     let revoked_up_to = move |number: u64| number * report.revoked / report.certificates;
@@ -185,7 +186,7 @@ fn pieces(ca: String, report: Report) -> Pieces {
 
 fn push_record(text: &mut String, ca: &str, number: u64, is_revoked: bool) {
     use std::fmt::Write as _;
-    // Serials are random: an odd factor spreads them over all values, each once.
+    // Multiplying by an odd number distributes the serials over all values without duplicates.
     let high = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let serial = format!("{high:016x}{number:016x}");
     let colons: Vec<&str> = (0..16).map(|at| &serial[2 * at..2 * at + 2]).collect();
@@ -197,7 +198,7 @@ fn push_record(text: &mut String, ca: &str, number: u64, is_revoked: bool) {
          \"issuedAt\" : \"2026-02-26T19:39:58+0000\",\n  \"templateArn\" : \"arn:aws:acm-pca:::template/EndEntityCertificate/V1\"",
         colons.join(":")
     )
-    .expect("a string takes everything");
+    .expect("writing to a string succeeds");
     if is_revoked {
         text.push_str(
             ",\n  \"revokedAt\" : \"2026-03-01T20:00:36+0000\",\n  \"revocationReason\" : \"SUPERSEDED\"",

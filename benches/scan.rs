@@ -1,8 +1,7 @@
-//! The scanners' throughput, in memory, beside that of general parsers: `cargo bench --bench scan`.
+//! Throughput of the scanners in memory, compared with general parsers: `cargo bench --bench scan`.
 //!
-//! Every parser reads the same made-up report of 20,000 certificates and has to come to the same
-//! counts. The others are asked for what this program needs: the eleven fields of the revoked
-//! records.
+//! Every parser reads the same synthetic report of 20,000 certificates and must find the same
+//! counts. The others extract what this program needs: the eleven fields of the revoked records.
 
 use std::hint::black_box;
 
@@ -11,7 +10,7 @@ use pca_revocation_watch::report::scanner::{ReportScanner, ScanTotals};
 use pca_revocation_watch::report_format::ReportFormat;
 use pca_revocation_watch::revocation::key::RevocationKey;
 use pca_revocation_watch::revocation::record::RevokedRecord;
-use pca_revocation_watch::state::notified_set::NotifiedSet;
+use pca_revocation_watch::state::notified_set::{NotifiedSet, NotifiedSetReader};
 
 use self::generate::Layout;
 use self::others::{Counts, Record};
@@ -35,7 +34,7 @@ criterion_main!(benches);
 fn by_share_of_revoked(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("revoked");
     for layout in Layout::ALL {
-        for percent in [0, 1, 50] {
+        for percent in [0, 1, 50, 100] {
             let report = report(layout, percent);
             group.throughput(Throughput::Bytes(report.len() as u64));
             let id = BenchmarkId::new(layout.name(), format!("{percent}%"));
@@ -68,8 +67,8 @@ fn by_slice(criterion: &mut Criterion) {
     }
 }
 
-/// Half of the certificates are revoked, and all of them were told, or none was, among a million
-/// others.
+/// Half of the certificates are revoked, and all or none of them are among a million in the set.
+/// Also reads that set from its document.
 fn by_notified_set(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("notified set");
     let layout = Layout::JsonIndented;
@@ -84,20 +83,33 @@ fn by_notified_set(criterion: &mut Criterion) {
     scan(layout, &report, SLICE, |record| keys.push(record.key()));
     all.merge(keys);
     group.throughput(Throughput::Bytes(report.len() as u64));
-    for (name, told, expected) in [
+    for (name, notified, expected) in [
         ("all new", &others, 0),
-        ("all told", &all, CERTIFICATES / 2),
+        ("all notified", &all, CERTIFICATES / 2),
     ] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let mut known = 0;
                 scan(layout, &report, SLICE, |record| {
-                    known += u64::from(told.contains(&record.key()));
+                    known += u64::from(notified.contains(&record.key()));
                 });
                 assert_eq!(known, expected);
             });
         });
     }
+    let arn = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344";
+    let document: Vec<u8> = others.document_chunks(arn).flatten().collect();
+    group.throughput(Throughput::Bytes(document.len() as u64));
+    group.sample_size(20);
+    group.bench_function("read a million", |bencher| {
+        bencher.iter(|| {
+            let mut reader = NotifiedSetReader::new(arn);
+            for slice in document.chunks(SLICE) {
+                reader.feed(slice).expect("the document is valid");
+            }
+            reader.finish().expect("the document is complete")
+        });
+    });
 }
 
 fn beside_others(criterion: &mut Criterion) {
@@ -134,7 +146,7 @@ fn beside_others(criterion: &mut Criterion) {
     });
 }
 
-/// About what an HTTP client hands on at a time.
+/// About what an HTTP client delivers at a time.
 const SLICE: usize = 64 << 10;
 
 fn report(layout: Layout, revoked_percent: u64) -> Vec<u8> {
@@ -167,13 +179,13 @@ fn counts(layout: Layout, report: &[u8]) -> Counts {
     (totals.certificates, totals.revoked)
 }
 
-/// From memory, which has to hold the whole report, with strings borrowed from it.
+/// Deserializes the whole report from memory, with borrowed strings.
 fn serde_json_borrowing(report: &[u8]) -> Counts {
     let mut deserializer = serde_json::Deserializer::from_slice(report);
     others::count_records(&mut deserializer).expect("the report is valid")
 }
 
-/// From memory: records split by `sonic-rs`, each deserialized with its strings borrowed.
+/// Deserializes each record that `sonic-rs` splits off, with borrowed strings.
 fn sonic_rs_per_record(report: &[u8]) -> Counts {
     let mut counts = (0, 0);
     for record in sonic_rs::to_array_iter(report) {

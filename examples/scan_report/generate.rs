@@ -1,9 +1,9 @@
-//! Made-up audit reports of any size, the same for the same numbers on every machine.
+//! Synthetic audit reports of any size, the same for the same arguments on every machine.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-/// How a report is laid out.
+/// The layout of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     JsonIndented,
@@ -25,8 +25,8 @@ impl Layout {
 
 const CSV_HEADER: &str = "awsAccountId,requestedByServicePrincipal,certificateArn,serial,subject,notBefore,notAfter,issuedAt,revokedAt,revocationReason,templateArn\n";
 
-/// Writes a report of so many certificates, `revoked_percent` of which are revoked, evenly spread.
-/// One in four was asked for by ACM.
+/// Writes a report of which `revoked_percent` of the certificates are revoked, evenly distributed.
+/// ACM requested one in four.
 pub fn report(
     layout: Layout,
     certificates: u64,
@@ -175,7 +175,7 @@ impl Record {
     }
 }
 
-/// A day of the years 2018 to 2027, none after the 28th of its month.
+/// Returns a date in the years 2018 to 2027, on the 28th of a month at the latest.
 impl std::fmt::Display for Day {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (day, month, year) = (

@@ -1,4 +1,4 @@
-//! Scans audit reports in files and says what that took; or makes such reports up.
+//! Scans an audit report in a file and prints what that took, or generates a synthetic report.
 //!
 //! ```sh
 //! cargo run --release --example scan_report -- REPORT.json
@@ -8,7 +8,7 @@
 //! The last two arguments are the number of certificates and the percentage of revoked ones;
 //! layouts are `json-indented`, `json-compact` and `csv`. For comparison, `--with serde_json` and
 //! `--with csv` read a report with these crates, and `--with nothing` only reads its bytes. CPU time
-//! and memory are taken from `/proc`, so they are stated on Linux only.
+//! and memory come from `/proc`, so they are printed on Linux only.
 
 use std::error::Error;
 use std::fs::File;
@@ -61,7 +61,7 @@ fn run(path: &str, count: impl FnOnce(&str, File) -> Result<Counts>) -> Result<(
     Ok(())
 }
 
-/// What is read from a file at a time.
+/// Bytes read from a file at a time.
 const SLICE: usize = 128 << 10;
 
 fn scan(path: &str, mut file: File) -> Result<Counts> {
@@ -96,7 +96,7 @@ fn print(path: &str, (certificates, revoked): Counts) {
     }
 }
 
-/// What this process has used, user and system.
+/// Returns user and system time of this process.
 fn cpu_seconds() -> Option<f64> {
     let nanoseconds: f64 = std::fs::read_to_string("/proc/self/schedstat")
         .ok()?

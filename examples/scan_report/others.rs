@@ -1,4 +1,4 @@
-//! The same counts with general parsers, for comparison: of certificates and of revoked ones.
+//! Counts certificates and revoked ones with general parsers, for comparison.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -12,10 +12,10 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 
 pub type Counts = (u64, u64);
 
-/// What is read at a time.
+/// Bytes read at a time.
 const BUFFER: usize = 128 << 10;
 
-/// As one streams with `serde_json`: from a reader, in constant memory, with strings allocated.
+/// Streams with `serde_json`: from a reader, in constant memory, with allocated strings.
 pub fn serde_json_streaming(report: impl Read) -> Result<Counts, Box<dyn Error>> {
     let reader = BufReader::with_capacity(BUFFER, report);
     Ok(count_records(&mut serde_json::Deserializer::from_reader(
@@ -23,7 +23,7 @@ pub fn serde_json_streaming(report: impl Read) -> Result<Counts, Box<dyn Error>>
     ))?)
 }
 
-/// Record by record, as deserialized.
+/// Counts records while they are deserialized.
 pub fn count_records<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Counts, D::Error> {
     struct Count;
     impl<'de> Visitor<'de> for Count {
@@ -45,7 +45,7 @@ pub fn count_records<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Count
     deserializer.deserialize_seq(Count)
 }
 
-/// What this program takes from a record.
+/// The fields that this program needs.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(
@@ -88,7 +88,7 @@ impl Record<'_> {
     }
 }
 
-/// With the `csv` crate, row by row.
+/// Reads row by row with the `csv` crate.
 pub fn csv_crate(report: impl Read) -> Result<Counts, Box<dyn Error>> {
     let mut rows = csv::ReaderBuilder::new()
         .buffer_capacity(BUFFER)

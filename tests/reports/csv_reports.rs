@@ -11,14 +11,14 @@ fn scan_csv(report: impl AsRef<[u8]>) -> Scan {
     scan_whole(ReportFormat::Csv, report.as_ref())
 }
 
-/// Why, where and in which record a report is refused.
+/// The error, its byte and its record.
 fn refused(report: impl AsRef<[u8]>) -> (String, u64, u64) {
     let error = scan_csv(report).result.unwrap_err();
     (error.kind.to_string(), error.byte, error.record)
 }
 
 #[test]
-fn the_sample_holds_one_revocation_and_one_reason_that_is_none() {
+fn sample_has_one_revocation_and_one_unused_reason() {
     let scan = scan_csv(SAMPLE);
     let totals = scan.result.unwrap();
     assert_eq!(
@@ -26,8 +26,8 @@ fn the_sample_holds_one_revocation_and_one_reason_that_is_none() {
         (2, 1, 0)
     );
     assert_eq!(totals.bytes, SAMPLE.len() as u64);
-    let [record] = &scan.handed[..] else {
-        panic!("{:?}", scan.handed)
+    let [record] = &scan.passed_on[..] else {
+        panic!("{:?}", scan.passed_on)
     };
     assert_eq!(
         record.field("serial"),
@@ -50,12 +50,12 @@ fn the_sample_holds_one_revocation_and_one_reason_that_is_none() {
 }
 
 #[test]
-fn columns_are_found_by_name_in_any_order_and_case() {
+fn columns_are_found_in_any_order_and_case() {
     let scan = scan_csv(
         "x,Subject,REVOKEDAT,x,\"serial\"\n1,\"a \"\"b\"\",\nc\",2018-02-26T20:00:36Z,,0A\n"
             .replace(",\nc", ",\r\nc"),
     );
-    let [record] = &scan.handed[..] else {
+    let [record] = &scan.passed_on[..] else {
         panic!("{scan:?}")
     };
     assert_eq!(record.field("subject"), Some("a \"b\",\r\nc"));
@@ -65,7 +65,7 @@ fn columns_are_found_by_name_in_any_order_and_case() {
 }
 
 #[test]
-fn line_ends_may_be_lf_or_crlf_and_the_last_one_may_be_missing() {
+fn lf_crlf_and_missing_last_line_end_are_accepted() {
     for report in [
         "serial,revokedAt\n01,x\n02,\n",
         "serial,revokedAt\n01,x\n02,",
@@ -78,15 +78,15 @@ fn line_ends_may_be_lf_or_crlf_and_the_last_one_may_be_missing() {
         let totals = scan.result.unwrap();
         assert_eq!((totals.certificates, totals.revoked), (2, 1), "{report:?}");
         assert_eq!(
-            scan.handed[0].raw.split(|&byte| byte == b',').next(),
+            scan.passed_on[0].raw.split(|&byte| byte == b',').next(),
             Some(&b"01"[..])
         );
-        assert!(!scan.handed[0].raw.ends_with(b"\r"), "{report:?}");
+        assert!(!scan.passed_on[0].raw.ends_with(b"\r"), "{report:?}");
     }
 }
 
 #[test]
-fn a_header_alone_is_a_report_of_no_certificates() {
+fn header_alone_is_a_report_of_no_certificates() {
     for report in [
         "serial,revokedAt\n",
         "serial,revokedAt\r\n",
@@ -101,7 +101,7 @@ fn a_header_alone_is_a_report_of_no_certificates() {
 }
 
 #[test]
-fn odd_rows_are_handed_on_as_they_stand() {
+fn malformed_rows_are_passed_on_unchanged() {
     for row in [
         "xyz,2018-02-26T20:00:36Z,",
         ",2018-02-26T20:00:36Z,",
@@ -110,14 +110,14 @@ fn odd_rows_are_handed_on_as_they_stand() {
         "01,2018-02-26T20:00:36Z,soon",
     ] {
         let scan = scan_csv(format!("serial,revokedAt,notAfter\n{row}\n"));
-        assert!(scan.handed[0].malformed, "{row}");
-        assert_eq!(scan.handed[0].raw, row.as_bytes());
+        assert!(scan.passed_on[0].malformed, "{row}");
+        assert_eq!(scan.passed_on[0].raw, row.as_bytes());
         assert_eq!(scan.result.unwrap().malformed, 1);
     }
 }
 
 #[test]
-fn faults_are_named_with_byte_and_record() {
+fn errors_state_byte_and_record() {
     let at = |kind: &str, byte, record| (kind.to_owned(), byte, record);
     assert_eq!(refused(""), at("the report is empty", 0, 1));
     assert_eq!(
@@ -191,11 +191,11 @@ fn text_that_is_not_utf_8_is_refused() {
         );
     }
     let report = "x,serial,revokedAt\né,01,\n\"中\"\"\",02,ü\n";
-    assert_eq!(scan_csv(report).handed[0].field("revokedAt"), Some("ü"));
+    assert_eq!(scan_csv(report).passed_on[0].field("revokedAt"), Some("ü"));
 }
 
 #[test]
-fn a_row_may_be_as_long_as_the_bound_and_no_longer() {
+fn row_is_refused_beyond_the_maximum_length() {
     let report = |len: usize| {
         format!(
             "x,serial,revokedAt\n{},01,x\n",
@@ -223,7 +223,7 @@ fn a_row_may_be_as_long_as_the_bound_and_no_longer() {
 }
 
 #[test]
-fn every_split_of_a_realistic_report_gives_the_same() {
+fn every_split_of_a_report_gives_the_same_result() {
     assert_same_at_every_split(ReportFormat::Csv, SAMPLE);
     for report in [
         "\u{feff}x,serial,revokedAt\r\n\"a\r\n\"\"b\"\"\",01,x\r\né,02,\"ü\"\r\n\"\",\"03\",y",
@@ -237,9 +237,9 @@ fn every_split_of_a_realistic_report_gives_the_same() {
     }
 }
 
-/// What the grammar can notice of a cut, and what it cannot.
+/// The grammar does not show a truncation after a row or within a row's last field.
 #[test]
-fn a_cut_report_is_refused_unless_it_ends_with_a_row_or_within_its_last_field() {
+fn truncated_report_is_refused_where_the_grammar_shows_it() {
     let header = SAMPLE.iter().position(|&byte| byte == b'\n').unwrap();
     for len in 0..SAMPLE.len() {
         let accepted = scan_csv(&SAMPLE[..len]).result.is_ok();
@@ -265,7 +265,7 @@ fn a_cut_report_is_refused_unless_it_ends_with_a_row_or_within_its_last_field() 
 }
 
 #[test]
-fn random_reports_give_what_they_were_made_of() {
+fn random_reports_yield_the_rows_they_were_built_from() {
     let mut revoked = 0;
     for seed in 0..4_000 {
         let mut random = Random::new(seed);
@@ -292,27 +292,27 @@ fn random_reports_give_what_they_were_made_of() {
             report.rows.len() as u64 - 1,
             "seed {seed}"
         );
-        oracle::assert_same_rows(&scan.handed, &report.rows);
+        oracle::assert_same_rows(&scan.passed_on, &report.rows);
         revoked += totals.revoked;
     }
     assert!(revoked > 1_000);
 }
 
 #[test]
-fn random_documents_get_the_csv_crates_records() {
+fn random_documents_match_the_csv_crate() {
     let accepted = compare_with_csv_crate(0..10_000);
     assert!(accepted > 4_000, "{accepted}");
 }
 
-/// `cargo test --release --test scan_reports -- --ignored --nocapture`
+/// `cargo test --release --test reports -- --ignored --nocapture`
 #[test]
 #[ignore = "a million documents take a minute in a release build"]
-fn a_million_random_documents_get_the_csv_crates_records() {
+fn a_million_random_documents_match_the_csv_crate() {
     let accepted = compare_with_csv_crate(1_000_000..2_000_000);
     println!("1,000,000 CSV documents, {accepted} of them accepted: no mismatch");
 }
 
-/// Compares random documents with these seeds, and answers how many of them were accepted.
+/// Compares random documents with these seeds. Returns how many were accepted.
 fn compare_with_csv_crate(seeds: std::ops::Range<u64>) -> usize {
     let is_accepted = |seed: &u64| {
         let mut random = Random::new(*seed);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::oracle;
 use crate::random::Random;
 use crate::scanning::{
-    FIELDS, Handed, REVOKED_AT, Scan, assert_same_at_every_split, scan, scan_whole,
+    FIELDS, PassedOn, REVOKED_AT, Scan, assert_same_at_every_split, scan, scan_whole,
 };
 
 const GUIDE_A: &[u8] = include_bytes!("../data/reports/guide-2018-a.json");
@@ -16,20 +16,20 @@ fn scan_json(report: impl AsRef<[u8]>) -> Scan {
 }
 
 /// The records of a valid report.
-fn handed(report: impl AsRef<[u8]>) -> Vec<Handed> {
+fn passed_on(report: impl AsRef<[u8]>) -> Vec<PassedOn> {
     let scan = scan_json(report);
     scan.result.unwrap();
-    scan.handed
+    scan.passed_on
 }
 
-/// Why, where and in which record a report is refused.
+/// The error, its byte and its record.
 fn refused(report: impl AsRef<[u8]>) -> (String, u64, u64) {
     let error = scan_json(report).result.unwrap_err();
     (error.kind.to_string(), error.byte, error.record)
 }
 
 #[test]
-fn the_guides_samples_hold_one_revocation_each() {
+fn samples_of_the_guide_have_one_revocation_each() {
     for (report, subject) in [
         (
             GUIDE_A,
@@ -47,8 +47,8 @@ fn the_guides_samples_hold_one_revocation_each() {
             (2, 1, 0)
         );
         assert_eq!(totals.bytes, report.len() as u64);
-        let [record] = &scan.handed[..] else {
-            panic!("{:?}", scan.handed)
+        let [record] = &scan.passed_on[..] else {
+            panic!("{:?}", scan.passed_on)
         };
         assert_eq!(record.field("subject"), Some(subject));
         assert_eq!(
@@ -65,7 +65,7 @@ fn the_guides_samples_hold_one_revocation_each() {
 }
 
 #[test]
-fn only_a_revoked_at_that_is_not_empty_means_revoked() {
+fn empty_revoked_at_means_not_revoked() {
     for record in [
         r#"{}"#,
         r#"{"revocationReason":"KEY_COMPROMISE"}"#,
@@ -74,14 +74,14 @@ fn only_a_revoked_at_that_is_not_empty_means_revoked() {
         r#"{"revoked":"2018-02-26T20:00:36+0000","x":{"revokedAt":"2018-02-26T20:00:36+0000"}}"#,
     ] {
         let scan = scan_json(format!("[{record}]"));
-        assert_eq!(scan.handed, [], "{record}");
+        assert_eq!(scan.passed_on, [], "{record}");
         assert_eq!(scan.result.unwrap().certificates, 1);
     }
 }
 
 #[test]
-fn known_keys_are_found_in_any_case_order_and_escaping() {
-    let records = handed(
+fn keys_are_found_in_any_case_order_and_escaping() {
+    let records = passed_on(
         r#"[{"revokedAt":"2018-02-26T20:00:36+0000","Subject":"CN=\u00e9\/\"","\u0073erial":"0A","x":[{"serial":"02"},1]}]"#,
     );
     assert_eq!(records[0].field("subject"), Some("CN=é/\""));
@@ -91,9 +91,9 @@ fn known_keys_are_found_in_any_case_order_and_escaping() {
 }
 
 #[test]
-fn odd_records_are_handed_on_as_they_stand() {
+fn malformed_records_are_passed_on_unchanged() {
     const AT: &str = r#""revokedAt":"2018-02-26T20:00:36+0000""#;
-    // Fields, serial as handed on, revokedAt as handed on.
+    // Fields, serial as passed on, revokedAt as passed on.
     for (fields, serial, revoked_at) in [
         (AT.to_owned(), None, "2018-02-26T20:00:36+0000"),
         (
@@ -168,7 +168,7 @@ fn odd_records_are_handed_on_as_they_stand() {
         ),
     ] {
         let scan = scan_json(format!("[{{{fields}}}]"));
-        let [record] = &scan.handed[..] else {
+        let [record] = &scan.passed_on[..] else {
             panic!("{fields}")
         };
         assert_eq!(record.field("serial"), serial, "{fields}");
@@ -179,13 +179,13 @@ fn odd_records_are_handed_on_as_they_stand() {
 }
 
 #[test]
-fn two_different_serials_are_none() {
+fn two_different_serials_are_not_a_valid_serial() {
     let report = br#"[{"serial":"01","serial":"02","certificateArn":"arn:aws:x","revokedAt":"2018-02-26T20:00:36Z"}]"#;
-    assert_eq!(handed(report)[0].key, "arn:aws:x");
+    assert_eq!(passed_on(report)[0].key, "arn:aws:x");
 }
 
 #[test]
-fn records_that_are_not_revoked_can_be_odd_too() {
+fn malformed_records_that_are_not_revoked_are_counted() {
     for record in [
         r#"{"serial":"01","serial":"01"}"#,
         r#"{"serial":1}"#,
@@ -198,7 +198,7 @@ fn records_that_are_not_revoked_can_be_odd_too() {
 }
 
 #[test]
-fn an_empty_array_is_a_report_of_no_certificates() {
+fn empty_array_is_a_report_of_no_certificates() {
     for report in ["[]", " [ ] ", "\r\n[\t]\n"] {
         assert_eq!(
             scan_json(report).result.unwrap().certificates,
@@ -209,7 +209,7 @@ fn an_empty_array_is_a_report_of_no_certificates() {
 }
 
 #[test]
-fn faults_are_named_with_byte_and_record() {
+fn errors_state_byte_and_record() {
     let at = |kind: &str, byte, record| (kind.to_owned(), byte, record);
     assert_eq!(refused(""), at("the report is empty", 0, 1));
     assert_eq!(refused(" "), at("the report ends too early", 1, 1));
@@ -294,7 +294,7 @@ fn nesting_is_limited_as_by_serde_json() {
 }
 
 #[test]
-fn a_record_may_be_as_long_as_the_bound_and_no_longer() {
+fn record_is_refused_beyond_the_maximum_length() {
     let report = |len: usize| {
         let frame = r#"{"serial":"01","revokedAt":"x","y":""}"#;
         let text = "y".repeat(len - frame.len());
@@ -317,7 +317,7 @@ fn a_record_may_be_as_long_as_the_bound_and_no_longer() {
 }
 
 #[test]
-fn white_space_between_records_may_be_of_any_length() {
+fn white_space_between_records_has_no_limit() {
     let report = format!("[{{}}{},{{}}]", " ".repeat(3 * MAX_RECORD_BYTES));
     assert_eq!(scan_json(&report).result.unwrap().certificates, 2);
     assert_eq!(
@@ -329,22 +329,22 @@ fn white_space_between_records_may_be_of_any_length() {
     );
 }
 
-/// Small slices must not make the work grow with the square of a record's length.
+/// Small slices must not take time quadratic in a record's length.
 #[test]
-fn single_bytes_cost_no_more_than_a_constant_each() {
+fn slices_of_one_byte_take_linear_time() {
     let text = "y".repeat(MAX_RECORD_BYTES - 100);
     let report = format!(r#"[{{"serial":"01","revokedAt":"x","y":"{text}"}}]"#);
     // With work in the square of it, this would take hours.
     assert_eq!(
         scan(ReportFormat::Json, report.as_bytes().chunks(1))
-            .handed
+            .passed_on
             .len(),
         1
     );
 }
 
 #[test]
-fn every_split_of_a_realistic_report_gives_the_same() {
+fn every_split_of_a_report_gives_the_same_result() {
     assert_same_at_every_split(ReportFormat::Json, GUIDE_B);
     assert_same_at_every_split(ReportFormat::Json, &realistic_report());
     for report in [
@@ -360,10 +360,10 @@ fn every_split_of_a_realistic_report_gives_the_same() {
 }
 
 #[test]
-fn every_prefix_of_a_realistic_report_is_refused_at_its_end() {
+fn every_prefix_of_a_report_is_refused_at_its_end() {
     let report = realistic_report();
     let report = report.trim_ascii_end();
-    let whole = handed(report);
+    let whole = passed_on(report);
     let ends: Vec<_> = whole
         .iter()
         .map(|record| {
@@ -383,13 +383,13 @@ fn every_prefix_of_a_realistic_report_is_refused_at_its_end() {
             ScanErrorKind::Truncated
         };
         assert_eq!(error.kind, expected, "{len} bytes");
-        // Every whole record was handed on.
+        // Every complete record was passed on.
         let before = ends.iter().filter(|&&end| end <= len).count();
-        assert_eq!(scan.handed, whole[..before], "{len} bytes");
+        assert_eq!(scan.passed_on, whole[..before], "{len} bytes");
     }
 }
 
-/// A dozen records as AWS writes them, with what makes them differ from each other.
+/// A dozen records as AWS writes them, with their usual differences.
 fn realistic_report() -> Vec<u8> {
     let mut records = Vec::new();
     for number in 0..12 {
@@ -420,19 +420,19 @@ fn realistic_report() -> Vec<u8> {
 }
 
 #[test]
-fn random_documents_get_serde_jsons_verdict_and_records() {
+fn random_documents_match_serde_json() {
     assert!(compare_with_serde_json(0..6_000) > 2_000);
 }
 
-/// `cargo test --release --test scan_reports -- --ignored --nocapture`
+/// `cargo test --release --test reports -- --ignored --nocapture`
 #[test]
 #[ignore = "a million documents take a minute in a release build"]
-fn a_million_random_documents_get_serde_jsons_verdict_and_records() {
+fn a_million_random_documents_match_serde_json() {
     let valid = compare_with_serde_json(1_000_000..2_000_000);
     println!("1,000,000 JSON documents, {valid} of them valid: no mismatch");
 }
 
-/// Compares random documents with these seeds, and answers how many of them are valid reports.
+/// Compares random documents with these seeds. Returns how many are valid reports.
 fn compare_with_serde_json(seeds: std::ops::Range<u64>) -> usize {
     let is_valid = |seed: &u64| {
         let mut random = Random::new(*seed);

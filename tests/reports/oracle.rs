@@ -1,4 +1,4 @@
-//! What others make of a report: `serde_json` and the `csv` crate. The fuzz targets use this too.
+//! Compares scans with `serde_json` and the `csv` crate. The fuzz targets use this as well.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use pca_revocation_watch::timestamp::Timestamp;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::scanning::{FIELDS, Handed, REVOKED_AT, SERIAL, TIMES, scan, scan_whole};
+use crate::scanning::{FIELDS, PassedOn, REVOKED_AT, SERIAL, TIMES, scan, scan_whole};
 
-/// Demands `serde_json`'s verdict on a document, and its records, whole and in slices. Answers
-/// whether it is a valid report.
+/// Asserts that the scanner accepts what `serde_json` accepts, with the same records, whole and in
+/// slices. Returns whether it is a valid report.
 pub fn compare_json(report: &[u8], slices: &[&[u8]]) -> bool {
     let text = || String::from_utf8_lossy(report);
     let ours = scan_whole(ReportFormat::Json, report);
@@ -24,22 +24,22 @@ pub fn compare_json(report: &[u8], slices: &[&[u8]]) -> bool {
     );
     let Some((expected, malformed)) = json_records(report) else {
         let error = ours.result.expect_err(&text());
-        assert_is_first_fault(report, error.byte);
+        assert_is_first_error(report, error.byte);
         return false;
     };
     let totals = ours
         .result
         .unwrap_or_else(|error| panic!("{error}: {}", text()));
     assert_eq!(totals.malformed, malformed, "{}", text());
-    assert_eq!(ours.handed.len(), expected.len(), "{}", text());
-    for (record, expected) in ours.handed.iter().zip(&expected) {
+    assert_eq!(ours.passed_on.len(), expected.len(), "{}", text());
+    for (record, expected) in ours.passed_on.iter().zip(&expected) {
         assert!(expected.is(record), "{record:?}, not {expected:?}");
     }
     true
 }
 
-/// Demands the `csv` crate's rows of a document, whole and in slices, and its verdict, except where
-/// RFC 4180 is stricter. Answers whether it was accepted.
+/// Asserts that the scanner yields the rows of the `csv` crate, whole and in slices, and refuses more
+/// only where RFC 4180 is stricter. Returns whether it was accepted.
 pub fn compare_csv(report: &[u8], slices: &[&[u8]]) -> bool {
     let text = || String::from_utf8_lossy(report);
     let ours = scan_whole(ReportFormat::Csv, report);
@@ -52,16 +52,16 @@ pub fn compare_csv(report: &[u8], slices: &[&[u8]]) -> bool {
     match (&ours.result, csv_crate(report)) {
         (Ok(totals), Ok(rows)) => {
             assert_eq!(totals.certificates, rows.len() as u64 - 1, "{}", text());
-            assert_same_rows(&ours.handed, &rows);
+            assert_same_rows(&ours.passed_on, &rows);
             true
         }
         (Ok(_), Err(error)) => panic!("{error}: {}", text()),
         (Err(_), Err(_)) => false,
-        // Where this scanner is stricter than the crate, and nowhere else.
+        // The only differences: the scanner is stricter.
         (Err(error), Ok(_)) => {
             let is_stricter = matches!(
                 error.kind,
-                // A quote where none may be, or a CR alone.
+                // A quote that is not allowed there, or a CR alone.
                 ScanErrorKind::Unexpected { .. }
                 // The report ends within quotes or after a CR.
                 | ScanErrorKind::Truncated
@@ -78,9 +78,9 @@ pub fn compare_csv(report: &[u8], slices: &[&[u8]]) -> bool {
     }
 }
 
-/// Up to the stated byte there is nothing wrong but that the document ends there, or nothing at
-/// all, where a whole report is followed by something.
-fn assert_is_first_fault(report: &[u8], byte: u64) {
+/// Asserts that the document is valid up to that byte: truncated there, or a complete report that is
+/// followed by something.
+fn assert_is_first_error(report: &[u8], byte: u64) {
     let prefix = &report[..byte as usize];
     let theirs = serde_json::from_slice::<Value>(prefix);
     match scan_whole(ReportFormat::Json, prefix).result {
@@ -92,14 +92,14 @@ fn assert_is_first_fault(report: &[u8], byte: u64) {
             };
             assert_eq!(error.kind, expected, "before {byte}");
             let theirs = theirs.unwrap_err();
-            // To `serde_json` a number ends where the document does.
+            // `serde_json` accepts a number at the end of a document.
             let is_cut_number = theirs.to_string().starts_with("number out of range");
             assert!(theirs.is_eof() || is_cut_number, "{theirs} before {byte}");
         }
     }
 }
 
-/// What the scanner's documentation promises about a record, worked out from `serde_json`'s view.
+/// What the scanner must yield for a record, derived from `serde_json`'s values.
 #[derive(Debug)]
 struct Expected {
     fields: [Option<Value>; 11],
@@ -109,7 +109,7 @@ struct Expected {
 }
 
 impl Expected {
-    fn is(&self, record: &Handed) -> bool {
+    fn is(&self, record: &PassedOn) -> bool {
         let same_fields =
             (0..FIELDS.len()).all(|field| match (&self.fields[field], &record.fields[field]) {
                 (Some(Value::String(text)), Some(ours))
@@ -132,7 +132,8 @@ impl Expected {
     }
 }
 
-/// The records to hand on and the number of odd ones; `None` where it is no report.
+/// Returns the records that must be passed on and the number of malformed ones; `None` if it is not
+/// a report.
 fn json_records(report: &[u8]) -> Option<(Vec<Expected>, u64)> {
     let Value::Array(whole) = serde_json::from_slice(report).ok()? else {
         return None;
@@ -195,7 +196,7 @@ fn text_of(value: &Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// An object's keys and values in their order, with every repetition.
+/// An object's keys and values in order, including duplicates.
 struct Entries(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Entries {
@@ -230,8 +231,8 @@ fn csv_crate(report: &[u8]) -> Result<Vec<Vec<String>>, csv::Error> {
         .collect()
 }
 
-/// Compares what was handed on with what the rows, the header first, say.
-pub fn assert_same_rows(handed: &[Handed], rows: &[Vec<String>]) {
+/// Compares the records with rows, of which the first is the header.
+pub fn assert_same_rows(passed_on: &[PassedOn], rows: &[Vec<String>]) {
     let header = &rows[0];
     let columns = FIELDS.map(|field| {
         header
@@ -247,15 +248,19 @@ pub fn assert_same_rows(handed: &[Handed], rows: &[Vec<String>]) {
         fields[REVOKED_AT].is_some().then_some(fields)
     });
     let expected: Vec<_> = expected.collect();
-    assert_eq!(handed.len(), expected.len());
-    for (record, fields) in handed.iter().zip(expected) {
+    assert_eq!(passed_on.len(), expected.len());
+    for (record, fields) in passed_on.iter().zip(expected) {
         let serial = fields[SERIAL].as_deref().and_then(serial_octets);
-        let odd_time = TIMES.into_iter().any(|time| {
+        let has_malformed_time = TIMES.into_iter().any(|time| {
             fields[time]
                 .as_deref()
                 .is_some_and(|text| Timestamp::parse(text).is_none())
         });
-        assert_eq!(record.malformed, serial.is_none() || odd_time, "{record:?}");
+        assert_eq!(
+            record.malformed,
+            serial.is_none() || has_malformed_time,
+            "{record:?}"
+        );
         assert_eq!(record.fields, fields);
     }
 }

@@ -18,12 +18,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
-    /// True once in so many times.
+    /// Returns true with a probability of one in `times`.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -32,7 +32,7 @@ impl Random {
         choices[self.below(choices.len())]
     }
 
-    /// A cut of `bytes` into slices, some of them empty.
+    /// Cuts `bytes` into slices, some of them empty.
     pub fn slices<'a>(&mut self, mut bytes: &'a [u8]) -> Vec<&'a [u8]> {
         let mut slices = Vec::new();
         let largest = [2, 40, 200, 3000][self.below(4)];
@@ -44,7 +44,7 @@ impl Random {
         slices
     }
 
-    /// A known field's value, as reports have them, now and then a strange one.
+    /// Returns a value of a known field, sometimes a malformed one.
     pub fn field_text(&mut self, field: usize) -> String {
         if self.once_in(25) {
             return self.strange_text();
@@ -84,7 +84,7 @@ impl Random {
         }
     }
 
-    /// Text of any script and length, with whatever needs an escape.
+    /// Returns text of any script and length, with characters that need an escape.
     pub fn strange_text(&mut self) -> String {
         let len = [0, 1, 3, 15, 16, 17, 31, 32, 33, 70][self.below(10)];
         (0..len)
@@ -98,7 +98,7 @@ impl Random {
             .collect()
     }
 
-    /// Changes one to three places of a report.
+    /// Damages one to three bytes of a report.
     pub fn damage(&mut self, report: &mut Vec<u8>) {
         const BYTES: &[u8] =
             b"\"\"\\{}[]:,, \n\r\t0-1eE.+tfnu/\x00\x1f\x7f\x80\xbf\xc0\xe2\xed\xf4\xff";
@@ -124,7 +124,7 @@ impl Random {
         }
     }
 
-    /// A JSON report. Most are indented alike throughout, as a machine does it.
+    /// Returns a JSON report. Most have the same indentation throughout, as a machine writes it.
     pub fn json_report(&mut self) -> Vec<u8> {
         let mut report = Vec::new();
         let style = self.one_of(&[COMPACT, INDENTED_2, INDENTED_3, SPACED]);
@@ -267,8 +267,7 @@ impl Random {
         }
     }
 
-    /// Writes a string; unless plain, with escapes where there need not be any, and now and then
-    /// half a surrogate pair.
+    /// Writes a string; unless plain, with unnecessary escapes and sometimes half a surrogate pair.
     fn json_text(&mut self, report: &mut Vec<u8>, text: &str, is_plain: bool) {
         report.push(b'"');
         for char in text.chars() {
@@ -344,7 +343,7 @@ pub struct CsvReport {
 }
 
 impl Random {
-    /// A CSV report by RFC 4180's rules.
+    /// Returns a CSV report according to RFC 4180.
     pub fn csv_report(&mut self) -> CsvReport {
         let mut header: Vec<String> = FIELDS.map(str::to_owned).to_vec();
         if self.once_in(3) {

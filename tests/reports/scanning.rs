@@ -1,4 +1,4 @@
-//! Runs of the scanners in a form that can be compared.
+//! Scans in a form that can be compared.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use pca_revocation_watch::report::scanner::{ReportScanner, ScanError, ScanTotals
 use pca_revocation_watch::report_format::ReportFormat;
 use pca_revocation_watch::revocation::record::RevokedRecord;
 
-/// The known fields, in the order of [`Handed::fields`].
+/// The known fields, in the order of [`PassedOn::fields`].
 pub const FIELDS: [&str; 11] = [
     "awsAccountId",
     "requestedByServicePrincipal",
@@ -24,35 +24,35 @@ pub const SERIAL: usize = 3;
 pub const TIMES: [usize; 4] = [5, 6, 7, 8];
 pub const REVOKED_AT: usize = 8;
 
-/// A record as it was handed on.
+/// A record that was passed on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Handed {
+pub struct PassedOn {
     pub fields: [Option<String>; 11],
     pub malformed: bool,
     pub raw: Vec<u8>,
     pub key: String,
 }
 
-impl Handed {
+impl PassedOn {
     pub fn field(&self, name: &str) -> Option<&str> {
         let at = FIELDS.iter().position(|field| *field == name).unwrap();
         self.fields[at].as_deref()
     }
 }
 
-/// What became of a report.
+/// The result of a scan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scan {
-    pub handed: Vec<Handed>,
+    pub passed_on: Vec<PassedOn>,
     pub result: Result<ScanTotals, ScanError>,
-    /// As of the end, or of the fault.
+    /// At the end, or at the error.
     pub certificates: u64,
 }
 
 /// Scans a report that arrives in these slices.
 pub fn scan<'a>(format: ReportFormat, slices: impl IntoIterator<Item = &'a [u8]>) -> Scan {
-    let mut handed = Vec::new();
-    let mut sink = |record: &RevokedRecord<'_>| handed.push(owned(record));
+    let mut passed_on = Vec::new();
+    let mut sink = |record: &RevokedRecord<'_>| passed_on.push(owned(record));
     let mut scanner = ReportScanner::new(format);
     let fed = slices
         .into_iter()
@@ -60,16 +60,16 @@ pub fn scan<'a>(format: ReportFormat, slices: impl IntoIterator<Item = &'a [u8]>
     let result = match fed {
         Ok(()) => scanner.finish(&mut sink),
         Err(error) => {
-            // It stays failed, whatever comes next.
+            // Every later call repeats the error.
             assert_eq!(scanner.feed(b" ", &mut sink), Err(error.clone()));
             assert_eq!(scanner.finish(&mut sink), Err(error.clone()));
             Err(error)
         }
     };
     let totals = scanner.totals();
-    assert_eq!(totals.revoked, handed.len() as u64);
+    assert_eq!(totals.revoked, passed_on.len() as u64);
     Scan {
-        handed,
+        passed_on,
         result,
         certificates: totals.certificates,
     }
@@ -80,7 +80,7 @@ pub fn scan_whole(format: ReportFormat, report: &[u8]) -> Scan {
     scan(format, [report])
 }
 
-/// Demands that every split in two, and slices of every size, give what the whole gives.
+/// Asserts that every split in two, and slices of every size, give the same result.
 pub fn assert_same_at_every_split(format: ReportFormat, report: &[u8]) {
     let whole = scan_whole(format, report);
     for at in 0..=report.len() {
@@ -93,9 +93,9 @@ pub fn assert_same_at_every_split(format: ReportFormat, report: &[u8]) {
     }
 }
 
-fn owned(record: &RevokedRecord<'_>) -> Handed {
+fn owned(record: &RevokedRecord<'_>) -> PassedOn {
     let text = |field: &Option<Cow<'_, str>>| field.as_deref().map(str::to_owned);
-    Handed {
+    PassedOn {
         fields: [
             text(&record.aws_account_id),
             text(&record.requested_by_service_principal),

@@ -1,4 +1,4 @@
-//! Subjects of every kind, with `x509-cert` as oracle wherever it reads them.
+//! Subjects, compared with `x509-cert` where it can parse them.
 
 use std::str::FromStr;
 
@@ -13,7 +13,7 @@ use x509_cert::der::{Encode, Tag, Tagged};
 use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
 
 #[test]
-fn string_types_decode_to_the_same_text() {
+fn every_string_type_is_decoded() {
     for (der, text) in [
         ("0c054ac3bc726e", Some("J\u{fc}rn")),        // UTF8String
         ("13034a2d34", Some("J-4")),                  // PrintableString
@@ -53,7 +53,7 @@ fn string_types_decode_to_the_same_text() {
 }
 
 #[test]
-fn attribute_types_get_their_names() {
+fn object_identifiers_become_short_names() {
     let subject = "2.5.4.15=#0c0150,1.3.6.1.4.1.311.60.2.1.3=#13025553,OID.2.5.4.97=#0c0171,1.2.840.113549.1.9.2=#0c0161,2.5.4.42=Ann,1.2.3.4=#0c0162,1.2.3.5=c,CN=x+UID=y";
     assert_eq!(
         decode(subject).text,
@@ -89,7 +89,7 @@ fn hostile_subject_is_shown_without_invisible_characters() {
     }
 }
 
-/// The text that the oracle makes of a value, as this program would write it.
+/// The text of a value according to the oracle.
 fn oracle_value(value: &Any) -> Option<String> {
     let bytes = value.value();
     match value.tag() {
@@ -135,7 +135,7 @@ prop_compose! {
     }
 }
 
-/// As RFC 4514 has it: escapes where they must be, `#` and hexadecimal for types without a name.
+/// Writes an attribute as RFC 4514 does: escaped, or `#` and hexadecimal for types without a name.
 fn written(attribute: &AttributeTypeAndValue, style: u8) -> String {
     let value = oracle_value(&attribute.value).expect("text");
     let kind = match attribute.oid.to_string().as_str() {
@@ -174,13 +174,13 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_text_decodes_without_a_panic(subject in any::<String>()) {
+    fn any_text_is_decoded_without_panic(subject in any::<String>()) {
         let decoded = decode(&subject);
         prop_assert!(!decoded.text.chars().any(is_invisible));
     }
 
     #[test]
-    fn text_of_separators_and_escapes_decodes_without_a_panic(
+    fn separators_and_escapes_are_decoded_without_panic(
         subject in "(CN|OU|2\\.5\\.4\\.3|O|=|,|\\+|\\\\|\"|#|0c|13|01|61|ff| |x|\u{e9}|\u{202e}){0,40}",
     ) {
         let decoded = decode(&subject);
@@ -188,7 +188,7 @@ proptest! {
     }
 
     #[test]
-    fn names_decode_to_what_was_encoded(
+    fn encoded_name_is_decoded_to_its_values(
         rdns in prop::collection::vec(prop::collection::vec(any_attribute(), 1..3), 1..6),
         style in any::<u8>(),
     ) {
@@ -209,9 +209,9 @@ proptest! {
         prop_assert_eq!(decode(&subject.join(",")).text, expected.join(", "));
     }
 
-    /// What `x509-cert` writes, and what it reads.
+    /// Decodes what `x509-cert` writes, and compares with what it parses.
     #[test]
-    fn agrees_with_the_oracle(rdns in prop::collection::vec(any_attribute(), 1..6)) {
+    fn decoded_name_matches_x509_cert(rdns in prop::collection::vec(any_attribute(), 1..6)) {
         let sequence: Vec<RelativeDistinguishedName> = rdns
             .iter()
             .map(|(attribute, _)| {
@@ -248,7 +248,7 @@ proptest! {
     }
 
     #[test]
-    fn common_names_are_bounded(length in 0_usize..2000) {
+    fn long_common_name_is_truncated(length in 0_usize..2000) {
         let decoded = decode(&format!("O=x,CN={},CN=second", "n".repeat(length)));
         let name = decoded.common_name.expect("a common name");
         if length <= MAX_COMMON_NAME_CHARS {
