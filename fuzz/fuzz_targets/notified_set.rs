@@ -18,7 +18,8 @@ fuzz_target!(|document: &[u8]| {
     let lines: Vec<_> = lines.map(|line| line.expect("it is JSON")).collect();
     assert_eq!(lines[0]["count"], set.len());
     assert_eq!(lines.len() - 1, set.len());
-    let written: Vec<u8> = set.document_chunks(ARN).flatten().collect();
+    let written: Vec<u8> = std::sync::Arc::new(set.clone())
+        .document_chunks(ARN).flatten().collect();
     assert_eq!(written.len() as u64, set.document_len(ARN));
     assert_eq!(read(&written, 1013), Ok(set));
 });

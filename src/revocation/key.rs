@@ -69,16 +69,11 @@ impl fmt::Debug for RevocationKey {
 
 /// Returns the value of a hexadecimal serial, ignoring case, colons and leading zeros; `None` if the
 /// text is not one or has more than 20 octets.
-pub fn serial_octets(text: &str) -> Option<[u8; 20]> {
-    ascii_serial_octets(text.as_bytes())
-}
-
-/// [`serial_octets`] of bytes that may be anything.
-pub(crate) fn ascii_serial_octets(text: &[u8]) -> Option<[u8; 20]> {
+pub fn serial_octets(text: impl AsRef<[u8]>) -> Option<[u8; 20]> {
     // The value: its upper 32 bits and its lower 128 bits.
     let (mut high, mut low) = (0_u32, 0_u128);
     let mut has_digits = false;
-    for &byte in text {
+    for &byte in text.as_ref() {
         let digit = HEX_DIGITS[usize::from(byte)];
         if byte == b':' {
             continue;

@@ -17,14 +17,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use memchr::memchr;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use crate::revocation::key::{RevocationKey, ascii_serial_octets};
+use crate::revocation::key::{RevocationKey, serial_octets};
 
 /// The version of the document that this program writes, and the newest one that it reads.
 pub const NOTIFIED_SET_VERSION: u64 = 1;
@@ -124,16 +123,24 @@ impl NotifiedSet {
     }
 
     /// Returns the document in chunks of about 64 KiB, so that memory never holds all of it.
-    pub fn document_chunks(&self, certificate_authority_arn: &str) -> DocumentChunks<&NotifiedSet> {
-        DocumentChunks::new(self, certificate_authority_arn)
-    }
-
-    /// Returns [`document_chunks`](Self::document_chunks) that own the set, for a request's body.
-    pub fn into_document_chunks(
+    pub fn document_chunks(
         self: Arc<Self>,
         certificate_authority_arn: &str,
-    ) -> DocumentChunks<Arc<NotifiedSet>> {
-        DocumentChunks::new(self, certificate_authority_arn)
+    ) -> impl Iterator<Item = Vec<u8>> + Send + Sync + use<> {
+        /// The longest line of a serial: 40 digits, two quotes and the line end, rounded up.
+        const SERIAL_LINE_BYTES: usize = 48;
+        let mut header = Some(header_line(&self, certificate_authority_arn));
+        let mut entries = 0..self.len();
+        std::iter::from_fn(move || {
+            let mut chunk = header.take().unwrap_or_default();
+            chunk.reserve_exact(CHUNK_BYTES.min(entries.len() * SERIAL_LINE_BYTES));
+            while chunk.len() + SERIAL_LINE_BYTES <= CHUNK_BYTES
+                && let Some(entry) = entries.next()
+            {
+                self.write_line(entry, &mut chunk);
+            }
+            (!chunk.is_empty()).then_some(chunk)
+        })
     }
 
     /// Appends the line of the entry with this number, counted from 0.
@@ -272,44 +279,7 @@ fn first_two(serial: &[u8]) -> usize {
     usize::from(u16::from_be_bytes([serial[0], serial[1]]))
 }
 
-/// The lines of a notified set, in chunks. A clone of an unread one starts from the beginning.
-#[derive(Clone, Debug)]
-pub struct DocumentChunks<S> {
-    set: S,
-    header: Option<Vec<u8>>,
-    /// Entries written so far.
-    written: usize,
-}
-
 const CHUNK_BYTES: usize = 64 << 10;
-
-/// The longest line of a serial: 40 digits, two quotes and the line end, rounded up.
-const SERIAL_LINE_BYTES: usize = 48;
-
-impl<S: Deref<Target = NotifiedSet>> DocumentChunks<S> {
-    fn new(set: S, certificate_authority_arn: &str) -> Self {
-        Self {
-            header: Some(header_line(&set, certificate_authority_arn)),
-            written: 0,
-            set,
-        }
-    }
-}
-
-impl<S: Deref<Target = NotifiedSet>> Iterator for DocumentChunks<S> {
-    type Item = Vec<u8>;
-
-    fn next(&mut self) -> Option<Vec<u8>> {
-        let mut chunk = self.header.take().unwrap_or_default();
-        let left = self.set.len() - self.written;
-        chunk.reserve_exact(CHUNK_BYTES.min(left * SERIAL_LINE_BYTES));
-        while self.written < self.set.len() && chunk.len() + SERIAL_LINE_BYTES <= CHUNK_BYTES {
-            self.set.write_line(self.written, &mut chunk);
-            self.written += 1;
-        }
-        (!chunk.is_empty()).then_some(chunk)
-    }
-}
 
 /// The first line of the document.
 #[derive(Serialize, Deserialize)]
@@ -549,7 +519,7 @@ impl NotifiedSetReader {
         let quoted = line
             .strip_prefix(b"\"")
             .and_then(|line| line.strip_suffix(b"\""));
-        let key = match quoted.and_then(ascii_serial_octets) {
+        let key = match quoted.and_then(serial_octets) {
             Some(serial) => RevocationKey::Serial(serial),
             None => {
                 let text: String = serde_json::from_slice(line)

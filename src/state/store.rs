@@ -592,7 +592,7 @@ fn notified_body(notified: &Arc<NotifiedSet>, arn: &CertificateAuthorityArn) -> 
     ByteStream::new(SdkBody::retryable(move || {
         SdkBody::from_body_1_x(NotifiedBody {
             left: notified.document_len(arn.as_str()),
-            chunks: Box::new(Arc::clone(&notified).into_document_chunks(arn.as_str())),
+            chunks: Box::new(Arc::clone(&notified).document_chunks(arn.as_str())),
         })
     }))
 }
