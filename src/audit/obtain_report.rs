@@ -7,6 +7,7 @@ use tracing::info;
 use crate::audit::context::Audit;
 use crate::error::{AuditError, ErrorKind};
 use crate::pending_report::PendingReport;
+use crate::report::calls::ReportCalls;
 use crate::report::request::{self, RequestOutcome};
 use crate::report::wait::{self, ReportObject, Waited};
 use crate::response::{AuditResponse, Outcome, ReportSummary};
@@ -87,15 +88,7 @@ impl Audit<'_> {
     ) -> Result<ReportStep, AuditError> {
         let run = self.run;
         let started = run.budget.elapsed();
-        let waited = wait::wait(
-            run.clients,
-            self.arn,
-            &run.config.report_bucket,
-            &report,
-            &run.status_pacer,
-            run.budget,
-        )
-        .await?;
+        let waited = wait::wait(&self.report_calls(), &report, &run.status_pacer).await?;
         let waited_seconds = (run.budget.elapsed() - started).as_secs_f64();
         match waited {
             Waited::Ready(object) => {
@@ -128,6 +121,15 @@ impl Audit<'_> {
                 state.control.pending_report = None;
                 Err(error)
             }
+        }
+    }
+
+    fn report_calls(&self) -> ReportCalls<'_> {
+        ReportCalls {
+            clients: self.run.clients,
+            arn: self.arn,
+            bucket: &self.run.config.report_bucket,
+            budget: self.run.budget,
         }
     }
 
@@ -177,15 +179,9 @@ impl Audit<'_> {
         state: &VersionedState,
     ) -> Result<Option<(PendingReport, SystemTime)>, AuditError> {
         let run = self.run;
-        let outcome = request::request(
-            run.clients,
-            self.arn,
-            &run.config.report_bucket,
-            run.config.report_format,
-            &run.request_pacer,
-            run.budget,
-        )
-        .await?;
+        let calls = self.report_calls();
+        let outcome =
+            request::request(&calls, run.config.report_format, &run.request_pacer).await?;
         match outcome {
             RequestOutcome::Requested(report, at) => {
                 info!(
@@ -198,12 +194,9 @@ impl Audit<'_> {
             }
             RequestOutcome::TooSoon => {
                 let adopted = request::find_unrecorded(
-                    run.clients,
-                    self.arn,
-                    &run.config.report_bucket,
+                    &calls,
                     state.control.last_scanned,
                     run.config.report_interval,
-                    run.budget.now(),
                 )
                 .await?;
                 Ok(adopted.map(|report| {

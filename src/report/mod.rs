@@ -1,5 +1,6 @@
-//! One audit report: requested, waited for, fetched, scanned.
+//! One audit report: request, wait, fetch, scan.
 
+pub mod calls;
 pub mod fetch;
 pub mod request;
 pub mod scanner;

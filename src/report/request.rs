@@ -1,56 +1,54 @@
-//! Requests an audit report of a certificate authority, or finds the one that is under way.
+//! Requests an audit report of a CA, or finds one that was requested without our knowledge.
 
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_acmpca::config::retry::RetryConfig;
+use aws_sdk_acmpca::operation::create_certificate_authority_audit_report::CreateCertificateAuthorityAuditReportOutput;
 use aws_sdk_acmpca::types::AuditReportResponseFormat;
+use aws_sdk_s3::types::Object;
 use tracing::{info, warn};
 
-use crate::arn::CertificateAuthorityArn;
-use crate::aws::clients::Clients;
 use crate::aws::failure::{CallFailure, FailureClass};
-use crate::budget::{Budget, Pacer};
+use crate::budget::Pacer;
 use crate::error::{AuditError, ErrorKind};
 use crate::pending_report::PendingReport;
+use crate::report::calls::ReportCalls;
 use crate::report_format::ReportFormat;
 use crate::timestamp::Timestamp;
 
-/// What AWS said to a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// The report is requested, at that instant at the latest; its object is not there yet.
+    /// The report is requested, at that time at the latest. Its object does not exist yet.
     Requested(PendingReport, SystemTime),
-    /// Another report of this certificate authority was requested too short a time ago, or is
-    /// still being written.
+    /// Another report of this CA was requested too recently, or is still being written.
     TooSoon,
 }
 
-/// The first wait after a throttled request; it doubles with each.
+/// Wait after the first throttled request; doubles with each.
 const THROTTLED_BACKOFF: Duration = Duration::from_secs(2);
 
-/// A request whose answer was lost is tried so often: once more tells whether it arrived.
-const UNANSWERED_TRIES: u32 = 2;
+/// Maximum attempts of a request without a response: the second one shows if the first arrived.
+const MAX_ATTEMPTS_WITHOUT_RESPONSE: u32 = 2;
 
-/// S3's clock and ours may differ by so much.
-const CLOCK_SLACK: Duration = Duration::from_secs(300);
+/// Maximum difference between S3's clock and ours.
+const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
-/// Requests a report. Throttling is waited out within the budget.
+/// Requests a report. Waits while throttled, as long as the budget allows.
 ///
-/// There is no idempotency token: the SDK must not retry by itself, or a lost reply would cost the
-/// interval until the next report.
+/// The API has no idempotency token. The SDK must not retry, or a lost response would cost a whole
+/// report interval.
 ///
 /// # Errors
-/// By what AWS refused: the certificate authority, the bucket, the permission.
+/// AWS refuses the CA, the bucket or the permission, or the time is over.
 pub async fn request(
-    clients: &Clients,
-    arn: &CertificateAuthorityArn,
-    bucket: &str,
+    calls: &ReportCalls<'_>,
     format: ReportFormat,
     pacer: &Pacer,
-    budget: &Budget,
 ) -> Result<RequestOutcome, AuditError> {
+    let ReportCalls { arn, budget, .. } = calls;
     let mut backoff = THROTTLED_BACKOFF;
-    let mut unanswered = 0;
+    let mut without_response = 0;
     loop {
         if !pacer.turn(budget).await {
             return Err(AuditError::new(
@@ -60,146 +58,153 @@ pub async fn request(
                 ),
             ));
         }
-        let sent = clients
-            .acmpca
-            .create_certificate_authority_audit_report()
-            .certificate_authority_arn(arn.as_str())
-            .s3_bucket_name(bucket)
-            .audit_report_response_format(match format {
-                ReportFormat::Json => AuditReportResponseFormat::Json,
-                ReportFormat::Csv => AuditReportResponseFormat::Csv,
-            })
-            .customize()
-            .config_override(
-                aws_sdk_acmpca::config::Builder::new().retry_config(RetryConfig::disabled()),
-            )
-            .send()
-            .await;
-        let failure = match sent {
-            Ok(output) => match (output.audit_report_id(), output.s3_key()) {
-                (Some(id), Some(key)) => {
-                    let at = budget.clock();
-                    let report = PendingReport {
-                        id: id.to_owned(),
-                        key: key.to_owned(),
-                        requested_at: at.into(),
-                        attempts: 0,
-                    };
-                    return Ok(RequestOutcome::Requested(report, at));
-                }
-                _ => {
-                    return Err(AuditError::new(
-                        ErrorKind::Unavailable,
-                        format!(
-                            "AWS answered the request for an audit report of {arn} without id or key"
-                        ),
-                    ));
-                }
-            },
-            Err(error) => CallFailure::new("CreateCertificateAuthorityAuditReport", &error),
+        let failure = match create_report(calls, format).await {
+            Ok(created) => return requested(calls, created),
+            Err(failure) => failure,
         };
         match failure.class {
             _ if failure.is("RequestInProgressException") => return Ok(RequestOutcome::TooSoon),
             FailureClass::Throttled => {
-                warn!(certificate_authority = arn.id(), error = %failure, "request throttled");
+                warn!(certificate_authority = arn.id(), error = %failure, "report request throttled");
                 if !budget.wait(backoff).await {
                     return Err(failure.error(arn.as_str()));
                 }
                 backoff *= 2;
             }
             FailureClass::Unavailable => {
-                unanswered += 1;
-                warn!(certificate_authority = arn.id(), error = %failure, "request not answered");
-                if unanswered == UNANSWERED_TRIES || !budget.wait(THROTTLED_BACKOFF).await {
+                without_response += 1;
+                warn!(certificate_authority = arn.id(), error = %failure, "report request outcome unknown");
+                if without_response == MAX_ATTEMPTS_WITHOUT_RESPONSE
+                    || !budget.wait(THROTTLED_BACKOFF).await
+                {
                     return Err(failure.error(arn.as_str()));
                 }
             }
-            FailureClass::Refused => return Err(refusal(&failure, arn, bucket)),
+            FailureClass::Refused => return Err(refusal(&failure, calls)),
         }
     }
 }
 
-/// The report that was requested without our knowing it: the newest object of the certificate
-/// authority that is younger than the last report scanned, and young enough to be the reason why AWS
-/// refuses another one.
+/// Calls `CreateCertificateAuthorityAuditReport` once.
+async fn create_report(
+    calls: &ReportCalls<'_>,
+    format: ReportFormat,
+) -> Result<CreateCertificateAuthorityAuditReportOutput, CallFailure> {
+    calls
+        .clients
+        .acmpca
+        .create_certificate_authority_audit_report()
+        .certificate_authority_arn(calls.arn.as_str())
+        .s3_bucket_name(calls.bucket)
+        .audit_report_response_format(match format {
+            ReportFormat::Json => AuditReportResponseFormat::Json,
+            ReportFormat::Csv => AuditReportResponseFormat::Csv,
+        })
+        .customize()
+        .config_override(
+            aws_sdk_acmpca::config::Builder::new().retry_config(RetryConfig::disabled()),
+        )
+        .send()
+        .await
+        .map_err(|error| CallFailure::new("CreateCertificateAuthorityAuditReport", &error))
+}
+
+fn requested(
+    calls: &ReportCalls<'_>,
+    created: CreateCertificateAuthorityAuditReportOutput,
+) -> Result<RequestOutcome, AuditError> {
+    let (Some(id), Some(key)) = (created.audit_report_id, created.s3_key) else {
+        return Err(AuditError::new(
+            ErrorKind::Unavailable,
+            format!(
+                "the response to the request for an audit report of {} has no ID or no key",
+                calls.arn
+            ),
+        ));
+    };
+    let at = calls.budget.clock();
+    let report = PendingReport {
+        id,
+        key,
+        requested_at: at.into(),
+        attempts: 0,
+    };
+    Ok(RequestOutcome::Requested(report, at))
+}
+
+/// Returns the report that was requested without our knowledge: the newest object of the CA that is
+/// newer than the last scanned report, and recent enough for AWS to refuse another request.
 ///
 /// # Errors
-/// The faults of listing the bucket.
+/// The bucket cannot be listed.
 pub async fn find_unrecorded(
-    clients: &Clients,
-    arn: &CertificateAuthorityArn,
-    bucket: &str,
+    calls: &ReportCalls<'_>,
     last_scanned: Option<Timestamp>,
     report_interval: Duration,
-    now: Timestamp,
 ) -> Result<Option<PendingReport>, AuditError> {
-    let prefix = format!("audit-report/{}/", arn.id());
-    let oldest = now.saturating_sub(report_interval + CLOCK_SLACK);
+    let prefix = format!("audit-report/{}/", calls.arn.id());
+    let oldest = calls
+        .budget
+        .now()
+        .saturating_sub(report_interval + CLOCK_SKEW);
+    let newer_than = last_scanned.map_or(oldest, |last_scanned| last_scanned.max(oldest));
     let mut newest: Option<PendingReport> = None;
-    // Key order says nothing about age: all pages count.
-    let mut pages = clients
+    // Keys are not in the order of age: look at all pages.
+    let mut pages = calls
+        .clients
         .s3
         .list_objects_v2()
-        .bucket(bucket)
+        .bucket(calls.bucket)
         .prefix(&prefix)
         .into_paginator()
         .send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| {
-            CallFailure::new("ListObjectsV2", &error).error(&format!("s3://{bucket}/{prefix}"))
+            let location = format!("s3://{}/{prefix}", calls.bucket);
+            CallFailure::new("ListObjectsV2", &error).error(&location)
         })?;
-        for object in page.contents() {
-            let (Some(key), Some(modified)) = (
-                object.key(),
-                object
-                    .last_modified()
-                    .and_then(|at| Timestamp::from_unix_seconds(at.secs())),
-            ) else {
-                continue;
-            };
-            let Some(id) = report_id(key).filter(|_| ReportFormat::from_key(key).is_some()) else {
-                continue;
-            };
-            let young = modified > oldest
-                && last_scanned.is_none_or(|last_scanned| modified > last_scanned);
-            if young
-                && newest
-                    .as_ref()
-                    .is_none_or(|newest| modified > newest.requested_at)
-            {
-                newest = Some(PendingReport {
-                    id: id.to_owned(),
-                    key: key.to_owned(),
-                    requested_at: modified,
-                    attempts: 0,
-                });
+        for report in page.contents().iter().filter_map(report_of) {
+            let newer_than = newest
+                .as_ref()
+                .map_or(newer_than, |newest| newest.requested_at);
+            if report.requested_at > newer_than {
+                newest = Some(report);
             }
         }
     }
     if let Some(report) = &newest {
         info!(
-            certificate_authority = arn.id(),
-            report = report.id,
+            certificate_authority = calls.arn.id(),
+            report_id = report.id,
             key = report.key,
-            "adopted a report"
+            "report adopted"
         );
     }
     Ok(newest)
 }
 
-/// The id of the report that lies under a key: its last part without the ending.
-fn report_id(key: &str) -> Option<&str> {
-    key.rsplit('/')
-        .next()?
-        .rsplit_once('.')
-        .map(|(id, _)| id)
-        .filter(|id| !id.is_empty())
+/// Returns the report that an object is; `None` if it is none.
+fn report_of(object: &Object) -> Option<PendingReport> {
+    let key = object.key()?;
+    ReportFormat::from_key(key)?;
+    Some(PendingReport {
+        id: report_id(key)?.to_owned(),
+        key: key.to_owned(),
+        requested_at: Timestamp::from_unix_seconds(object.last_modified()?.secs())?,
+        attempts: 0,
+    })
 }
 
-fn refusal(failure: &CallFailure, arn: &CertificateAuthorityArn, bucket: &str) -> AuditError {
+/// Returns the report ID in a key: its last part without the ending.
+fn report_id(key: &str) -> Option<&str> {
+    let (id, _) = key.rsplit('/').next()?.rsplit_once('.')?;
+    (!id.is_empty()).then_some(id)
+}
+
+fn refusal(failure: &CallFailure, calls: &ReportCalls<'_>) -> AuditError {
     let kind = match failure.code.as_deref() {
         Some("InvalidStateException") => ErrorKind::CertificateAuthorityState,
-        // The same code stands for a missing bucket; the message of AWS says which.
+        // AWS uses the same code for a missing bucket; its message says which one is missing.
         Some("ResourceNotFoundException" | "InvalidArnException") => {
             ErrorKind::CertificateAuthorityNotFound
         }
@@ -208,7 +213,7 @@ fn refusal(failure: &CallFailure, arn: &CertificateAuthorityArn, bucket: &str) -
         }
         _ => ErrorKind::AccessDenied,
     };
-    failure.error_of(kind, &format!("{arn} to bucket {bucket}"))
+    failure.error_of(kind, &format!("{} to bucket {}", calls.arn, calls.bucket))
 }
 
 #[cfg(test)]
@@ -216,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_known_by_the_last_part_of_its_key() {
+    fn report_id_is_the_last_part_of_the_key() {
         assert_eq!(report_id("audit-report/ca/a1b2.json"), Some("a1b2"));
         assert_eq!(report_id("audit-report/ca/"), None);
         assert_eq!(report_id("audit-report/ca/.json"), None);

@@ -1,91 +1,99 @@
-//! Waits until a requested audit report lies in S3.
+//! Waits until a requested audit report is in S3.
 
 use std::time::Duration;
 
 use aws_sdk_acmpca::types::AuditReportStatus;
 use tracing::{debug, warn};
 
-use crate::arn::CertificateAuthorityArn;
 use crate::aws::clients::Clients;
 use crate::aws::failure::{CallFailure, FailureClass};
-use crate::budget::{Budget, Pacer};
+use crate::budget::Pacer;
 use crate::error::{AuditError, ErrorKind};
 use crate::pending_report::PendingReport;
+use crate::report::calls::ReportCalls;
 use crate::timestamp::Timestamp;
 
-/// For so long `CREATING` is believed.
+/// Timeout for a report stuck in `CREATING`.
 pub const CREATING_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// For so long `SUCCESS` is believed although the object does not show.
+/// Timeout for the object of a report whose status is `SUCCESS`.
 pub const MISSING_OBJECT_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// What came of waiting.
+/// The outcome of waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Waited {
-    /// The report lies there.
+    /// The report is in S3.
     Ready(ReportObject),
-    /// Not in time: the next run takes it up.
+    /// Not in time: the next run continues.
     NotYet,
-    /// It will never come: the report is to be dropped.
+    /// The report will never be in S3 and must be abandoned.
     Gone(AuditError),
 }
 
 /// A report's object in S3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportObject {
+    /// Its key.
     pub key: String,
+    /// Its ETag, quotes included.
     pub e_tag: String,
+    /// Its length.
     pub size_bytes: u64,
+    /// When it was written.
     pub last_modified: Timestamp,
 }
 
 const FIRST_POLL: Duration = Duration::from_secs(1);
 const SLOWEST_POLL: Duration = Duration::from_secs(15);
 
-/// Polls the object and, where it is not there, the report's status, until the budget ends.
+/// Maximum number of failed polls, beyond the SDK's own retries.
+const MAX_FAILED_POLLS: u32 = 3;
+
+/// Polls for the object and, while it is missing, the report's status, until the budget ends.
 ///
 /// # Errors
-/// The faults of S3; those of the status alone never end the wait.
+/// S3 refuses the calls. Failures to get the status never end the wait.
 pub async fn wait(
-    clients: &Clients,
-    arn: &CertificateAuthorityArn,
-    bucket: &str,
+    calls: &ReportCalls<'_>,
     report: &PendingReport,
     pacer: &Pacer,
-    budget: &Budget,
 ) -> Result<Waited, AuditError> {
+    let ReportCalls { arn, budget, .. } = calls;
     let mut poll = FIRST_POLL;
-    let mut transient = 0;
+    let mut failed_polls = 0;
     let mut is_done = false;
     loop {
-        let object = match head(clients, bucket, &report.key).await {
+        let object = match head(calls.clients, calls.bucket, &report.key).await {
             Ok(object) => object,
-            // Polling outlasts what the SDK's own retries do not.
-            Err(failure) if failure.class != FailureClass::Refused && transient < 3 => {
-                transient += 1;
-                warn!(certificate_authority = arn.id(), report = report.id, error = %failure, "polling again");
+            Err(failure)
+                if failure.class != FailureClass::Refused && failed_polls < MAX_FAILED_POLLS =>
+            {
+                failed_polls += 1;
+                warn!(certificate_authority = arn.id(), report_id = report.id, error = %failure, "report poll failed; retrying");
                 if !budget.wait(poll).await {
                     return Ok(Waited::NotYet);
                 }
                 continue;
             }
-            Err(failure) => return Err(failure.error(&format!("s3://{bucket}/{}", report.key))),
+            Err(failure) => {
+                return Err(failure.error(&format!("s3://{}/{}", calls.bucket, report.key)));
+            }
         };
         match object {
             Some(object) if object.size_bytes > 0 => return Ok(Waited::Ready(object)),
-            // Looked for once more after AWS had said that it is written.
+            // Polled at least once after AWS reported success.
             None if is_done && budget.now().since(report.requested_at) > MISSING_OBJECT_TIMEOUT => {
                 return Ok(Waited::Gone(AuditError::new(
                     ErrorKind::ReportVanished,
                     format!(
-                        "audit report {} of {arn} is said to be done, but its object {} is not there",
+                        "AWS reports success for audit report {} of {arn}, but its object {} is missing",
                         report.id, report.key
                     ),
                 )));
             }
-            object => match (status(clients, arn, report, pacer, budget).await, object) {
+            object => match (status(calls, report, pacer).await, object) {
                 (Status::Gone(error), _) => return Ok(Waited::Gone(error)),
-                // An empty object of a report that is done stays empty: the scanner says so.
+                // The object of a finished report stays empty: the scanner reports the error.
                 (Status::Done, Some(empty)) => return Ok(Waited::Ready(empty)),
                 (Status::Done, None) => is_done = true,
                 (Status::Open, _) => {}
@@ -98,109 +106,94 @@ pub async fn wait(
     }
 }
 
-/// The object under a key; `None` where there is none.
+/// Returns the object of a key; `None` if there is none.
 ///
 /// # Errors
-/// The failure of the call. HEAD answers 403 for a missing key to a caller without
-/// `s3:ListBucket`.
+/// The call failed. Without `s3:ListBucket`, S3 returns 403 for a missing key.
 pub async fn head(
     clients: &Clients,
     bucket: &str,
     key: &str,
 ) -> Result<Option<ReportObject>, CallFailure> {
-    match clients
-        .s3
-        .head_object()
-        .bucket(bucket)
-        .key(key)
-        .send()
-        .await
-    {
-        Ok(output) => Ok(Some(ReportObject {
-            key: key.to_owned(),
-            e_tag: output.e_tag().unwrap_or_default().to_owned(),
-            size_bytes: output
-                .content_length()
-                .and_then(|n| u64::try_from(n).ok())
-                .unwrap_or(0),
-            last_modified: output
-                .last_modified()
-                .and_then(|at| Timestamp::from_unix_seconds(at.secs()))
-                .unwrap_or(Timestamp::MIN),
-        })),
+    let head = clients.s3.head_object().bucket(bucket).key(key);
+    let output = match head.send().await {
+        Ok(output) => output,
         Err(error) => {
             let failure = CallFailure::new("HeadObject", &error);
-            if failure.is_not_found() {
+            return if failure.is_not_found() {
                 Ok(None)
             } else {
                 Err(failure)
-            }
+            };
         }
-    }
+    };
+    let size_bytes = output.content_length().unwrap_or(0);
+    let last_modified = output
+        .last_modified()
+        .and_then(|at| Timestamp::from_unix_seconds(at.secs()));
+    Ok(Some(ReportObject {
+        key: key.to_owned(),
+        e_tag: output.e_tag.unwrap_or_default(),
+        size_bytes: u64::try_from(size_bytes).unwrap_or(0),
+        last_modified: last_modified.unwrap_or(Timestamp::MIN),
+    }))
 }
 
 enum Status {
-    /// Still being written, or nobody could say.
+    /// Still being written, or unknown.
     Open,
-    /// Written, says AWS.
+    /// Written, according to AWS.
     Done,
     Gone(AuditError),
 }
 
-async fn status(
-    clients: &Clients,
-    arn: &CertificateAuthorityArn,
-    report: &PendingReport,
-    pacer: &Pacer,
-    budget: &Budget,
-) -> Status {
+async fn status(calls: &ReportCalls<'_>, report: &PendingReport, pacer: &Pacer) -> Status {
+    let ReportCalls { arn, budget, .. } = calls;
     if !pacer.turn(budget).await {
         return Status::Open;
     }
-    let age = budget.now().since(report.requested_at);
-    let about = || format!("audit report {} of {arn}", report.id);
-    let answered = clients
+    let timed_out = budget.now().since(report.requested_at) > CREATING_TIMEOUT;
+    let name = format!("audit report {} of {arn}", report.id);
+    let describe = calls
+        .clients
         .acmpca
         .describe_certificate_authority_audit_report()
         .certificate_authority_arn(arn.as_str())
-        .audit_report_id(&report.id)
-        .send()
-        .await;
-    match answered {
-        Ok(output) => match output.audit_report_status() {
-            Some(AuditReportStatus::Failed) => Status::Gone(AuditError::new(
-                ErrorKind::ReportFailed,
-                format!("AWS Private CA failed to generate {}", about()),
-            )),
-            Some(AuditReportStatus::Success) => Status::Done,
-            status if age > CREATING_TIMEOUT => Status::Gone(AuditError::new(
-                ErrorKind::ReportFailed,
-                format!(
-                    "{} was requested more than a day ago and is still {}",
-                    about(),
-                    status.map_or("without a status", AuditReportStatus::as_str)
-                ),
-            )),
-            status => {
-                debug!(
-                    certificate_authority = arn.id(),
-                    report = report.id,
-                    status = status.map(AuditReportStatus::as_str),
-                    "not there yet"
-                );
-                Status::Open
-            }
-        },
+        .audit_report_id(&report.id);
+    let output = match describe.send().await {
+        Ok(output) => output,
         Err(error) => {
             let failure = CallFailure::new("DescribeCertificateAuthorityAuditReport", &error);
-            if failure.is("ResourceNotFoundException") || failure.is("InvalidArgsException") {
-                return Status::Gone(failure.error_of(ErrorKind::ReportVanished, &about()));
+            let unknown_to_aws =
+                failure.is("ResourceNotFoundException") || failure.is("InvalidArgsException");
+            if !unknown_to_aws {
+                // The object alone can still show that the report is ready.
+                warn!(certificate_authority = arn.id(), report_id = report.id, error = %failure, "report status unknown");
             }
-            // The object alone can still show that the report is there.
-            warn!(certificate_authority = arn.id(), report = report.id, error = %failure, "no status");
-            if age > CREATING_TIMEOUT {
-                return Status::Gone(failure.error_of(ErrorKind::ReportVanished, &about()));
-            }
+            return if unknown_to_aws || timed_out {
+                Status::Gone(failure.error_of(ErrorKind::ReportVanished, &name))
+            } else {
+                Status::Open
+            };
+        }
+    };
+    let failed = |why: String| Status::Gone(AuditError::new(ErrorKind::ReportFailed, why));
+    match output.audit_report_status() {
+        Some(AuditReportStatus::Failed) => {
+            failed(format!("AWS Private CA failed to generate {name}"))
+        }
+        Some(AuditReportStatus::Success) => Status::Done,
+        status if timed_out => failed(format!(
+            "{name} was requested more than a day ago and is still {}",
+            status.map_or("without a status", AuditReportStatus::as_str)
+        )),
+        status => {
+            debug!(
+                certificate_authority = arn.id(),
+                report_id = report.id,
+                status = status.map(AuditReportStatus::as_str),
+                "report not ready"
+            );
             Status::Open
         }
     }
