@@ -1,4 +1,4 @@
-//! The time that an invocation has left. The only file that reads a clock.
+//! The time that an invocation has left; the only file that reads a clock.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,11 +6,11 @@ use tokio::time::Instant;
 
 use crate::timestamp::Timestamp;
 
-/// Kept back for saving the state and answering: waiting and scanning end that long before
+/// Time reserved for saving the state and responding: waiting and scanning end that long before
 /// Lambda's deadline.
 pub const RESERVE: Duration = Duration::from_secs(10);
 
-/// The time of one invocation: made anew for each, because Lambda freezes the process in between.
+/// The time of one invocation. Each has its own, because Lambda freezes the process in between.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     started: SystemTime,
@@ -19,13 +19,13 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The budget of an invocation that starts now and that Lambda ends at `deadline`.
+    /// Creates the budget of an invocation that starts now and that Lambda ends at `deadline`.
     pub fn until(deadline: SystemTime) -> Self {
         let now = SystemTime::now();
         Self::starting(now, deadline.duration_since(now).unwrap_or_default())
     }
 
-    /// The budget of an invocation that starts now, when the wall clock shows `started`.
+    /// Creates the budget of an invocation that starts now, when the wall clock shows `started`.
     pub fn starting(started: SystemTime, left: Duration) -> Self {
         let started_instant = Instant::now();
         Self {
@@ -35,60 +35,60 @@ impl Budget {
         }
     }
 
-    /// What the wall clock shows.
+    /// Returns the wall-clock time.
     pub fn now(&self) -> Timestamp {
         self.clock().into()
     }
 
-    /// What the wall clock shows, with the fraction of the second.
+    /// Returns the wall-clock time with the fraction of the second.
     pub fn clock(&self) -> SystemTime {
         self.started + self.started_instant.elapsed()
     }
 
-    /// Since the invocation started.
+    /// Returns the time since the invocation started.
     pub fn elapsed(&self) -> Duration {
         self.started_instant.elapsed()
     }
 
-    /// What Lambda's clock shows at the deadline.
+    /// Returns the wall-clock time of Lambda's deadline.
     pub fn deadline(&self) -> Timestamp {
         (self.started + (self.deadline - self.started_instant)).into()
     }
 
-    /// The instant at which waiting and scanning must end.
+    /// Returns when waiting and scanning must end.
     pub fn work_ends(&self) -> Instant {
         self.deadline
             .checked_sub(RESERVE)
             .unwrap_or(self.started_instant)
     }
 
-    /// The instant at which work that did not end by itself is stopped, so that the state can
-    /// still be saved.
+    /// Returns when work that has not ended by itself is cut off, so that the state can still be
+    /// saved.
     pub fn saving_starts(&self) -> Instant {
         self.deadline
             .checked_sub(RESERVE / 2)
             .unwrap_or(self.started_instant)
     }
 
-    /// The instant at which Lambda must have its answer: a little before the deadline.
+    /// Returns when Lambda must have the response: shortly before the deadline.
     pub fn response_due(&self) -> Instant {
         self.deadline
             .checked_sub(RESERVE / 5)
             .unwrap_or(self.started_instant)
     }
 
-    /// How long it is until Lambda must have its answer.
+    /// Returns the time until Lambda must have the response.
     pub fn left_to_respond(&self) -> Duration {
         self.response_due()
             .saturating_duration_since(Instant::now())
     }
 
-    /// How long waiting and scanning may go on.
+    /// Returns the time left for waiting and scanning.
     pub fn left(&self) -> Duration {
         self.work_ends().saturating_duration_since(Instant::now())
     }
 
-    /// Waits that long if the budget allows; `false`, at once, where it does not.
+    /// Waits that long if the budget allows; otherwise returns `false` at once.
     pub async fn wait(&self, duration: Duration) -> bool {
         let fits = duration < self.left();
         if fits {
@@ -97,13 +97,13 @@ impl Budget {
         fits
     }
 
-    /// How long it is until the wall clock shows that; zero where it is past.
+    /// Returns the time until that wall-clock time; zero if it has passed.
     pub fn until_clock(&self, shows: SystemTime) -> Duration {
         shows.duration_since(self.clock()).unwrap_or_default()
     }
 }
 
-/// Lets one request through per interval, over all certificate authorities of a run.
+/// Paces the requests of a run: one per interval, for all CAs together.
 #[derive(Debug)]
 pub struct Pacer {
     interval: Duration,
@@ -111,6 +111,7 @@ pub struct Pacer {
 }
 
 impl Pacer {
+    /// Creates a pacer whose first request is due at once.
     pub fn new(interval: Duration) -> Self {
         Self {
             interval,
@@ -118,7 +119,7 @@ impl Pacer {
         }
     }
 
-    /// Waits for its turn; `false`, at once, where that would be beyond the budget.
+    /// Waits until the next request is due; returns `false` at once if the budget ends before.
     pub async fn turn(&self, budget: &Budget) -> bool {
         let mut next = self.next.lock().await;
         let now = Instant::now();
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn keeps_time_back_for_saving_and_answering() {
+    async fn time_is_reserved_for_saving_and_responding() {
         let budget = budget(900);
         assert_eq!(budget.left(), Duration::from_secs(890));
         assert_eq!(budget.deadline().to_string(), "2026-11-21T04:15:00Z");
@@ -153,13 +154,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_in_the_past_leaves_nothing() {
+    async fn deadline_in_the_past_leaves_no_time() {
         let budget = Budget::until(SystemTime::UNIX_EPOCH);
         assert_eq!(budget.left(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lets_one_request_through_per_second_and_stops_in_time() {
+    async fn pacer_lets_one_request_per_second_through_in_time() {
         let budget = budget(15);
         let pacer = Pacer::new(Duration::from_secs(1));
         let started = Instant::now();

@@ -1,4 +1,4 @@
-//! The function under the Lambda Runtime API.
+//! Runs the function under the Lambda Runtime API.
 
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;
@@ -12,8 +12,8 @@ use crate::logging;
 /// Reads the environment and serves invocations until the process ends.
 ///
 /// # Errors
-/// If the Runtime API cannot be reached. A bad configuration is none: every invocation is answered
-/// with what is wrong with it, where an operator sees it.
+/// If the Runtime API cannot be reached. With an invalid configuration, every invocation fails with
+/// its problems, where an operator sees them.
 pub async fn run() -> Result<(), lambda_runtime::Error> {
     let lookup = |name: &str| std::env::var(name).ok();
     logging::init(lookup);
@@ -36,7 +36,7 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
             nonce: format!("{:016x}", fastrand::u64(..)),
         };
         let function = &function;
-        // Boxed, as the compiler's depth for nested futures ends at 128.
+        // Boxed: the compiler limits the depth of nested futures to 128.
         Box::pin(async move { function.handle(&event.payload, &invocation).await })
     }))
     .await
