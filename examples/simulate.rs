@@ -1,13 +1,13 @@
-//! Simulated worlds in any number, to see that nothing is lost in any of them.
+//! Runs any number of simulated worlds and checks that none of them loses a revocation.
 //!
 //! ```text
-//! cargo run --release --example simulate -- random 10000 1       # worlds, first seed
-//! cargo run --release --example simulate -- single               # all of them
+//! cargo run --release --example simulate -- random 10000 1       # number of worlds, first seed
+//! cargo run --release --example simulate -- single               # every world with one failure
 //! cargo run --release --example simulate -- pairs Steady         # one scenario
 //! cargo run --release --example simulate -- single Steady 1234   # one world again
-//! cargo run --release --example simulate -- schedule 200 500     # certificate authorities, periods
+//! cargo run --release --example simulate -- schedule 200 500     # number of CAs, of periods
 //! ```
-//! Standard output gets the function's metrics, standard error what came of it.
+//! The function's metrics go to standard output, the results to standard error.
 
 #[path = "../tests/simulation/simulator/mod.rs"]
 mod simulator;
@@ -17,8 +17,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use simulator::exhaustive::{Case, Kind, live_all};
-use simulator::random::{self, Life};
+use simulator::exhaustive::{Case, Kind, simulate_all};
+use simulator::random::{self, Summary};
 use simulator::scenario::Scenario;
 use simulator::schedule;
 use simulator::world::keep_log;
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let violations = match arguments[..] {
         ["random", worlds, seed] => many(number(worlds), number(seed)),
         ["schedule", certificate_authorities, periods] => {
-            let periods = schedule::live(
+            let periods = schedule::simulate(
                 1,
                 number(certificate_authorities) as usize,
                 number(periods) as u32,
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             exhaustive(Kind::named(kind).expect("it was just found"), rest)
         }
         _ => {
-            eprintln!("see the head of examples/simulate.rs for the arguments");
+            eprintln!("see the top of examples/simulate.rs for the arguments");
             return ExitCode::FAILURE;
         }
     };
@@ -83,14 +83,14 @@ fn exhaustive(kind: Kind, rest: &[&str]) -> Vec<String> {
     if let Some(only) = rest.get(1) {
         cases.retain(|case| case.number as u64 == number(only));
     }
-    let tally = live_all(&cases);
+    let tally = simulate_all(&cases);
     eprintln!("{tally}");
     tally.violations
 }
 
 fn many(worlds: u64, first_seed: u64) -> Vec<String> {
     let next = AtomicU64::new(first_seed);
-    let all = Mutex::new(Life::default());
+    let all = Mutex::new(Summary::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -101,18 +101,18 @@ fn many(worlds: u64, first_seed: u64) -> Vec<String> {
                     if seed >= first_seed + worlds {
                         return;
                     }
-                    let life = random::live(seed);
+                    let summary = random::simulate(seed);
                     if worlds == 1 {
-                        eprintln!("{}", life.story.join("\n"));
+                        eprintln!("{}", summary.story.join("\n"));
                     }
                     let mut all = all.lock().expect("no thread panicked");
-                    all.invocations += life.invocations;
-                    all.calls += life.calls;
-                    all.struck += life.struck;
-                    all.killed += life.killed;
-                    all.revocations += life.revocations;
-                    all.messages += life.messages;
-                    for violation in life.violations {
+                    all.invocations += summary.invocations;
+                    all.calls += summary.calls;
+                    all.injected += summary.injected;
+                    all.killed += summary.killed;
+                    all.revocations += summary.revocations;
+                    all.messages += summary.messages;
+                    for violation in summary.violations {
                         eprintln!("[random 1 {seed}]: {violation}");
                         all.violations.push(violation);
                     }
@@ -122,8 +122,8 @@ fn many(worlds: u64, first_seed: u64) -> Vec<String> {
     });
     let all = all.into_inner().expect("no thread panicked");
     eprintln!(
-        "{worlds} worlds: {} invocations, {} of them killed; {} calls, {} of them struck; {} revocations, {} messages",
-        all.invocations, all.killed, all.calls, all.struck, all.revocations, all.messages
+        "{worlds} worlds: {} invocations, {} of them killed; {} calls, {} of them failed; {} revocations, {} messages",
+        all.invocations, all.killed, all.calls, all.injected, all.revocations, all.messages
     );
     all.violations
 }

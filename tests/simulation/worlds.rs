@@ -1,11 +1,11 @@
-//! Nothing is lost: everything that can go wrong, in simulated worlds.
+//! Checks in simulated worlds that no failure loses a revocation.
 //!
-//! Here a part of them, in every run of the tests; the example `simulate` lives through all, and
-//! through any one again that fails here: the line that names it ends in the arguments.
+//! These tests run a sample of the worlds. The example `simulate` runs all of them, or one that failed
+//! here: its name in the failure message holds the arguments.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::simulator::exhaustive::{Case, Kind, Tally, live_all};
+use crate::simulator::exhaustive::{Case, Kind, Tally, simulate_all};
 use crate::simulator::scenario::Scenario;
 use crate::simulator::world::keep_log;
 use crate::simulator::{random, schedule};
@@ -15,21 +15,21 @@ fn all(kind: Kind, scenarios: &[Scenario]) -> Vec<Case> {
     cases.collect()
 }
 
-fn live(some: &[Case], of: usize) -> Tally {
-    let tally = live_all(some);
+fn simulate(some: &[Case], of: usize) -> Tally {
+    let tally = simulate_all(some);
     println!("of {of} worlds: {tally}");
     let violations = tally.violations.join("\n");
     assert!(violations.is_empty(), "{violations}");
     tally
 }
 
-/// Each operation is struck at with all that can go wrong with it, in one scenario or another.
+/// Each operation fails in every possible way, in one scenario or another.
 #[test]
-fn one_thing_goes_wrong_at_any_call() {
+fn one_error_at_any_call_loses_nothing() {
     let cases = all(Kind::Single, Scenario::EVERY);
     let mut groups: BTreeMap<_, Vec<&Case>> = BTreeMap::new();
     for case in &cases {
-        let group = (case.operation(), case.blow());
+        let group = (case.operation(), case.failure());
         groups.entry(group).or_default().push(case);
     }
     let some: Vec<Case> = groups
@@ -37,7 +37,7 @@ fn one_thing_goes_wrong_at_any_call() {
         .enumerate()
         .map(|(number, group)| group[number * 7919 % group.len()].clone())
         .collect();
-    let tally = live(&some, cases.len());
+    let tally = simulate(&some, cases.len());
     let operations: Vec<&str> = tally.by_operation.keys().map(String::as_str).collect();
     assert_eq!(
         operations,
@@ -58,41 +58,43 @@ fn one_thing_goes_wrong_at_any_call() {
 }
 
 #[test]
-fn two_things_go_wrong_in_two_runs_around_state_and_publishing() {
+fn two_errors_around_state_and_publishing_lose_nothing() {
     let cases = all(
         Kind::Pairs,
         &[Scenario::Steady, Scenario::First, Scenario::Recovery],
     );
     let some: Vec<Case> = cases.iter().step_by(401).cloned().collect();
-    live(&some, cases.len());
+    simulate(&some, cases.len());
 }
 
 #[test]
-fn anything_goes_wrong_at_random() {
+fn random_errors_lose_nothing() {
     let _log = keep_log();
-    let lives: Vec<_> = (1..=30).map(|seed| (seed, random::live(seed))).collect();
-    for (seed, life) in &lives {
-        let violations = life.violations.join("\n");
+    let summaries: Vec<_> = (1..=30)
+        .map(|seed| (seed, random::simulate(seed)))
+        .collect();
+    for (seed, summary) in &summaries {
+        let violations = summary.violations.join("\n");
         assert!(violations.is_empty(), "random 1 {seed}: {violations}");
     }
-    let sum = |count: fn(&random::Life) -> usize| -> usize {
-        lives.iter().map(|(_, life)| count(life)).sum()
+    let sum = |count: fn(&random::Summary) -> usize| -> usize {
+        summaries.iter().map(|(_, summary)| count(summary)).sum()
     };
-    // Worlds in which nothing goes wrong would prove nothing.
-    assert!(sum(|life| life.struck) > 400 && sum(|life| life.killed) > 20);
+    // Worlds without failures would prove nothing.
+    assert!(sum(|summary| summary.injected) > 400 && sum(|summary| summary.killed) > 20);
 }
 
 #[test]
-fn the_same_seed_gives_the_same_world() {
+fn same_seed_gives_the_same_world() {
     let _log = keep_log();
-    let stories: BTreeSet<Vec<String>> = (0..3).map(|_| random::live(7).story).collect();
+    let stories: BTreeSet<Vec<String>> = (0..3).map(|_| random::simulate(7).story).collect();
     assert_eq!(stories.len(), 1);
-    assert_ne!(random::live(8).story, random::live(7).story);
+    assert_ne!(random::simulate(8).story, random::simulate(7).story);
 }
 
 #[test]
-fn no_period_of_half_an_hour_is_skipped() {
-    let periods = schedule::live(1, 10, 40);
+fn no_half_hour_period_is_skipped() {
+    let periods = schedule::simulate(1, 10, 40);
     assert!(periods.skipped.is_empty(), "{}", periods.skipped.join("\n"));
     assert_eq!(periods.audits, 400);
 }

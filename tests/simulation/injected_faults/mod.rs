@@ -1,9 +1,9 @@
-//! Answers that are no errors of a call, reports that are not right, states that are not right, and
-//! two runs at once: how each is called, that it is told once, and that nothing is lost or repeated
-//! over it.
+//! Injected faults that last: AWS resources in the wrong condition, invalid reports, invalid state and
+//! concurrent runs. Checks each error's type and wording, that it is alerted once, and that it neither
+//! loses nor repeats a revocation.
 //!
-//! Whole runs in the simulated world, scheduled ones half an hour apart. Faults of single calls are
-//! the matter of `simulation.rs`, kills of the real binary that of `crash.rs`.
+//! These are whole runs in the simulated world, scheduled half an hour apart. `worlds.rs` injects
+//! failures of single calls, and `tests/runs/crash.rs` kills the real binary.
 
 mod reports;
 mod responses;
@@ -12,7 +12,7 @@ mod states;
 
 use crate::simulator::checks;
 use crate::simulator::scenario::control_key;
-use crate::simulator::world::{BUCKET, Ended, How, PERIOD, World};
+use crate::simulator::world::{BUCKET, Ended, InvokeOptions, PERIOD, World};
 use local_aws::ReportFormat;
 use serde_json::Value;
 
@@ -22,24 +22,28 @@ const STATE: &str = "revocation-watch/";
 const FORMATS: [(ReportFormat, &str); 2] =
     [(ReportFormat::Json, "JSON"), (ReportFormat::Csv, "CSV")];
 
-/// What a fault is called, and the words without which nobody would know what happened to what, and
-/// what to do next.
-struct Named {
+/// An error's type, and the words that its message and hint need so that a reader knows what happened
+/// to which resource, and what to do.
+struct ExpectedError {
     kind: &'static str,
     message: Vec<String>,
     hint: &'static [&'static str],
 }
 
-fn named(kind: &'static str, message: &[&str], hint: &'static [&'static str]) -> Named {
+fn expected_error(
+    kind: &'static str,
+    message: &[&str],
+    hint: &'static [&'static str],
+) -> ExpectedError {
     let message = message.iter().map(|&word| word.to_owned()).collect();
-    Named {
+    ExpectedError {
         kind,
         message,
         hint,
     }
 }
 
-/// A world whose certificate authority was audited once.
+/// Returns a world whose CA was audited once.
 async fn audited_world(variables: &[(&str, &str)]) -> World {
     first_audit(World::new(1, 1, variables)).await
 }
@@ -47,33 +51,33 @@ async fn audited_world(variables: &[(&str, &str)]) -> World {
 async fn first_audit(world: World) -> World {
     world.issue(0);
     world.revoke_long_ago(0, "SUPERSEDED");
-    world.schedule(How::default()).await;
+    world.schedule(InvokeOptions::default()).await;
     world
 }
 
-/// What the next scheduled run answers for the first certificate authority.
+/// Runs the next scheduled invocation and returns its entry for the first CA.
 async fn run(world: &World) -> Value {
     let periods = (world.age().as_secs() / PERIOD.as_secs()) as u32 + 1;
     world.until(PERIOD * periods).await;
-    audit_of(&world.schedule(How::default()).await).clone()
+    audit_of(&world.schedule(InvokeOptions::default()).await).clone()
 }
 
-/// What an invocation answered for the first certificate authority.
+/// Returns an invocation's entry for the first CA.
 fn audit_of(ended: &Ended) -> &Value {
     let response = ended.response().unwrap_or_else(|| panic!("{ended:?}"));
     &response["certificateAuthorities"][0]
 }
 
-/// The next scheduled run tells all there is.
-async fn run_well(world: &World) -> Value {
+/// Runs the next scheduled invocation, which must audit the first CA.
+async fn run_audited(world: &World) -> Value {
     let audit = run(world).await;
     assert_eq!(audit["outcome"], "audited", "{audit:#}");
     audit
 }
 
-/// Two quiet runs later all is in order: everything told, nothing twice or invented, the state
-/// consistent, the watch's own messages in turns.
-async fn comes_in_order(world: &World) {
+/// Checks after two undisturbed runs that every revocation was alerted, nothing was repeated or invented,
+/// the state is consistent, and `watch-failed` and `watch-recovered` alternate.
+async fn assert_settles(world: &World) {
     let violations = checks::quiet_runs(world, 2).await;
     let story = || world.story().join("\n");
     assert!(
@@ -84,46 +88,45 @@ async fn comes_in_order(world: &World) {
     );
 }
 
-/// In the end the revocation was told once, and people heard nothing of what went wrong meanwhile.
-async fn is_told_once_without_a_word(world: &World, serial: &str) {
-    comes_in_order(world).await;
-    assert_eq!(told(world), [serial]);
-    assert_eq!(documents(world, "watch-failed").len(), 0);
+/// Checks that the revocation was alerted once, and that no error was alerted.
+async fn assert_alerted_once_without_errors(world: &World, serial: &str) {
+    assert_settles(world).await;
+    assert_eq!(alerted_serials(world), [serial]);
+    assert_eq!(messages_of_type(world, "watch-failed").len(), 0);
 }
 
-fn documents(world: &World, kind: &str) -> Vec<Value> {
-    let messages = world.aws.sns().messages();
-    let documents = messages.iter().map(|message| {
+/// Returns the JSON messages of a type, oldest first.
+fn messages_of_type(world: &World, kind: &str) -> Vec<Value> {
+    let published = world.aws.sns().messages();
+    let messages = published.iter().map(|message| {
         let text = &message.variants["default"];
-        serde_json::from_str::<Value>(text).expect("the document is JSON")
+        serde_json::from_str::<Value>(text).expect("the message is JSON")
     });
-    documents
-        .filter(|document| document["type"] == kind)
-        .collect()
+    messages.filter(|message| message["type"] == kind).collect()
 }
 
-/// The one message of its type.
-fn only(world: &World, kind: &str) -> Value {
-    let mut documents = documents(world, kind);
-    assert_eq!(documents.len(), 1, "{kind}: {documents:#?}");
-    documents.remove(0)
+/// Returns the only message of a type.
+fn only_message(world: &World, kind: &str) -> Value {
+    let mut messages = messages_of_type(world, kind);
+    assert_eq!(messages.len(), 1, "{kind}: {messages:#?}");
+    messages.remove(0)
 }
 
-/// Every entry of every message of revocations, as often as it was told.
-fn entries(world: &World) -> Vec<Value> {
-    let entries = |document: Value| document["revocations"].as_array().cloned();
-    let documents = documents(world, "revocations");
-    documents
+/// Returns every entry of every `revocations` message, including repeats.
+fn alerted_entries(world: &World) -> Vec<Value> {
+    let entries = |message: Value| message["revocations"].as_array().cloned();
+    messages_of_type(world, "revocations")
         .into_iter()
-        .flat_map(|document| entries(document).expect("a list"))
+        .flat_map(|message| entries(message).expect("a list"))
         .collect()
 }
 
-fn told(world: &World) -> Vec<String> {
+/// Returns the serials of these entries, sorted.
+fn alerted_serials(world: &World) -> Vec<String> {
     let serial = |entry: &Value| entry["serial"].as_str().unwrap_or_default().to_owned();
-    let mut told: Vec<String> = entries(world).iter().map(serial).collect();
-    told.sort();
-    told
+    let mut serials: Vec<String> = alerted_entries(world).iter().map(serial).collect();
+    serials.sort();
+    serials
 }
 
 fn sorted<const N: usize>(serials: [&String; N]) -> Vec<String> {
@@ -132,51 +135,56 @@ fn sorted<const N: usize>(serials: [&String; N]) -> Vec<String> {
     serials
 }
 
+/// Returns the control document of the first CA.
 fn control(world: &World) -> Value {
     let bytes = world.aws.s3().get(BUCKET, &control_key(world, 0));
     serde_json::from_slice(&bytes.expect("there is a state")).expect("the state is JSON")
 }
 
+/// Returns the key of the notified set.
 fn notified_set(world: &World) -> String {
     control(world)["notifiedSet"]
         .as_str()
-        .expect("there is a told list")
+        .expect("there is a notified set")
         .to_owned()
 }
 
-fn assert_failed(audit: &Value, named: &Named) {
+fn assert_failed(audit: &Value, expected_error: &ExpectedError) {
     assert_eq!(audit["outcome"], "failed", "{audit:#}");
     let error = &audit["error"];
-    assert_eq!(error["type"], named.kind, "{audit:#}");
+    assert_eq!(error["type"], expected_error.kind, "{audit:#}");
     let has = |text: &Value, word: &str| text.as_str().is_some_and(|text| text.contains(word));
-    for word in &named.message {
+    for word in &expected_error.message {
         assert!(has(&error["message"], word), "{word:?} in {error:#}");
     }
-    for word in named.hint {
+    for word in expected_error.hint {
         assert!(has(&error["hint"], word), "{word:?} in {error:#}");
     }
 }
 
-/// `watch-failed` was published that often, in the words of the answer.
-fn assert_failure_told(world: &World, audit: &Value, times: usize) {
-    let failed = documents(world, "watch-failed");
+/// Checks that `watch-failed` was published this often, with the response's error.
+fn assert_failure_alerted(world: &World, audit: &Value, times: usize) {
+    let failed = messages_of_type(world, "watch-failed");
     assert_eq!(failed.len(), times, "{failed:#?}");
-    for document in failed {
-        assert_eq!(document["error"]["type"], audit["error"]["type"]);
-        assert_eq!(document["error"]["hint"], audit["error"]["hint"]);
+    for message in failed {
+        assert_eq!(message["error"]["type"], audit["error"]["type"]);
+        assert_eq!(message["error"]["hint"], audit["error"]["hint"]);
     }
-    assert_eq!(documents(world, "watch-recovered").len(), 0);
+    assert_eq!(messages_of_type(world, "watch-recovered").len(), 0);
 }
 
-/// `watch-failed` and `watch-recovered`, each once.
+/// Checks that `watch-failed` and `watch-recovered` were published once each, and returns them.
 fn assert_failed_and_recovered_once(world: &World, kind: &str) -> (Value, Value) {
-    let (failed, recovered) = (only(world, "watch-failed"), only(world, "watch-recovered"));
+    let (failed, recovered) = (
+        only_message(world, "watch-failed"),
+        only_message(world, "watch-recovered"),
+    );
     assert_eq!(failed["error"]["type"], kind);
     (failed, recovered)
 }
 
-/// The end of a fault is told by its name and its beginning.
-fn assert_same_fault((failed, recovered): (Value, Value)) {
+/// Checks that the recovery has the type and start of the error.
+fn assert_same_error((failed, recovered): (Value, Value)) {
     assert_eq!(failed["error"]["type"], recovered["error"]["type"]);
     assert_eq!(failed["since"], recovered["since"]);
 }
@@ -185,60 +193,64 @@ fn put(world: &World, key: &str, content: String) {
     world.aws.s3().put(BUCKET, key, content);
 }
 
-/// Lambda runs the next run in a new process: the one that it begins in dies.
-fn new_process(world: &World) {
+/// Makes Lambda repeat the next run in a new process: the first one dies.
+fn crash_next_run(world: &World) {
     world.kill_at_key(control_key(world, 0));
 }
 
-/// What is left to tell and to remember a fault with.
+/// What still works to alert on an error and to save it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Left {
+enum Available {
     /// SNS and the state.
-    All,
-    /// SNS, and an object beside the state, which cannot be read itself.
-    Note,
-    /// SNS, and the memory of the process: nothing can be written in S3.
-    Process,
-    /// The answer and the log.
-    Answer,
+    Everything,
+    /// SNS and the error marker, while the control document cannot be read.
+    ErrorMarker,
+    /// SNS and the process's memory: nothing can be written to S3.
+    ProcessMemory,
+    /// The response and the log only.
+    ResponseOnly,
 }
 
-/// Three scheduled runs meet a fault that `begin` sets in and what that returns ends: what was
-/// revoked before anybody looked and while it lasts is told once, afterwards.
+/// Runs the schedule three times under a fault that `begin` starts and the closure it returns ends.
+/// Revocations from before and during the fault are alerted once, after its end.
 ///
-/// People hear of it and of its end once, though the second run begins in a new process; unless it
-/// is SNS that they would hear it from.
-async fn lasts<E: FnOnce(&World)>(named: Named, left: Left, begin: impl FnOnce(&World) -> E) {
-    let sns_works = left != Left::Answer;
+/// The error and its end are alerted once each, although the second run starts in a new process, unless
+/// SNS itself is affected.
+async fn assert_alerted_once_while_it_lasts<E: FnOnce(&World)>(
+    expected_error: ExpectedError,
+    available: Available,
+    begin: impl FnOnce(&World) -> E,
+) {
+    let sns_works = available != Available::ResponseOnly;
     let world = audited_world(&[]).await;
     let before = world.revoke(0, "KEY_COMPROMISE");
     let end = begin(&world);
-    // One that is gone does not revoke.
-    let during =
-        (named.kind != "CertificateAuthorityNotFound").then(|| world.revoke(0, "SUPERSEDED"));
+    // A CA that does not exist cannot revoke.
+    let during = (expected_error.kind != "CertificateAuthorityNotFound")
+        .then(|| world.revoke(0, "SUPERSEDED"));
     for number in 0..3 {
-        if number == 1 && left != Left::Process {
-            new_process(&world);
+        if number == 1 && available != Available::ProcessMemory {
+            crash_next_run(&world);
         }
         let audit = run(&world).await;
-        assert_failed(&audit, &named);
-        assert_failure_told(&world, &audit, usize::from(sns_works));
-        assert_eq!(told(&world), [""; 0]);
+        assert_failed(&audit, &expected_error);
+        assert_failure_alerted(&world, &audit, usize::from(sns_works));
+        assert_eq!(alerted_serials(&world), [""; 0]);
     }
 
     end(&world);
-    comes_in_order(&world).await;
+    assert_settles(&world).await;
 
     let mut expected: Vec<String> = during.into_iter().chain([before]).collect();
     expected.sort();
-    assert_eq!(told(&world), expected);
+    assert_eq!(alerted_serials(&world), expected);
     if !sns_works {
-        assert_eq!(documents(&world, "watch-failed").len(), 0);
-        assert_eq!(documents(&world, "watch-recovered").len(), 0);
+        assert_eq!(messages_of_type(&world, "watch-failed").len(), 0);
+        assert_eq!(messages_of_type(&world, "watch-recovered").len(), 0);
         return;
     }
-    let told = assert_failed_and_recovered_once(&world, named.kind);
-    if left == Left::All {
-        assert_same_fault(told);
+    let messages = assert_failed_and_recovered_once(&world, expected_error.kind);
+    if available == Available::Everything {
+        assert_same_error(messages);
     }
 }

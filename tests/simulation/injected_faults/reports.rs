@@ -1,4 +1,4 @@
-//! Reports that are not right.
+//! Invalid, damaged and missing reports.
 
 use std::time::Duration;
 
@@ -7,15 +7,17 @@ use pca_revocation_watch::report::wait::MISSING_OBJECT_TIMEOUT;
 use serde_json::{Value, json};
 
 use super::{
-    FORMATS, Left, REPORTS, assert_failed, assert_failed_and_recovered_once, assert_failure_told,
-    assert_same_fault, audit_of, audited_world, comes_in_order, control, documents, entries,
-    is_told_once_without_a_word, lasts, named, only, run, run_well, sorted, told,
+    Available, FORMATS, REPORTS, alerted_entries, alerted_serials,
+    assert_alerted_once_while_it_lasts, assert_alerted_once_without_errors, assert_failed,
+    assert_failed_and_recovered_once, assert_failure_alerted, assert_same_error, assert_settles,
+    audit_of, audited_world, control, expected_error, messages_of_type, only_message, run,
+    run_audited, sorted,
 };
 use crate::simulator::on_paused_clock;
-use crate::simulator::plan::{Blow, Extent, Strike};
-use crate::simulator::world::{Ended, How, PERIOD, Revoked, World};
+use crate::simulator::plan::{Extent, Failure, Injection};
+use crate::simulator::world::{Ended, InvokeOptions, PERIOD, Revoked, World};
 
-/// The report that Private CA would write now.
+/// Renders the report that Private CA would write now.
 fn report(world: &World, format: ReportFormat) -> String {
     let certificates = world.aws.private_ca().certificates(&world.cas[0]);
     render(&certificates, format, JsonLayout::TwoSpaces)
@@ -25,10 +27,15 @@ fn next_report(world: &World, next: NextReport) {
     world.aws.private_ca().next_report(&world.cas[0], next);
 }
 
-/// The next report is not valid: two runs try it, tell `whole` once and call no audit complete; the
-/// third reads another one and tells the rest.
-async fn is_invalid(world: &World, next: NextReport, whole: &[String], message: &[&str]) {
-    let invalid = named(
+/// Checks an invalid report: two runs scan it, alert `whole` once and complete no audit; the third run
+/// reads a new report and alerts the rest.
+async fn assert_invalid_report_is_replaced(
+    world: &World,
+    next: NextReport,
+    whole: &[String],
+    message: &[&str],
+) {
+    let invalid = expected_error(
         "ReportInvalid",
         message,
         &["before the fault was told", "new report"],
@@ -39,20 +46,20 @@ async fn is_invalid(world: &World, next: NextReport, whole: &[String], message: 
     for _ in 0..2 {
         let audit = run(world).await;
         assert_failed(&audit, &invalid);
-        assert_failure_told(world, &audit, 1);
-        assert_eq!(told(world), whole);
+        assert_failure_alerted(world, &audit, 1);
+        assert_eq!(alerted_serials(world), whole);
         assert_eq!(control(world)["lastCompleteAudit"], complete);
         keys.push(audit["report"]["key"].clone());
     }
     assert_eq!(keys[0], keys[1]);
-    let audit = run_well(world).await;
+    let audit = run_audited(world).await;
     assert_ne!(audit["report"]["key"], keys[0]);
-    comes_in_order(world).await;
-    assert_same_fault(assert_failed_and_recovered_once(world, "ReportInvalid"));
+    assert_settles(world).await;
+    assert_same_error(assert_failed_and_recovered_once(world, "ReportInvalid"));
 }
 
 #[test]
-fn a_cut_report_tells_its_whole_records_and_is_replaced_after_two_attempts() {
+fn truncated_report_alerts_its_whole_records_then_is_replaced() {
     for (format, variable) in FORMATS {
         on_paused_clock(1, async {
             let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
@@ -68,15 +75,15 @@ fn a_cut_report_tells_its_whole_records_and_is_replaced_after_two_attempts() {
             } else {
                 &at[..2]
             };
-            is_invalid(&world, next, std::slice::from_ref(&whole), at).await;
+            assert_invalid_report_is_replaced(&world, next, std::slice::from_ref(&whole), at).await;
 
-            assert_eq!(told(&world), sorted([&whole, &cut]));
+            assert_eq!(alerted_serials(&world), sorted([&whole, &cut]));
         });
     }
 }
 
 #[test]
-fn a_fault_after_a_thousand_good_records_keeps_back_only_what_comes_after_it() {
+fn error_after_1000_records_withholds_only_later_records() {
     for (format, variable) in FORMATS {
         on_paused_clock(1, async {
             let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
@@ -87,20 +94,21 @@ fn a_fault_after_a_thousand_good_records_keeps_back_only_what_comes_after_it() {
             let last = world.revoke(0, "UNSPECIFIED");
             let bad = world.issue(0);
             let after = world.revoke(0, "SUPERSEDED");
-            // A quote within a text is a fault in both formats.
+            // A quote inside a string is an error in both formats.
             let report = report(&world, format).replace(&bad, &bad.replacen(':', "\"", 1));
 
             let next = NextReport::new().content(report);
             let before = sorted([&first, &last]);
-            is_invalid(&world, next, &before, &["byte ", "record 1003"]).await;
+            assert_invalid_report_is_replaced(&world, next, &before, &["byte ", "record 1003"])
+                .await;
 
-            assert_eq!(told(&world), sorted([&first, &last, &after]));
+            assert_eq!(alerted_serials(&world), sorted([&first, &last, &after]));
         });
     }
 }
 
 #[test]
-fn a_report_of_the_other_format_or_of_no_bytes_tells_nothing_and_is_replaced() {
+fn empty_report_or_wrong_format_is_replaced() {
     for (format, variable) in FORMATS {
         for is_empty in [false, true] {
             on_paused_clock(1, async {
@@ -117,28 +125,28 @@ fn a_report_of_the_other_format_or_of_no_bytes_tells_nothing_and_is_replaced() {
 
                 let next = NextReport::new().content(content);
                 let message = if is_empty { "is empty" } else { "byte " };
-                is_invalid(&world, next, &[], &[message]).await;
+                assert_invalid_report_is_replaced(&world, next, &[], &[message]).await;
 
-                assert_eq!(told(&world), [serial]);
+                assert_eq!(alerted_serials(&world), [serial]);
             });
         }
     }
 }
 
 #[test]
-fn a_report_of_another_certificate_authority_is_told_and_is_no_complete_audit() {
+fn record_of_another_ca_is_alerted_as_an_incomplete_audit() {
     for (format, variable) in FORMATS {
         on_paused_clock(1, async {
             let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
             let pca = world.aws.private_ca();
             let other = pca.create("Example Corp Other CA");
-            let mut strange = pca.certificate(&other, "www.example.net");
+            let mut foreign = pca.certificate(&other, "www.example.net");
             let at = world.aws.clock().now();
-            strange.revoked_at = Some(at);
-            strange.revocation_reason = Some("KEY_COMPROMISE".to_owned());
-            let serial = strange.serial.clone();
+            foreign.revoked_at = Some(at);
+            foreign.revocation_reason = Some("KEY_COMPROMISE".to_owned());
+            let serial = foreign.serial.clone();
             let mut all = pca.certificates(&world.cas[0]);
-            all.push(strange);
+            all.push(foreign);
             let report = render(&all, format, JsonLayout::TwoSpaces);
             world.revoked.borrow_mut().push(Revoked {
                 ca: world.cas[0].clone(),
@@ -150,11 +158,17 @@ fn a_report_of_another_certificate_authority_is_told_and_is_no_complete_audit() 
 
             let next = NextReport::new().content(report);
             let message = "1 revoked record belongs to another CA";
-            is_invalid(&world, next, std::slice::from_ref(&serial), &[message]).await;
+            assert_invalid_report_is_replaced(
+                &world,
+                next,
+                std::slice::from_ref(&serial),
+                &[message],
+            )
+            .await;
 
-            assert_eq!(told(&world), [serial]);
+            assert_eq!(alerted_serials(&world), [serial]);
             assert!(
-                entries(&world)[0]["certificateArn"]
+                alerted_entries(&world)[0]["certificateArn"]
                     .as_str()
                     .is_some_and(|arn| arn.starts_with(&other))
             );
@@ -162,7 +176,7 @@ fn a_report_of_another_certificate_authority_is_told_and_is_no_complete_audit() 
     }
 }
 
-/// The run after the first audit failed as an invocation, with that fault.
+/// Checks that the run after the first audit failed as an invocation with this error.
 fn assert_second_run_failed(world: &World, kind: &str) {
     let ended = world.observed().runs[1].ended.clone();
     let Some(Ended::Failed(error)) = ended else {
@@ -171,10 +185,9 @@ fn assert_second_run_failed(world: &World, kind: &str) {
     assert!(error.message.contains(kind), "{error}");
 }
 
-/// One bit, wherever it is: in a bracket, in a text, where the JSON stays valid and says another
-/// thing.
+/// Flips one bit: in a bracket, or in a string, where the report stays valid and means something else.
 #[test]
-fn nothing_is_told_from_damaged_bytes_and_all_of_it_from_the_next_reading() {
+fn damaged_bytes_alert_nothing_until_the_next_read() {
     for (_, variable) in FORMATS {
         for at in [0, 150, 700, 1_000_003] {
             on_paused_clock(1, async {
@@ -183,21 +196,21 @@ fn nothing_is_told_from_damaged_bytes_and_all_of_it_from_the_next_reading() {
                 let reading = On::operation("GetObject").key_contains(REPORTS);
                 world.aws.misbehave(reading, Fault::FlipByte { at });
 
-                let audit = run_well(&world).await;
+                let audit = run_audited(&world).await;
 
                 assert_eq!(audit["published"], 1, "{audit:#}");
                 assert_second_run_failed(&world, "ReportCorrupted");
                 assert_eq!(world.observed().runs.len(), 3);
-                is_told_once_without_a_word(&world, &serial).await;
+                assert_alerted_once_without_errors(&world, &serial).await;
             });
         }
     }
 }
 
-/// Damage that makes the report invalid long before its end: what is whole before it must wait for
-/// the checksum of what comes after it, too.
+/// If damage makes a report invalid long before its end, the whole records before it must wait for the
+/// checksum of the rest.
 #[test]
-fn nothing_is_told_before_the_rest_of_a_damaged_report_was_read() {
+fn damaged_report_is_read_to_its_end_before_any_alert() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
@@ -211,23 +224,23 @@ fn nothing_is_told_before_the_rest_of_a_damaged_report_was_read() {
             .aws
             .misbehave(reading, Fault::FlipByte { at: at as u64 });
 
-        run_well(&world).await;
+        run_audited(&world).await;
 
         assert_second_run_failed(&world, "ReportCorrupted");
-        is_told_once_without_a_word(&world, &serial).await;
+        assert_alerted_once_without_errors(&world, &serial).await;
     });
 }
 
 #[test]
-fn bytes_that_always_arrive_damaged_are_told_once_and_made_up_for() {
-    let unfinished = named(
+fn permanently_damaged_bytes_are_alerted_once_then_recover() {
+    let unfinished = expected_error(
         "ReportUnfinished",
         &["2 attempts", REPORTS, "is not what S3 holds"],
         &["new report"],
     );
     on_paused_clock(
         1,
-        lasts(unfinished, Left::All, |world| {
+        assert_alerted_once_while_it_lasts(unfinished, Available::Everything, |world| {
             let reading = On::operation("GetObject").key_contains(REPORTS).always();
             world.aws.misbehave(reading, Fault::FlipByte { at: 700 });
             |world: &World| world.aws.behave()
@@ -235,9 +248,9 @@ fn bytes_that_always_arrive_damaged_are_told_once_and_made_up_for() {
     );
 }
 
-/// Other faults of the same cause come and go in between, an overdue audit among them.
+/// Other errors of the same cause come and go meanwhile, such as an overdue audit.
 #[test]
-fn damaged_bytes_of_many_periods_are_told_once() {
+fn damaged_bytes_over_many_periods_are_alerted_once() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
@@ -245,24 +258,24 @@ fn damaged_bytes_of_many_periods_are_told_once() {
         world.aws.misbehave(reading, Fault::FlipByte { at: 700 });
         for period in 1..=12 {
             world.until(PERIOD * period).await;
-            world.schedule(How::default()).await;
+            world.schedule(InvokeOptions::default()).await;
         }
         assert_eq!(
-            only(&world, "watch-failed")["error"]["type"],
+            only_message(&world, "watch-failed")["error"]["type"],
             "ReportUnfinished"
         );
 
         world.aws.behave();
-        comes_in_order(&world).await;
+        assert_settles(&world).await;
 
-        assert_eq!(told(&world), [serial]);
+        assert_eq!(alerted_serials(&world), [serial]);
         assert_failed_and_recovered_once(&world, "ReportUnfinished");
     });
 }
 
-/// One that is there is not given up because S3 does not say so for once.
+/// A report that exists is not abandoned because S3 fails to confirm it for a while.
 #[test]
-fn a_report_of_which_s3_says_nothing_for_a_while_has_not_vanished() {
+fn unresponsive_s3_does_not_make_a_report_vanish() {
     for fault in [
         Fault::Hang,
         Fault::error(503, "SlowDown", "Please reduce your request rate."),
@@ -272,30 +285,30 @@ fn a_report_of_which_s3_says_nothing_for_a_while_has_not_vanished() {
             let serial = world.revoke(0, "KEY_COMPROMISE");
             next_report(&world, NextReport::new().delay(MISSING_OBJECT_TIMEOUT));
             world.until(PERIOD).await;
-            world.schedule(How::default()).await;
+            world.schedule(InvokeOptions::default()).await;
             let report = control(&world)["pendingReport"]["key"].clone();
             world.until(PERIOD + MISSING_OBJECT_TIMEOUT).await;
             let looking = On::operation("HeadObject").times(9);
             world.aws.misbehave(looking, fault.clone());
 
-            let audit = run_well(&world).await;
+            let audit = run_audited(&world).await;
 
             assert_eq!(audit["report"]["key"], report);
-            is_told_once_without_a_word(&world, &serial).await;
+            assert_alerted_once_without_errors(&world, &serial).await;
         });
     }
 }
 
-/// What takes the process down while it reads, memory or time, has been counted before.
+/// The attempt is saved before the scan, so a scan that crashes the process is counted.
 #[test]
-fn a_report_over_which_the_process_died_twice_is_dropped_and_told_once() {
+fn report_that_crashed_two_runs_is_abandoned_and_alerted_once() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         for period in 1..=2 {
             world.until(PERIOD * period).await;
             world.kill_at_key(REPORTS.to_owned());
-            let ended = world.invoke(json!({}), How::default()).await;
+            let ended = world.invoke(json!({}), InvokeOptions::default()).await;
             assert!(matches!(ended, Ended::Killed), "{ended:?}");
             assert_eq!(control(&world)["pendingReport"]["attempts"], period);
         }
@@ -305,13 +318,13 @@ fn a_report_over_which_the_process_died_twice_is_dropped_and_told_once() {
         let words = [REPORTS, &world.cas[0], "2 runs died"];
         assert_failed(
             &audit,
-            &named("ReportUnfinished", &words, &["memory", "new report"]),
+            &expected_error("ReportUnfinished", &words, &["memory", "new report"]),
         );
-        assert_failure_told(&world, &audit, 1);
-        assert_eq!(told(&world), [""; 0]);
-        comes_in_order(&world).await;
-        assert_eq!(told(&world), [serial]);
-        assert_same_fault(assert_failed_and_recovered_once(&world, "ReportUnfinished"));
+        assert_failure_alerted(&world, &audit, 1);
+        assert_eq!(alerted_serials(&world), [""; 0]);
+        assert_settles(&world).await;
+        assert_eq!(alerted_serials(&world), [serial]);
+        assert_same_error(assert_failed_and_recovered_once(&world, "ReportUnfinished"));
     });
 }
 
@@ -325,13 +338,13 @@ fn runs_that_die_while_waiting_do_not_abandon_a_report() {
             world.until(PERIOD * period).await;
             // The first run requests the report and saves that, the others resume it.
             let waits_at = if period == 1 { 5 } else { 3 };
-            world.arm([Strike {
+            world.inject([Injection {
                 run: 0,
                 call: waits_at,
-                blow: Blow::KillBefore,
+                failure: Failure::KillBefore,
                 extent: Extent::Attempt,
             }]);
-            let ended = world.invoke(json!({}), How::default()).await;
+            let ended = world.invoke(json!({}), InvokeOptions::default()).await;
             assert!(matches!(ended, Ended::Killed), "{ended:?}");
             let observed = world.observed();
             let calls = &observed.runs.last().expect("a run").calls;
@@ -339,9 +352,9 @@ fn runs_that_die_while_waiting_do_not_abandon_a_report() {
             drop(observed);
             assert_eq!(control(&world)["pendingReport"]["attempts"], 1);
         }
-        world.disarm();
+        world.stop_injecting();
 
-        is_told_once_without_a_word(&world, &serial).await;
+        assert_alerted_once_without_errors(&world, &serial).await;
     });
 }
 
@@ -353,22 +366,22 @@ fn run_that_only_waits_gives_its_attempt_back() {
         next_report(&world, NextReport::new().delay(PERIOD / 2));
         world.until(PERIOD).await;
 
-        let hurried = How {
+        let hurried = InvokeOptions {
             left: Duration::from_secs(60),
-            ..How::default()
+            ..InvokeOptions::default()
         };
 
         let ended = world.invoke(json!({}), hurried).await;
 
         assert_eq!(audit_of(&ended)["outcome"], "waiting");
         assert_eq!(control(&world)["pendingReport"]["attempts"], 0);
-        is_told_once_without_a_word(&world, &serial).await;
+        assert_alerted_once_without_errors(&world, &serial).await;
     });
 }
 
-/// Five times it is read on where it broke; S3 gets a day before the report is blamed.
+/// A read resumes up to five times; the report is abandoned only after a day of broken connections.
 #[test]
-fn a_connection_that_breaks_again_and_again_wedges_nothing() {
+fn breaking_connections_never_block_a_ca_for_good() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
@@ -376,7 +389,7 @@ fn a_connection_that_breaks_again_and_again_wedges_nothing() {
         world.aws.misbehave(reading, Fault::CutBody { after: 100 });
         let before = reads_of_reports(&world);
         world.until(PERIOD).await;
-        let first = world.invoke(json!({}), How::default()).await;
+        let first = world.invoke(json!({}), InvokeOptions::default()).await;
         let first = audit_of(&first);
         assert_eq!(first["error"]["type"], "Unavailable", "{first:#}");
         assert_eq!(reads_of_reports(&world) - before, 1 + 5);
@@ -385,19 +398,19 @@ fn a_connection_that_breaks_again_and_again_wedges_nothing() {
 
         world.until(Duration::from_secs(24 * 3600)).await;
         for _ in 0..2 {
-            world.schedule(How::default()).await;
+            world.schedule(InvokeOptions::default()).await;
             assert_eq!(control(&world)["pendingReport"]["id"], report);
         }
         for _ in 0..4 {
             let period = (world.age().as_secs() / PERIOD.as_secs()) as u32 + 1;
             world.until(PERIOD * period).await;
-            world.schedule(How::default()).await;
+            world.schedule(InvokeOptions::default()).await;
         }
 
         assert_ne!(control(&world)["pendingReport"]["id"], report);
         world.aws.behave();
-        comes_in_order(&world).await;
-        assert_eq!(told(&world), [serial]);
+        assert_settles(&world).await;
+        assert_eq!(alerted_serials(&world), [serial]);
         assert_failed_and_recovered_once(&world, "ReportOverdue");
     });
 }
@@ -410,17 +423,17 @@ fn reads_of_reports(world: &World) -> usize {
         .count()
 }
 
-/// What is odd about a revoked record, in which formats it can be so, and what is told of it.
-type Odd = (
+/// How a revoked record is malformed, in which formats, and what the alert says.
+type MalformedCase = (
     fn(Certificate) -> Certificate,
     &'static [(ReportFormat, &'static str)],
     Value,
 );
 
-#[test]
-fn an_odd_record_is_told_as_it_stands_and_once() {
+/// How records can be malformed.
+fn malformed_cases() -> [MalformedCase; 9] {
     let json = &FORMATS[..1];
-    let malformed: [Odd; 9] = [
+    [
         (
             |c| c.with("serial", "not hex"),
             &FORMATS,
@@ -456,23 +469,25 @@ fn an_odd_record_is_told_as_it_stands_and_once() {
         ),
         (|c| c.with("revokedAt", true), json, json!({})),
         (|c| c.with("revocationReason", 1), json, json!({})),
-        // Names of fields are known in any case: this is the second one.
+        // Field names are case-insensitive, so this is a second subject.
         (|c| c.with("Subject", "CN=somebody else"), json, json!({})),
-    ];
-    for (change, formats, expected) in malformed {
+    ]
+}
+
+#[test]
+fn malformed_record_is_alerted_once_with_its_own_values() {
+    for (change, formats, expected) in malformed_cases() {
         for (_, variable) in formats {
             on_paused_clock(1, async {
                 let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
                 add_revoked(&world, "KEY_COMPROMISE", change);
 
-                let audit = run_well(&world).await;
-                let again = run_well(&world).await;
+                let audit = run_audited(&world).await;
+                let again = run_audited(&world).await;
 
-                assert_eq!(
-                    audit["warnings"],
-                    json!(["1 record is malformed but readable"])
-                );
-                let entries = entries(&world);
+                assert_eq!(audit["malformedRecords"], 1, "{audit:#}");
+                assert_eq!(audit["warnings"].as_array().map(Vec::len), Some(1));
+                let entries = alerted_entries(&world);
                 assert_eq!(entries.len(), 1, "{entries:#?}");
                 assert_eq!(entries[0]["malformed"], true);
                 for (field, value) in expected.as_object().expect("an object") {
@@ -482,13 +497,13 @@ fn an_odd_record_is_told_as_it_stands_and_once() {
                     (&again["malformedRecords"], &again["published"]),
                     (&json!(1), &json!(0))
                 );
-                assert_eq!(documents(&world, "watch-failed").len(), 0);
+                assert_eq!(messages_of_type(&world, "watch-failed").len(), 0);
             });
         }
     }
 }
 
-/// Adds a certificate that is revoked now, changed; its serial.
+/// Adds a certificate that is revoked now, applies `change` to it, and returns its serial.
 fn add_revoked(world: &World, reason: &str, change: fn(Certificate) -> Certificate) -> String {
     let pca = world.aws.private_ca();
     let mut certificate = pca.certificate(&world.cas[0], "www.example.org");
@@ -500,9 +515,9 @@ fn add_revoked(world: &World, reason: &str, change: fn(Certificate) -> Certifica
 }
 
 #[test]
-fn a_reason_that_nobody_knows_is_told_as_it_stands_and_as_high() {
+fn unknown_reason_is_alerted_verbatim_with_severity_high() {
     for (_, variable) in FORMATS {
-        // What is no plain word stays out of the names that filter policies compare.
+        // Filter policies compare `reasons`, so only plain words appear there.
         for (reason, name) in [
             ("QUANTUM_BREAK", "QUANTUM_BREAK"),
             ("<b>gone</b>, \"so\"", "OTHER"),
@@ -511,13 +526,13 @@ fn a_reason_that_nobody_knows_is_told_as_it_stands_and_as_high() {
                 let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
                 let serial = add_revoked(&world, reason, |certificate| certificate);
 
-                run_well(&world).await;
-                run_well(&world).await;
+                run_audited(&world).await;
+                run_audited(&world).await;
 
-                let document = only(&world, "revocations");
-                assert_eq!(document["severity"], "high");
-                assert_eq!(document["reasons"], json!([name]));
-                let entry = &document["revocations"][0];
+                let message = only_message(&world, "revocations");
+                assert_eq!(message["severity"], "high");
+                assert_eq!(message["reasons"], json!([name]));
+                let entry = &message["revocations"][0];
                 assert_eq!(
                     (&entry["serial"], &entry["reason"]),
                     (&json!(serial), &json!(reason))
@@ -532,7 +547,7 @@ fn a_reason_that_nobody_knows_is_told_as_it_stands_and_as_high() {
 }
 
 #[test]
-fn a_serial_that_is_listed_twice_is_told_once() {
+fn duplicate_serial_is_alerted_once() {
     for (format, variable) in FORMATS {
         on_paused_clock(1, async {
             let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
@@ -544,31 +559,31 @@ fn a_serial_that_is_listed_twice_is_told_once() {
             let report = render(&all, format, JsonLayout::TwoSpaces);
             next_report(&world, NextReport::new().content(report));
 
-            let audit = run_well(&world).await;
+            let audit = run_audited(&world).await;
 
             assert_eq!(
                 (&audit["revoked"], &audit["published"]),
                 (&json!(4), &json!(1))
             );
-            assert_eq!(told(&world), [serial]);
-            comes_in_order(&world).await;
+            assert_eq!(alerted_serials(&world), [serial]);
+            assert_settles(&world).await;
         });
     }
 }
 
 #[test]
-fn a_revocation_that_disappears_and_comes_back_is_warned_of_and_not_told_again() {
+fn reappearing_revocation_causes_a_warning_and_no_second_alert() {
     for (_, variable) in FORMATS {
         on_paused_clock(1, async {
             let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
             let pca = world.aws.private_ca();
             let gone = world.revoke(0, "KEY_COMPROMISE");
-            run_well(&world).await;
+            run_audited(&world).await;
             let all = pca.certificates(&world.cas[0]);
 
             pca.set_certificates(&world.cas[0], all[..1].to_vec());
             let new = world.revoke(0, "SUPERSEDED");
-            let audit = run_well(&world).await;
+            let audit = run_audited(&world).await;
 
             assert_eq!(
                 audit["warnings"],
@@ -581,21 +596,21 @@ fn a_revocation_that_disappears_and_comes_back_is_warned_of_and_not_told_again()
             let mut back = all;
             back.extend(pca.certificates(&world.cas[0]).split_off(1));
             pca.set_certificates(&world.cas[0], back);
-            let audit = run_well(&world).await;
+            let audit = run_audited(&world).await;
             assert_eq!(
                 (&audit["revoked"], &audit["newRevocations"]),
                 (&json!(3), &json!(0))
             );
-            comes_in_order(&world).await;
-            assert_eq!(told(&world), sorted([&gone, &new]));
-            assert_eq!(documents(&world, "watch-failed").len(), 0);
+            assert_settles(&world).await;
+            assert_eq!(alerted_serials(&world), sorted([&gone, &new]));
+            assert_eq!(messages_of_type(&world, "watch-failed").len(), 0);
         });
     }
 }
 
-/// `SUCCESS` without an object is believed for an hour.
+/// After `SUCCESS`, a missing object is awaited for an hour.
 #[test]
-fn a_report_that_never_shows_is_waited_for_and_replaced() {
+fn missing_report_object_is_awaited_then_replaced() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
@@ -606,22 +621,22 @@ fn a_report_that_never_shows_is_waited_for_and_replaced() {
 
         let audit = run(&world).await;
 
-        let vanished = named(
+        let vanished = expected_error(
             "ReportVanished",
             &[REPORTS],
             &["new report", "lifecycle rules"],
         );
         assert_failed(&audit, &vanished);
-        assert_failure_told(&world, &audit, 1);
-        comes_in_order(&world).await;
-        assert_same_fault(assert_failed_and_recovered_once(&world, vanished.kind));
-        assert_eq!(told(&world), [serial]);
+        assert_failure_alerted(&world, &audit, 1);
+        assert_settles(&world).await;
+        assert_same_error(assert_failed_and_recovered_once(&world, vanished.kind));
+        assert_eq!(alerted_serials(&world), [serial]);
     });
 }
 
-/// `CREATING` is believed for a day; long before, people hear that there was no audit.
+/// A report in `CREATING` is abandoned after a day; the overdue audit is alerted long before.
 #[test]
-fn a_report_that_is_never_ready_is_told_as_overdue_and_as_failed_each_once() {
+fn report_never_ready_is_alerted_as_overdue_then_as_failed() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
@@ -638,13 +653,16 @@ fn a_report_that_is_never_ready_is_told_as_overdue_and_as_failed_each_once() {
         outcomes.dedup();
         assert_eq!(outcomes, ["waiting", "ReportOverdue", "ReportFailed"]);
 
-        comes_in_order(&world).await;
+        assert_settles(&world).await;
 
-        let kind = |document: &Value| document["error"]["type"].clone();
-        let failed = documents(&world, "watch-failed");
+        let kind = |message: &Value| message["error"]["type"].clone();
+        let failed = messages_of_type(&world, "watch-failed");
         let kinds: Vec<Value> = failed.iter().map(kind).collect();
         assert_eq!(kinds, ["ReportOverdue", "ReportFailed"]);
-        assert_eq!(kind(&only(&world, "watch-recovered")), "ReportFailed");
-        assert_eq!(told(&world), [serial]);
+        assert_eq!(
+            kind(&only_message(&world, "watch-recovered")),
+            "ReportFailed"
+        );
+        assert_eq!(alerted_serials(&world), [serial]);
     });
 }

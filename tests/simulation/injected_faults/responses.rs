@@ -1,19 +1,17 @@
-//! Answers that are no errors of a call: permissions, buckets, topics and certificate authorities that
-//! are not as they should be.
-
-use std::time::Duration;
+//! AWS resources in the wrong condition: permissions, buckets, topics and CAs.
 
 use local_aws::{Fault, On, PrivateCaAccess, Protocol, Service, Status, Subscription};
 
 use super::{
-    Left, REPORTS, STATE, assert_failed_and_recovered_once, audit_of, audited_world,
-    comes_in_order, is_told_once_without_a_word, lasts, named, run, run_well,
+    Available, REPORTS, STATE, assert_alerted_once_while_it_lasts,
+    assert_alerted_once_without_errors, assert_failed_and_recovered_once, assert_settles, audit_of,
+    audited_world, expected_error, run, run_audited,
 };
 use crate::simulator::on_paused_clock;
-use crate::simulator::world::{BUCKET, How, PERIOD, World};
+use crate::simulator::world::{BUCKET, InvokeOptions, PERIOD, World};
 
 #[test]
-fn a_certificate_authority_in_a_state_without_reports_is_told_once_and_made_up_for() {
+fn ca_status_without_reports_is_alerted_once_then_recovers() {
     for status in [
         Status::Expired,
         Status::PendingCertificate,
@@ -21,7 +19,7 @@ fn a_certificate_authority_in_a_state_without_reports_is_told_once_and_made_up_f
         Status::Deleted,
         Status::Failed,
     ] {
-        let state = named(
+        let state = expected_error(
             "CertificateAuthorityState",
             &[":certificate-authority/", status.name()],
             &["ACTIVE or DISABLED", "CERTIFICATE_AUTHORITY_ARNS"],
@@ -31,7 +29,7 @@ fn a_certificate_authority_in_a_state_without_reports_is_told_once_and_made_up_f
         };
         on_paused_clock(
             1,
-            lasts(state, Left::All, |world| {
+            assert_alerted_once_while_it_lasts(state, Available::Everything, |world| {
                 set(world, status);
                 move |world: &World| set(world, Status::Active)
             }),
@@ -40,29 +38,29 @@ fn a_certificate_authority_in_a_state_without_reports_is_told_once_and_made_up_f
 }
 
 #[test]
-fn a_disabled_certificate_authority_is_audited_like_any_other() {
+fn disabled_ca_is_audited_like_any_other() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         let pca = world.aws.private_ca();
         pca.set_status(&world.cas[0], Status::Disabled);
         let serial = world.revoke(0, "KEY_COMPROMISE");
 
-        run_well(&world).await;
+        run_audited(&world).await;
 
-        is_told_once_without_a_word(&world, &serial).await;
+        assert_alerted_once_without_errors(&world, &serial).await;
     });
 }
 
 #[test]
-fn a_certificate_authority_that_is_not_there_is_told_once() {
-    let not_found = named(
+fn missing_ca_is_alerted_once_then_recovers() {
+    let not_found = expected_error(
         "CertificateAuthorityNotFound",
         &[":certificate-authority/"],
         &["CERTIFICATE_AUTHORITY_ARNS", "CertificateAuthorities"],
     );
     on_paused_clock(
         1,
-        lasts(not_found, Left::All, |world| {
+        assert_alerted_once_while_it_lasts(not_found, Available::Everything, |world| {
             let ca = world.cas[0].clone();
             let certificates = world.aws.private_ca().certificates(&ca);
             world.aws.private_ca().remove(&ca);
@@ -77,8 +75,8 @@ fn a_certificate_authority_that_is_not_there_is_told_once() {
 }
 
 #[test]
-fn a_denied_request_for_reports_is_told_once_and_made_up_for() {
-    let denied = named(
+fn denied_report_request_is_alerted_once_then_recovers() {
+    let denied = expected_error(
         "AccessDenied",
         &[
             "CreateCertificateAuthorityAuditReport",
@@ -88,7 +86,7 @@ fn a_denied_request_for_reports_is_told_once_and_made_up_for() {
     );
     on_paused_clock(
         1,
-        lasts(denied, Left::All, |world| {
+        assert_alerted_once_while_it_lasts(denied, Available::Everything, |world| {
             let requests = On::operation("CreateCertificateAuthorityAuditReport").always();
             world
                 .aws
@@ -99,20 +97,20 @@ fn a_denied_request_for_reports_is_told_once_and_made_up_for() {
 }
 
 #[test]
-fn whatever_s3_denies_is_told_once_and_made_up_for() {
+fn denied_s3_action_is_alerted_once_then_recovers() {
     for (action, prefix, operation, left) in [
-        ("s3:GetObject", REPORTS, "HeadObject", Left::All),
-        ("s3:GetObject", STATE, "GetObject", Left::Note),
-        ("s3:PutObject", STATE, "PutObject", Left::Process),
+        ("s3:GetObject", REPORTS, "HeadObject", Available::Everything),
+        ("s3:GetObject", STATE, "GetObject", Available::ErrorMarker),
+        ("s3:PutObject", STATE, "PutObject", Available::ProcessMemory),
     ] {
-        let denied = named(
+        let denied = expected_error(
             "AccessDenied",
             &[operation, BUCKET, prefix],
             &["role", "template.yaml", "bucket"],
         );
         on_paused_clock(
             1,
-            lasts(denied, left, |world| {
+            assert_alerted_once_while_it_lasts(denied, left, |world| {
                 world.aws.s3().deny(action, BUCKET, prefix);
                 |world: &World| world.aws.s3().allow_all()
             }),
@@ -121,8 +119,8 @@ fn whatever_s3_denies_is_told_once_and_made_up_for() {
 }
 
 #[test]
-fn a_bucket_that_refuses_reports_is_told_once_and_made_up_for() {
-    let refused = named(
+fn bucket_refusing_reports_is_alerted_once_then_recovers() {
+    let refused = expected_error(
         "ReportBucketRefused",
         &[BUCKET, "policy"],
         &["acm-pca.amazonaws.com", "Object Lock", "KMS key", "aws/s3"],
@@ -130,15 +128,17 @@ fn a_bucket_that_refuses_reports_is_told_once_and_made_up_for() {
     let missing = PrivateCaAccess::missing_policy(BUCKET);
     on_paused_clock(
         1,
-        lasts(refused, Left::All, |world| lets_write(world, missing)),
+        assert_alerted_once_while_it_lasts(refused, Available::Everything, |world| {
+            lets_write(world, missing)
+        }),
     );
 }
 
-/// With a default Object Lock, or a key that Private CA may not use, requests go well and the
-/// reports do not.
+/// With a default Object Lock, or a key that Private CA may not use, the request succeeds and the report
+/// fails.
 #[test]
-fn a_bucket_whose_reports_fail_later_is_told_once_and_made_up_for() {
-    let failed = named(
+fn bucket_failing_reports_is_alerted_once_then_recovers() {
+    let failed = expected_error(
         "ReportFailed",
         &["audit report", ":certificate-authority/"],
         &["policy", "encryption", "Object Lock"],
@@ -146,7 +146,9 @@ fn a_bucket_whose_reports_fail_later_is_told_once_and_made_up_for() {
     let later = PrivateCaAccess::FailsLater;
     on_paused_clock(
         1,
-        lasts(failed, Left::All, |world| lets_write(world, later)),
+        assert_alerted_once_while_it_lasts(failed, Available::Everything, |world| {
+            lets_write(world, later)
+        }),
     );
 }
 
@@ -159,15 +161,15 @@ fn lets_write(world: &World, access: PrivateCaAccess) -> impl FnOnce(&World) + u
 }
 
 #[test]
-fn a_missing_bucket_is_told_once_and_made_up_for_when_its_state_is_restored() {
-    let not_found = named(
+fn missing_bucket_is_alerted_once_until_its_state_is_restored() {
+    let not_found = expected_error(
         "ReportBucketNotFound",
         &[BUCKET],
         &["REPORT_BUCKET", "restore the state"],
     );
     on_paused_clock(
         1,
-        lasts(not_found, Left::Process, |world| {
+        assert_alerted_once_while_it_lasts(not_found, Available::ProcessMemory, |world| {
             let s3 = world.aws.s3();
             let keep = |key: String| (s3.get(BUCKET, &key).expect("it is listed"), key);
             let kept: Vec<_> = s3.keys(BUCKET, "").into_iter().map(keep).collect();
@@ -183,15 +185,15 @@ fn a_missing_bucket_is_told_once_and_made_up_for_when_its_state_is_restored() {
 }
 
 #[test]
-fn a_denied_publish_shows_in_the_answer_and_nothing_counts_as_told() {
-    let denied = named(
+fn denied_publish_fails_the_audit_and_notifies_nothing() {
+    let denied = expected_error(
         "AccessDenied",
         &["Publish", ":revocations"],
         &["role", "topic", "key policy"],
     );
     on_paused_clock(
         1,
-        lasts(denied, Left::Answer, |world| {
+        assert_alerted_once_while_it_lasts(denied, Available::ResponseOnly, |world| {
             let publish = On::operation("Publish").always();
             world
                 .aws
@@ -202,15 +204,15 @@ fn a_denied_publish_shows_in_the_answer_and_nothing_counts_as_told() {
 }
 
 #[test]
-fn a_missing_topic_shows_in_the_answer_and_nothing_counts_as_told() {
-    let not_found = named(
+fn missing_topic_fails_the_audit_and_notifies_nothing() {
+    let not_found = expected_error(
         "TopicNotFound",
         &[":revocations"],
         &["TOPIC_ARN", "subscribe"],
     );
     on_paused_clock(
         1,
-        lasts(not_found, Left::Answer, |world| {
+        assert_alerted_once_while_it_lasts(not_found, Available::ResponseOnly, |world| {
             world.aws.sns().delete_topic(&world.topic);
             |world: &World| {
                 world.aws.sns().create_topic("revocations");
@@ -221,15 +223,15 @@ fn a_missing_topic_shows_in_the_answer_and_nothing_counts_as_told() {
 }
 
 #[test]
-fn a_topic_that_nobody_confirmed_shows_in_the_answer_and_nothing_counts_as_told() {
-    let unconfirmed = named(
+fn unconfirmed_topic_fails_the_audit_and_notifies_nothing() {
+    let unconfirmed = expected_error(
         "TopicWithoutSubscription",
         &[":revocations", "1 pending confirmation"],
         &["Confirm the subscription", "e-mail"],
     );
     on_paused_clock(
         1,
-        lasts(unconfirmed, Left::Answer, |world| {
+        assert_alerted_once_while_it_lasts(unconfirmed, Available::ResponseOnly, |world| {
             world.aws.sns().delete_topic(&world.topic);
             world.aws.sns().create_topic("revocations");
             let mail = Subscription::new(Protocol::Email, "security@example.com");
@@ -240,8 +242,8 @@ fn a_topic_that_nobody_confirmed_shows_in_the_answer_and_nothing_counts_as_told(
 }
 
 #[test]
-fn a_bucket_of_another_region_is_called_so() {
-    let elsewhere = named(
+fn bucket_in_another_region_is_reported_as_such() {
+    let elsewhere = expected_error(
         "ReportBucketNotFound",
         &[
             "GetObject",
@@ -252,7 +254,7 @@ fn a_bucket_of_another_region_is_called_so() {
     );
     on_paused_clock(
         1,
-        lasts(elsewhere, Left::Process, |world| {
+        assert_alerted_once_while_it_lasts(elsewhere, Available::ProcessMemory, |world| {
             let moved = Fault::error(
                 301,
                 "PermanentRedirect",
@@ -266,25 +268,22 @@ fn a_bucket_of_another_region_is_called_so() {
     );
 }
 
-/// Once the message is out, the state is saved before anything else can go wrong for long.
+/// After the message is published, the state is saved before the chat card can use up the time.
 #[test]
-fn a_chat_topic_that_does_not_answer_leaves_the_time_to_save() {
+fn hanging_chat_topic_leaves_time_to_save_the_state() {
     on_paused_clock(1, async {
         let chat = "arn:aws:sns:us-east-1:123456789012:chat";
         let world = audited_world(&[("CHAT_TOPIC_ARN", chat)]).await;
         world.aws.sns().create_topic("chat");
         let serial = world.revoke(0, "KEY_COMPROMISE");
-        // The first of a period's calls is the message, the others are attempts at its card.
+        // The first call of the period publishes the message, the others try to publish its card.
         world
             .aws
             .misbehave(On::operation("Publish").after(1).always(), Fault::Hang);
         world.until(PERIOD).await;
-        let hurried = How {
-            left: Duration::from_secs(60),
-            ..How::default()
-        };
+        let short = InvokeOptions::ending_in(60);
 
-        let ended = world.schedule(hurried).await;
+        let ended = world.schedule(short).await;
 
         let audit = audit_of(&ended);
         assert_eq!(audit["outcome"], "audited", "{audit:#}");
@@ -294,13 +293,13 @@ fn a_chat_topic_that_does_not_answer_leaves_the_time_to_save() {
             "{warning}"
         );
         world.aws.behave();
-        is_told_once_without_a_word(&world, &serial).await;
+        assert_alerted_once_without_errors(&world, &serial).await;
     });
 }
 
-/// A policy that forbids deletions: the note says that it is over, and nobody hears of it again.
+/// If a policy forbids deletions, the error marker is overwritten as ended instead.
 #[test]
-fn a_note_that_may_not_be_removed_is_told_of_once() {
+fn error_marker_that_cannot_be_deleted_alerts_once() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         world.aws.s3().deny("s3:GetObject", BUCKET, STATE);
@@ -309,17 +308,17 @@ fn a_note_that_may_not_be_removed_is_told_of_once() {
         world.aws.s3().allow_all();
         world.aws.s3().deny("s3:DeleteObject", BUCKET, STATE);
         for _ in 0..4 {
-            run_well(&world).await;
+            run_audited(&world).await;
         }
         assert_failed_and_recovered_once(&world, "AccessDenied");
         world.aws.s3().allow_all();
-        comes_in_order(&world).await;
+        assert_settles(&world).await;
         assert_failed_and_recovered_once(&world, "AccessDenied");
     });
 }
 
 #[test]
-fn a_message_that_sns_refuses_is_sent_once_more_in_reduced_form() {
+fn refused_message_is_sent_again_in_reduced_form() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
@@ -327,23 +326,23 @@ fn a_message_that_sns_refuses_is_sent_once_more_in_reduced_form() {
         let invalid = Fault::error(400, "InvalidParameter", "Invalid parameter: Message");
         world.aws.misbehave(On::operation("Publish"), invalid);
 
-        run_well(&world).await;
+        run_audited(&world).await;
 
         assert_eq!(world.aws.calls_of("Publish").len(), before + 2);
-        is_told_once_without_a_word(&world, &serial).await;
+        assert_alerted_once_without_errors(&world, &serial).await;
     });
 }
 
 #[test]
-fn a_message_that_sns_refuses_in_both_forms_shows_in_the_answer_and_does_not_count_as_told() {
-    let refused = named(
+fn message_refused_in_both_forms_fails_the_audit() {
+    let refused = expected_error(
         "MessageRefused",
         &["Publish", ":revocations", "InvalidParameter"],
         &["encryption", "data protection policy"],
     );
     on_paused_clock(
         1,
-        lasts(refused, Left::Answer, |world| {
+        assert_alerted_once_while_it_lasts(refused, Available::ResponseOnly, |world| {
             let invalid = Fault::error(400, "InvalidParameter", "Invalid parameter: Message");
             world
                 .aws

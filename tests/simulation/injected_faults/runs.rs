@@ -1,5 +1,4 @@
-//! Two runs at one certificate authority, and runs whose writes of the state go astray: the state as
-//! a lock, and as a memory.
+//! Concurrent runs of one CA, and state writes with unknown outcome: the state as a lock and as memory.
 
 use std::time::Duration;
 
@@ -7,21 +6,21 @@ use local_aws::{Fault, NextReport, On};
 use serde_json::{Value, json};
 
 use super::{
-    REPORTS, audit_of, audited_world, comes_in_order, control, documents,
-    is_told_once_without_a_word, notified_set, put, run_well, told,
+    REPORTS, alerted_serials, assert_alerted_once_without_errors, assert_settles, audit_of,
+    audited_world, control, messages_of_type, notified_set, put, run_audited,
 };
 use crate::simulator::on_paused_clock;
 use crate::simulator::scenario::control_key;
-use crate::simulator::world::{BUCKET, Ended, How, PERIOD, TIMEOUT, World};
+use crate::simulator::world::{BUCKET, Ended, InvokeOptions, PERIOD, TIMEOUT, World};
 
-/// Half of what a slow report takes.
+/// Half the time that a slow report takes.
 const SOME_TIME: Duration = Duration::from_secs(60);
 
-/// Added to the deadline of a process that died: clocks differ.
+/// Tolerance for clock differences, added to the deadline of a process that died.
 const TOLERANCE: Duration = Duration::from_secs(30);
 
-/// A world in which a revocation waits for the next period, and that period's report is slow.
-async fn slow_period() -> (World, String) {
+/// Returns a world at the start of a period with a new revocation and a slow report.
+async fn period_with_slow_report() -> (World, String) {
     let world = audited_world(&[]).await;
     world.until(PERIOD).await;
     let serial = world.revoke(0, "KEY_COMPROMISE");
@@ -30,9 +29,9 @@ async fn slow_period() -> (World, String) {
     (world, serial)
 }
 
-/// What a manual run answers now for the certificate authority.
-async fn by_hand(world: &World) -> Value {
-    audit_of(&world.invoke(json!({}), How::default()).await).clone()
+/// Invokes the function manually and returns its entry for the CA.
+async fn run_manually(world: &World) -> Value {
+    audit_of(&world.invoke(json!({}), InvokeOptions::default()).await).clone()
 }
 
 fn requests(world: &World) -> usize {
@@ -41,90 +40,90 @@ fn requests(world: &World) -> usize {
 }
 
 #[test]
-fn of_two_scheduled_runs_one_waits_for_the_other_and_nothing_is_told_twice() {
+fn second_scheduled_run_waits_and_repeats_no_alert() {
     on_paused_clock(1, async {
-        let (world, serial) = slow_period().await;
+        let (world, serial) = period_with_slow_report().await;
 
         let (first, second) = tokio::join!(
-            world.schedule(How::default()),
-            world.schedule(How::default())
+            world.schedule(InvokeOptions::default()),
+            world.schedule(InvokeOptions::default())
         );
 
         assert_eq!(audit_of(&first)["outcome"], "audited");
         assert_eq!(audit_of(&second)["outcome"], "tooSoon");
-        assert_eq!(told(&world), [serial]);
+        assert_eq!(alerted_serials(&world), [serial]);
         assert_eq!(requests(&world), 2);
-        comes_in_order(&world).await;
+        assert_settles(&world).await;
     });
 }
 
 #[test]
-fn a_manual_run_answers_at_once_that_another_one_is_at_work_and_until_when() {
+fn manual_run_returns_busy_at_once_with_the_lease_end() {
     on_paused_clock(1, async {
-        let (world, serial) = slow_period().await;
+        let (world, serial) = period_with_slow_report().await;
         let manual = async {
             tokio::time::sleep(SOME_TIME).await;
             let before = world.age();
-            let audit = by_hand(&world).await;
+            let audit = run_manually(&world).await;
             assert_eq!(world.age(), before);
             audit
         };
 
-        let (scheduled, manual) = tokio::join!(world.schedule(How::default()), manual);
+        let (scheduled, manual) = tokio::join!(world.schedule(InvokeOptions::default()), manual);
 
         assert_eq!(manual["outcome"], "busy");
         assert!(manual["busyUntil"].is_string(), "{manual:#}");
         assert_eq!(audit_of(&scheduled)["outcome"], "audited");
-        assert_eq!(told(&world), [serial]);
-        comes_in_order(&world).await;
+        assert_eq!(alerted_serials(&world), [serial]);
+        assert_settles(&world).await;
     });
 }
 
 #[test]
-fn a_run_that_fails_gives_the_certificate_authority_back() {
+fn failed_run_releases_its_lease() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         world.aws.s3().deny("s3:GetObject", BUCKET, REPORTS);
         world.until(PERIOD).await;
 
-        let failed = by_hand(&world).await;
+        let failed = run_manually(&world).await;
 
         assert_eq!(failed["outcome"], "failed", "{failed:#}");
         assert_eq!(control(&world)["lease"], Value::Null);
         world.aws.s3().allow_all();
-        assert_eq!(by_hand(&world).await["outcome"], "audited");
+        assert_eq!(run_manually(&world).await["outcome"], "audited");
     });
 }
 
-/// The clock of the next run may be behind or ahead of the one that died.
+/// The next run's clock may be behind or ahead of the dead process's clock.
 #[test]
-fn a_process_that_died_holds_its_certificate_authority_until_its_deadline_and_no_longer() {
+fn lease_of_a_dead_process_ends_at_its_deadline() {
     on_paused_clock(1, async {
-        let (world, serial) = slow_period().await;
+        let (world, serial) = period_with_slow_report().await;
         world.kill_at_key(REPORTS.to_owned());
-        let ended = world.invoke(json!({}), How::default()).await;
+        let ended = world.invoke(json!({}), InvokeOptions::default()).await;
         assert!(matches!(ended, Ended::Killed), "{ended:?}");
         let over = PERIOD + TIMEOUT + TOLERANCE;
 
         world.until(over - Duration::from_secs(2)).await;
-        assert_eq!(by_hand(&world).await["outcome"], "busy");
-        let behind = How {
+        assert_eq!(run_manually(&world).await["outcome"], "busy");
+        let behind = InvokeOptions {
             clock_ahead_ms: -30_000,
-            ..How::default()
+            ..InvokeOptions::default()
         };
         world.until(over + Duration::from_secs(2)).await;
         let late = world.invoke(json!({}), behind).await;
         assert_eq!(audit_of(&late)["outcome"], "busy");
-        assert_eq!(by_hand(&world).await["outcome"], "audited");
+        assert_eq!(run_manually(&world).await["outcome"], "audited");
 
-        assert_eq!(told(&world), [serial]);
+        assert_eq!(alerted_serials(&world), [serial]);
         assert_eq!(requests(&world), 2);
     });
 }
 
-/// The retry of a run that died waits for its lease to end, and has next to no time left then.
+/// The retry of a run that died waits for the lease to end, and has hardly any time left then.
 #[test]
-fn the_rest_of_a_run_that_waited_is_no_attempt_at_an_unfinished_report() {
+fn run_left_with_no_time_after_waiting_counts_no_attempt() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
@@ -135,29 +134,26 @@ fn the_rest_of_a_run_that_waited_is_no_attempt_at_an_unfinished_report() {
             .aws
             .misbehave(reading, Fault::Late(Duration::from_secs(25)));
 
-        let ended = world.schedule(How::default()).await;
+        let ended = world.schedule(InvokeOptions::default()).await;
 
         assert_eq!(audit_of(&ended)["outcome"], "audited");
         world.aws.behave();
-        is_told_once_without_a_word(&world, &serial).await;
+        assert_alerted_once_without_errors(&world, &serial).await;
     });
 }
 
-/// Nothing is told for as long as SNS does not answer, but the state knows how far each run came.
+/// While SNS does not respond nothing is alerted, but each run saves its progress.
 #[test]
-fn a_topic_that_does_not_answer_until_the_end_leaves_the_time_to_save() {
+fn hanging_topic_leaves_time_to_save_the_state() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         world.until(PERIOD).await;
         let publish = On::operation("Publish").always();
         world.aws.misbehave(publish, Fault::Hang);
-        let hurried = How {
-            left: Duration::from_secs(40),
-            ..How::default()
-        };
+        let short = InvokeOptions::ending_in(40);
         for _ in 0..3 {
-            let ended = world.invoke(json!({}), hurried).await;
+            let ended = world.invoke(json!({}), short).await;
             assert_eq!(audit_of(&ended)["error"]["type"], "OutOfTime", "{ended:?}");
             let control = control(&world);
             assert_eq!(control["lease"], Value::Null);
@@ -165,12 +161,12 @@ fn a_topic_that_does_not_answer_until_the_end_leaves_the_time_to_save() {
         }
         world.aws.behave();
 
-        is_told_once_without_a_word(&world, &serial).await;
+        assert_alerted_once_without_errors(&world, &serial).await;
     });
 }
 
 #[test]
-fn a_dry_run_beside_an_audit_finds_the_state_as_it_is_by_then() {
+fn dry_run_beside_an_audit_reads_the_current_state() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
@@ -181,24 +177,24 @@ fn a_dry_run_beside_an_audit_finds_the_state_as_it_is_by_then() {
             .misbehave(looking, Fault::Late(Duration::from_secs(20)));
         let scheduled = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            world.schedule(How::default()).await
+            world.schedule(InvokeOptions::default()).await
         };
         let before = notified_set(&world);
 
-        let dry_run = world.invoke(json!({ "dryRun": true }), How::default());
+        let dry_run = world.invoke(json!({ "dryRun": true }), InvokeOptions::default());
         let (dry_run, scheduled) = tokio::join!(dry_run, scheduled);
 
         assert_ne!(notified_set(&world), before);
         assert_eq!(audit_of(&dry_run)["outcome"], "audited", "{dry_run:?}");
         assert_eq!(audit_of(&scheduled)["outcome"], "audited");
-        assert_eq!(told(&world), [serial]);
+        assert_eq!(alerted_serials(&world), [serial]);
     });
 }
 
-/// Whatever became of a write of the control document, and whatever S3 said about it: the run finds
-/// out, goes on, and calls its audit complete.
+/// Whether or not a write of the control document took effect, and whatever S3 returned: the run finds
+/// out, continues, and completes its audit.
 #[test]
-fn a_write_of_the_state_that_went_astray_is_cleared_up_by_the_same_run() {
+fn same_run_resolves_a_state_write_of_unknown_outcome() {
     let text = "We encountered an internal error. Please try again.";
     let faults = [
         Fault::conditional_request_conflict(),
@@ -210,7 +206,7 @@ fn a_write_of_the_state_that_went_astray_is_cleared_up_by_the_same_run() {
     for fault in faults {
         let mut write = 0;
         loop {
-            let is_struck = on_paused_clock(1, async {
+            let is_injected = on_paused_clock(1, async {
                 let world = audited_world(&[]).await;
                 let serial = world.revoke(0, "KEY_COMPROMISE");
                 let key = control_key(&world, 0);
@@ -218,19 +214,19 @@ fn a_write_of_the_state_that_went_astray_is_cleared_up_by_the_same_run() {
                 world.aws.misbehave(writes, fault.clone());
                 let (runs, complete) = (world.observed().runs.len(), last_complete(&world));
 
-                run_well(&world).await;
+                run_audited(&world).await;
 
                 let what = format!("{fault:?} of write {write}");
                 assert_eq!(world.observed().runs.len(), runs + 1, "{what}");
                 assert_ne!(last_complete(&world), complete, "{what}");
                 assert_eq!(control(&world)["pendingReport"], Value::Null, "{what}");
-                assert_eq!(told(&world), [serial], "{what}");
-                let is_struck = world.aws.pending_faults() == 0;
-                comes_in_order(&world).await;
-                assert_eq!(documents(&world, "watch-failed").len(), 0, "{what}");
-                is_struck
+                assert_eq!(alerted_serials(&world), [serial], "{what}");
+                let is_injected = world.aws.pending_faults() == 0;
+                assert_settles(&world).await;
+                assert_eq!(messages_of_type(&world, "watch-failed").len(), 0, "{what}");
+                is_injected
             });
-            if !is_struck {
+            if !is_injected {
                 break;
             }
             write += 1;
@@ -243,10 +239,10 @@ fn last_complete(world: &World) -> Value {
     control(world)["lastCompleteAudit"].clone()
 }
 
-/// The lease keeps two runs apart. Should one be broken all the same, by hand or by a clock that is
-/// wrong by minutes, then what either told stays told.
+/// The lease prevents concurrent audits. If it is broken all the same, manually or by a clock that is
+/// minutes off, the notified revocations of both runs are kept.
 #[test]
-fn what_another_run_recorded_meanwhile_is_kept_with_what_this_one_told() {
+fn concurrent_runs_keep_the_notified_revocations_of_both() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         let ours = world.revoke(0, "KEY_COMPROMISE");
@@ -255,7 +251,7 @@ fn what_another_run_recorded_meanwhile_is_kept_with_what_this_one_told() {
             .aws
             .misbehave(publish, Fault::Late(Duration::from_secs(5)));
         let other = async {
-            while told(&world).is_empty() {
+            while alerted_serials(&world).is_empty() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             let theirs = world.revoke(0, "SUPERSEDED");
@@ -263,30 +259,30 @@ fn what_another_run_recorded_meanwhile_is_kept_with_what_this_one_told() {
             theirs
         };
 
-        let (_, theirs) = tokio::join!(run_well(&world), other);
+        let (_, theirs) = tokio::join!(run_audited(&world), other);
 
         let list = world.aws.s3().get(BUCKET, &notified_set(&world));
         let list = list.expect("the list is there");
         let list = str::from_utf8(&list).expect("JSON is text");
         for serial in [&ours, &theirs] {
-            assert!(list.contains(&octets(serial)), "{serial} in {list}");
+            assert!(list.contains(&set_entry(serial)), "{serial} in {list}");
         }
         assert_eq!(control(&world)["notifiedCount"], 3);
         for _ in 0..2 {
-            run_well(&world).await;
+            run_audited(&world).await;
         }
-        assert_eq!(told(&world), [ours]);
+        assert_eq!(alerted_serials(&world), [ours]);
     });
 }
 
-/// As the told list writes it.
-fn octets(serial: &str) -> String {
+/// Returns the serial as the notified set writes it.
+fn set_entry(serial: &str) -> String {
     let digits = serial.replace(':', "");
     digits.strip_prefix("00").unwrap_or(&digits).to_owned()
 }
 
-/// Writes a new told list with this serial, too, and a control document that points to it, as a run
-/// would that does not know of the one under way.
+/// Writes a new notified set that adds this serial, and a control document that points to it, like a
+/// concurrent run that does not know of this one.
 fn record_as_another_run(world: &World, serial: &str) {
     let (mut control, key) = (control(world), notified_set(world));
     let set = world.aws.s3().get(BUCKET, &key).expect("there is a set");
@@ -298,7 +294,7 @@ fn record_as_another_run(world: &World, serial: &str) {
     let count = entries.lines().count() + 1;
     header["count"] = json!(count);
     let key = key.replace("/notified-", "/notified-9");
-    let set = format!("{header}\n{entries}{}\n", json!(octets(serial)));
+    let set = format!("{header}\n{entries}{}\n", json!(set_entry(serial)));
     put(world, &key, set);
     let sequence = control["sequence"].as_u64().expect("a number") + 10;
     control["sequence"] = json!(sequence);

@@ -1,4 +1,4 @@
-//! What must hold of a world in the end, whatever went wrong in it.
+//! Checks what must hold at the end of every world, whatever went wrong in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -9,24 +9,28 @@ use pca_revocation_watch::state::control::Control;
 use pca_revocation_watch::state::notified_set::NotifiedSetReader;
 use serde_json::Value;
 
-use super::plan::{Blow, leaves_in_doubt};
+use super::plan::{Failure, outcome_is_unknown};
 use super::scenario::control_key;
-use super::world::{BUCKET, Ended, How, PERIOD, Revoked, Run, Seen, World};
+use super::world::{BUCKET, Ended, InvokeOptions, ObservedCall, PERIOD, Revoked, Run, World};
 
-/// Lets runs go by in which nothing goes wrong, and lists what is out of order then.
+/// Runs the schedule without errors for a number of periods, and returns the violations found then.
 pub async fn quiet_runs(world: &World, runs: u32) -> Vec<String> {
-    world.disarm();
+    world.stop_injecting();
     let mut violations = Vec::new();
     let mut last = None;
     for _ in 0..runs {
         let periods = (world.age().as_secs() / PERIOD.as_secs()) as u32 + 1;
         world.until(PERIOD * periods).await;
-        last = world.schedule(How::default()).await.response().cloned();
+        last = world
+            .schedule(InvokeOptions::default())
+            .await
+            .response()
+            .cloned();
     }
-    // Each certificate authority was audited completely again, and the answer says so.
+    // Each CA was audited completely again, and the response says so.
     let response = last.unwrap_or_default();
     if response["status"] != "ok" {
-        violations.push(format!("the last quiet run answered {response}"));
+        violations.push(format!("the last quiet run returned {response}"));
     }
     for audit in response["certificateAuthorities"]
         .as_array()
@@ -41,28 +45,28 @@ pub async fn quiet_runs(world: &World, runs: u32) -> Vec<String> {
     violations
 }
 
-/// What is out of order now, provided that the last run went well.
+/// Returns all violations, provided that the last run succeeded.
 pub fn all(world: &World) -> Vec<String> {
     let mut violations = Vec::new();
     let messages = Messages::of(world);
-    each_revocation_is_told(world, &messages, &mut violations);
-    nothing_else_is_told(world, &messages, &mut violations);
+    every_revocation_is_alerted(world, &messages, &mut violations);
+    only_revocations_are_alerted(world, &messages, &mut violations);
     states_are_consistent(world, &mut violations);
-    the_state_comes_first(world, &mut violations);
-    the_watch_speaks_once(world, &messages, &mut violations);
-    answers_come_in_time(world, &mut violations);
-    faults_are_visible(world, &mut violations);
+    state_is_saved_first(world, &mut violations);
+    watch_messages_alternate(world, &messages, &mut violations);
+    responses_are_in_time(world, &mut violations);
+    errors_are_visible(world, &mut violations);
     violations
 }
 
 struct Messages {
-    /// Each with its number among all.
-    documents: Vec<(usize, Value)>,
+    /// Each JSON message with its index among all published messages.
+    messages: Vec<(usize, Value)>,
 }
 
 impl Messages {
     fn of(world: &World) -> Self {
-        let documents = world
+        let messages = world
             .aws
             .sns()
             .messages()
@@ -73,52 +77,52 @@ impl Messages {
                 let text = &message.variants["default"];
                 (
                     number,
-                    serde_json::from_str(text).expect("the document is JSON"),
+                    serde_json::from_str(text).expect("the message is JSON"),
                 )
             })
             .collect();
-        Self { documents }
+        Self { messages }
     }
 
     fn of_type(&self, kind: &str) -> impl Iterator<Item = &(usize, Value)> {
-        self.documents
+        self.messages
             .iter()
-            .filter(move |(_, document)| document["type"] == kind)
+            .filter(move |(_, message)| message["type"] == kind)
     }
 }
 
-/// What a message of revocations tells, the full list included: serial and the rest.
-fn told(world: &World, document: &Value) -> Vec<Value> {
-    if document["complete"] == false
-        && let Some(key) = document["fullList"]["key"].as_str()
+/// Returns the revocations of a message, from its full list if it has one.
+fn alerted(world: &World, message: &Value) -> Vec<Value> {
+    if message["complete"] == false
+        && let Some(key) = message["fullList"]["key"].as_str()
     {
         let list = world
             .aws
             .s3()
             .get(BUCKET, key)
-            .expect("a full list that is named is there");
+            .expect("the full list exists");
         let lines = String::from_utf8(list.to_vec()).expect("the full list is text");
         return lines
             .lines()
             .map(|line| serde_json::from_str(line).expect("JSON lines"))
             .collect();
     }
-    document["revocations"]
+    message["revocations"]
         .as_array()
         .cloned()
         .unwrap_or_default()
 }
 
-fn each_revocation_is_told(world: &World, messages: &Messages, violations: &mut Vec<String>) {
-    let mut tellings: HashMap<(String, String), Vec<(usize, String)>> = HashMap::new();
-    for (number, document) in messages.of_type("revocations") {
-        let ca = document["certificateAuthorityArn"]
+fn every_revocation_is_alerted(world: &World, messages: &Messages, violations: &mut Vec<String>) {
+    let mut alerts: HashMap<(String, String), Vec<(usize, String)>> = HashMap::new();
+    for (number, message) in messages.of_type("revocations") {
+        let ca = message["certificateAuthorityArn"]
             .as_str()
             .unwrap_or_default();
-        for revocation in told(world, document) {
+        for revocation in alerted(world, message) {
             let serial = revocation["serial"].as_str().unwrap_or_default();
             let id = revocation["revocationId"].as_str().unwrap_or_default();
-            tellings
+            alerts
                 .entry((ca.to_owned(), serial.to_owned()))
                 .or_default()
                 .push((*number, id.to_owned()));
@@ -126,21 +130,21 @@ fn each_revocation_is_told(world: &World, messages: &Messages, violations: &mut 
     }
     for revoked in world.revoked.borrow().iter() {
         let key = (revoked.ca.clone(), revoked.serial.clone());
-        let told = tellings.get(&key).map(Vec::as_slice).unwrap_or_default();
-        match (told, revoked.is_earlier) {
-            ([], false) => violations.push(format!("LOST: {revoked:?} was never told")),
+        let alerted = alerts.get(&key).map(Vec::as_slice).unwrap_or_default();
+        match (alerted, revoked.is_earlier) {
+            ([], false) => violations.push(format!("LOST: {revoked:?} was never alerted")),
             ([_, ..], true) => {
-                violations.push(format!("NOISE: {revoked:?} is before the look-back"))
+                violations.push(format!("NOISE: {revoked:?} is older than the lookback"))
             }
             _ => {}
         }
-        for pair in told.windows(2) {
+        for pair in alerted.windows(2) {
             if pair[0].1 != pair[1].1 {
-                violations.push(format!("{} was told with two identities", revoked.serial));
+                violations.push(format!("{} was alerted with two ids", revoked.serial));
             }
             if !may_be_repeated(world, pair[0].0, pair[1].0) {
                 violations.push(format!(
-                    "NOISE: {} was told twice without need",
+                    "NOISE: {} was alerted twice without need",
                     revoked.serial
                 ));
             }
@@ -148,16 +152,16 @@ fn each_revocation_is_told(world: &World, messages: &Messages, violations: &mut 
     }
 }
 
-/// Whether a message may be told again as a later one: the process died, or a reply was lost, between
-/// SNS's acceptance and the saved state, or the later one was on its way before.
+/// Returns whether a message may be repeated by a later one: the process died or a reply was lost after
+/// SNS accepted the message and before the state was saved, or the later one was sent before that.
 fn may_be_repeated(world: &World, message: usize, later: usize) -> bool {
-    was_not_remembered(world, message)
-        || was_in_doubt(world, later)
-        || had_no_state(world, message)
-        || had_no_state(world, later)
+    was_not_committed(world, message)
+        || publish_had_unknown_outcome(world, later)
+        || could_not_use_state(world, message)
+        || could_not_use_state(world, later)
 }
 
-fn was_not_remembered(world: &World, message: usize) -> bool {
+fn was_not_committed(world: &World, message: usize) -> bool {
     let observed = world.observed();
     let Some(&(run, publish)) = observed.published_by.get(message) else {
         return true;
@@ -173,27 +177,27 @@ fn was_not_remembered(world: &World, message: usize) -> bool {
         let puts = later
             .iter()
             .filter(|seen| seen.call.operation == "PutObject");
-        let given_up = given_up(puts);
-        !given_up.is_empty()
+        let failed_calls = failed_calls(puts);
+        !failed_calls.is_empty()
     };
-    in_doubt(run, &run.calls[publish]) || state_was_refused()
+    had_unknown_outcome(run, &run.calls[publish]) || state_was_refused()
 }
 
-/// Whether the run that published a message could not read or write all of its state.
-fn had_no_state(world: &World, message: usize) -> bool {
+/// Returns whether the run that published a message failed to read or write part of its state.
+fn could_not_use_state(world: &World, message: usize) -> bool {
     let observed = world.observed();
     let run = observed
         .published_by
         .get(message)
         .and_then(|&(run, _)| observed.runs.get(run));
     run.is_none_or(|run| {
-        let of_state = |seen: &&Seen| seen.call.service == local_aws::Service::S3;
-        !given_up(run.calls.iter().filter(of_state)).is_empty()
+        let of_state = |seen: &&ObservedCall| seen.call.service == local_aws::Service::S3;
+        !failed_calls(run.calls.iter().filter(of_state)).is_empty()
     })
 }
 
-/// Whether whoever published a message could not know that SNS accepted it.
-fn was_in_doubt(world: &World, message: usize) -> bool {
+/// Returns whether the publishing run could not know that SNS accepted the message.
+fn publish_had_unknown_outcome(world: &World, message: usize) -> bool {
     let observed = world.observed();
     let Some(&(run, publish)) = observed.published_by.get(message) else {
         return true;
@@ -201,45 +205,45 @@ fn was_in_doubt(world: &World, message: usize) -> bool {
     observed
         .runs
         .get(run)
-        .is_none_or(|run| in_doubt(run, &run.calls[publish]))
+        .is_none_or(|run| had_unknown_outcome(run, &run.calls[publish]))
 }
 
-fn in_doubt(run: &Run, seen: &Seen) -> bool {
-    match seen.struck.as_ref().map(|strike| &strike.blow) {
-        Some(Blow::Fault(_, Fault::Late(by) | Fault::Delayed(by)))
+fn had_unknown_outcome(run: &Run, seen: &ObservedCall) -> bool {
+    match seen.injected.as_ref().map(|injection| &injection.failure) {
+        Some(Failure::Fault(_, Fault::Late(by) | Fault::Delayed(by)))
             if run.ended_at.is_none_or(|end| end <= seen.call.at + *by) =>
         {
             true
         }
-        Some(Blow::Fault(_, fault)) => leaves_in_doubt(fault),
+        Some(Failure::Fault(_, fault)) => outcome_is_unknown(fault),
         Some(_) => true,
         None => false,
     }
 }
 
-/// The calls that the SDK gave up on, by its own identifier; the last attempt of each.
-fn given_up<'a>(calls: impl Iterator<Item = &'a Seen>) -> Vec<&'a Seen> {
-    let mut last: BTreeMap<Option<&str>, (&Seen, bool)> = BTreeMap::new();
+/// Returns the last attempt of each call that failed after all retries of the SDK.
+fn failed_calls<'a>(calls: impl Iterator<Item = &'a ObservedCall>) -> Vec<&'a ObservedCall> {
+    let mut last: BTreeMap<Option<&str>, (&ObservedCall, bool)> = BTreeMap::new();
     for seen in calls {
-        let struck = seen.struck.is_some();
+        let injected = seen.injected.is_some();
         let entry = last
             .entry(seen.call.invocation_id.as_deref())
-            .or_insert((seen, struck));
-        *entry = (seen, entry.1 || struck);
+            .or_insert((seen, injected));
+        *entry = (seen, entry.1 || injected);
     }
     last.into_values()
-        .filter(|(seen, struck)| *struck && !delivered(seen))
+        .filter(|(seen, injected)| *injected && !response_arrived(seen))
         .map(|(seen, _)| seen)
         .collect()
 }
 
-/// Whether the caller got the answer, whole and in time.
-fn delivered(seen: &Seen) -> bool {
-    match seen.struck.as_ref().map(|strike| &strike.blow) {
+/// Returns whether the caller received the response, whole and in time.
+fn response_arrived(seen: &ObservedCall) -> bool {
+    match seen.injected.as_ref().map(|injection| &injection.failure) {
         None => true,
-        Some(Blow::Fault(_, Fault::Late(by) | Fault::Delayed(by))) => by.as_secs() < 30,
-        // A body shorter than the cut is not harmed, and not everybody reads bodies.
-        Some(Blow::Fault(
+        Some(Failure::Fault(_, Fault::Late(by) | Fault::Delayed(by))) => by.as_secs() < 30,
+        // A body shorter than the cut is intact, and not every caller reads the body.
+        Some(Failure::Fault(
             _,
             Fault::CutBody { .. } | Fault::StallBody { .. } | Fault::FlipByte { .. },
         )) => true,
@@ -247,30 +251,30 @@ fn delivered(seen: &Seen) -> bool {
     }
 }
 
-fn nothing_else_is_told(world: &World, messages: &Messages, violations: &mut Vec<String>) {
+fn only_revocations_are_alerted(world: &World, messages: &Messages, violations: &mut Vec<String>) {
     let revoked = world.revoked.borrow();
     let find = |ca: &str, serial: &str| -> Option<&Revoked> {
         revoked
             .iter()
             .find(|revoked| revoked.ca == ca && revoked.serial == serial)
     };
-    for (_, document) in messages
-        .documents
+    for (_, message) in messages
+        .messages
         .iter()
         .filter(|(_, d)| d["type"] == "revocations" || d["type"] == "replay")
     {
-        let ca = document["certificateAuthorityArn"]
+        let ca = message["certificateAuthorityArn"]
             .as_str()
             .unwrap_or_default();
-        for told in told(world, document) {
-            let serial = told["serial"].as_str().unwrap_or_default();
+        for alerted in alerted(world, message) {
+            let serial = alerted["serial"].as_str().unwrap_or_default();
             let Some(revoked) = find(ca, serial) else {
-                violations.push(format!("INVENTED: {told} was never revoked"));
+                violations.push(format!("INVENTED: {alerted} was never revoked"));
                 continue;
             };
-            let at = super::world::timestamp(&told["revokedAt"]);
-            if told["reason"] != revoked.reason || at != Some(revoked.at.into()) {
-                violations.push(format!("DISTORTED: {told} is {revoked:?} in truth"));
+            let at = super::world::timestamp(&alerted["revokedAt"]);
+            if alerted["reason"] != revoked.reason || at != Some(revoked.at.into()) {
+                violations.push(format!("DISTORTED: {alerted} is really {revoked:?}"));
             }
         }
     }
@@ -279,59 +283,62 @@ fn nothing_else_is_told(world: &World, messages: &Messages, violations: &mut Vec
 fn states_are_consistent(world: &World, violations: &mut Vec<String>) {
     for (number, ca) in world.cas.iter().enumerate() {
         let key = control_key(world, number);
-        let arn = CertificateAuthorityArn::parse(ca).expect("the world's ARNs are right");
+        let arn = CertificateAuthorityArn::parse(ca).expect("the world's ARNs are valid");
         let Some(bytes) = world.aws.s3().get(BUCKET, &key) else {
-            violations.push(format!("{key} is not there"));
+            violations.push(format!("{key} does not exist"));
             continue;
         };
-        let control = match Control::read(&bytes, &arn, &key) {
-            Ok(control) => control,
-            Err(fault) => {
-                violations.push(format!("{fault}"));
-                continue;
-            }
-        };
-        if control.lease.is_some() || control.pending_report.is_some() || control.error.is_some() {
-            violations.push(format!("{key} is not at rest: {control:?}"));
-        }
-        let note = key.replace(".json", "/error.json");
-        if world.aws.s3().get(BUCKET, &note).is_some() {
-            violations.push(format!("{note} is still there"));
-        }
-        let mut told = BTreeSet::new();
-        let list = control
-            .notified_set
-            .as_deref()
-            .and_then(|key| world.aws.s3().get(BUCKET, key));
-        if let Some(list) = list {
-            let mut reader = NotifiedSetReader::new(ca);
-            match reader.feed(&list).and_then(|()| reader.finish()) {
-                Ok(list) => told.extend(list.keys().map(|key| key.to_string())),
-                Err(error) => violations.push(format!("the told list of {ca}: {error}")),
-            }
-        }
-        let revoked = world.revoked.borrow();
-        let expected: BTreeSet<String> = revoked
-            .iter()
-            .filter(|revoked| revoked.ca == *ca)
-            .map(|revoked| {
-                revoked
-                    .serial
-                    .replace(':', "")
-                    .trim_start_matches("00")
-                    .to_owned()
-            })
-            .collect();
-        if told != expected {
-            violations.push(format!(
-                "the told list of {ca} holds {told:?}, not {expected:?}"
-            ));
+        match Control::read(&bytes, &arn, &key) {
+            Ok(control) => control_is_at_rest(world, ca, &key, &control, violations),
+            Err(error) => violations.push(error.to_string()),
         }
     }
 }
 
-/// A report is in the state before it is waited for, and its scan is counted there before it starts.
-fn the_state_comes_first(world: &World, violations: &mut Vec<String>) {
+/// Checks that nothing is in progress, and that the notified set has every revocation.
+fn control_is_at_rest(
+    world: &World,
+    ca: &str,
+    key: &str,
+    control: &Control,
+    violations: &mut Vec<String>,
+) {
+    if control.lease.is_some() || control.pending_report.is_some() || control.error.is_some() {
+        violations.push(format!("{key} is not at rest: {control:?}"));
+    }
+    let error_marker = key.replace(".json", "/error.json");
+    if world.aws.s3().get(BUCKET, &error_marker).is_some() {
+        violations.push(format!("{error_marker} still exists"));
+    }
+    let mut notified = BTreeSet::new();
+    let set = control
+        .notified_set
+        .as_deref()
+        .and_then(|key| world.aws.s3().get(BUCKET, key));
+    if let Some(set) = set {
+        let mut reader = NotifiedSetReader::new(ca);
+        match reader.feed(&set).and_then(|()| reader.finish()) {
+            Ok(set) => notified.extend(set.keys().map(|key| key.to_string())),
+            Err(error) => violations.push(format!("notified set of {ca}: {error}")),
+        }
+    }
+    let revoked = world.revoked.borrow();
+    let of_ca = revoked.iter().filter(|revoked| revoked.ca == *ca);
+    let expected: BTreeSet<String> = of_ca
+        .map(|revoked| {
+            let digits = revoked.serial.replace(':', "");
+            digits.trim_start_matches("00").to_owned()
+        })
+        .collect();
+    if notified != expected {
+        violations.push(format!(
+            "the notified set of {ca} has {notified:?}, not {expected:?}"
+        ));
+    }
+}
+
+/// Checks that a report is saved before the run waits for it, and a scan attempt before it starts.
+fn state_is_saved_first(world: &World, violations: &mut Vec<String>) {
     for (number, run) in world.observed().runs.iter().enumerate() {
         let counts = run.payload["dryRun"].is_null() && run.payload["since"].is_null();
         for (ca, arn) in world.cas.iter().enumerate() {
@@ -341,7 +348,7 @@ fn the_state_comes_first(world: &World, violations: &mut Vec<String>) {
                 arn.rsplit('/').next().unwrap_or_default()
             );
             let (mut unsaved, mut uncounted, mut requested) = (false, false, false);
-            for Seen { call, .. } in &run.calls {
+            for ObservedCall { call, .. } in &run.calls {
                 let is_report = call
                     .key
                     .as_ref()
@@ -357,10 +364,7 @@ fn the_state_comes_first(world: &World, violations: &mut Vec<String>) {
                         (unsaved, uncounted) = (false, false);
                     }
                     "HeadObject" if is_report && unsaved => {
-                        violations.push(format!(
-                            "UNRECORDED: run {number} waited for {:?}",
-                            call.key
-                        ));
+                        violations.push(format!("UNSAVED: run {number} waited for {:?}", call.key));
                     }
                     "HeadObject" if is_report => uncounted = counts && !requested,
                     "GetObject" if is_report && uncounted => {
@@ -373,52 +377,52 @@ fn the_state_comes_first(world: &World, violations: &mut Vec<String>) {
     }
 }
 
-/// `watch-started` once, `watch-failed` and `watch-recovered` in turns.
-fn the_watch_speaks_once(world: &World, messages: &Messages, violations: &mut Vec<String>) {
+/// Checks that `watch-started` comes once, and `watch-failed` and `watch-recovered` alternate.
+fn watch_messages_alternate(world: &World, messages: &Messages, violations: &mut Vec<String>) {
     for ca in &world.cas {
         let of_ca = |kind| {
             messages
                 .of_type(kind)
-                .filter(|(_, document)| document["certificateAuthorityArn"] == ca.as_str())
+                .filter(|(_, message)| message["certificateAuthorityArn"] == ca.as_str())
                 .map(|(number, _)| *number)
                 .collect::<Vec<_>>()
         };
         let started = of_ca("watch-started");
         if started.is_empty() {
-            violations.push(format!("the watch over {ca} never said that it started"));
+            violations.push(format!("{ca} has no watch-started"));
         }
         for pair in started.windows(2) {
             if !may_be_repeated(world, pair[0], pair[1]) {
-                violations.push(format!("NOISE: the watch over {ca} started twice"));
+                violations.push(format!("NOISE: {ca} has two watch-started"));
             }
         }
         let (failed, recovered) = (of_ca("watch-failed"), of_ca("watch-recovered"));
         match (failed.last(), recovered.last()) {
-            // The state never knew of it, and the fault was over when somebody looked again.
-            (Some(failed), _) if was_not_remembered(world, *failed) => {}
+            // The failure was not saved, and had ended by the next run.
+            (Some(failed), _) if was_not_committed(world, *failed) => {}
             (Some(failed), None) => {
                 violations.push(format!(
-                    "message {failed}: the watch over {ca} failed and never recovered"
+                    "message {failed}: watch-failed of {ca} has no watch-recovered"
                 ));
             }
             (Some(failed), Some(recovered)) if failed > recovered => {
                 violations.push(format!(
-                    "message {failed}: the watch over {ca} failed and never recovered"
+                    "message {failed}: watch-failed of {ca} has no watch-recovered"
                 ));
             }
-            // Of a failure that SNS did not say it took, the end is told to be sure.
+            // If SNS did not confirm `watch-failed`, the recovery is published to be sure.
             (None, Some(_)) if has_failed_publish(world) => {}
             (None, Some(recovered)) => {
                 violations.push(format!(
-                    "message {recovered}: the watch over {ca} recovered from nothing"
+                    "message {recovered}: watch-recovered of {ca} has no watch-failed"
                 ));
             }
             _ => {}
         }
         let kinds: Vec<(usize, String)> = messages
             .of_type("watch-failed")
-            .filter(|(_, document)| document["certificateAuthorityArn"] == ca.as_str())
-            .map(|(number, document)| (*number, document["error"]["type"].to_string()))
+            .filter(|(_, message)| message["certificateAuthorityArn"] == ca.as_str())
+            .map(|(number, message)| (*number, message["error"]["type"].to_string()))
             .collect();
         for pair in kinds.windows(2) {
             let recovered_between = recovered.iter().any(|r| (pair[0].0..pair[1].0).contains(r));
@@ -426,7 +430,7 @@ fn the_watch_speaks_once(world: &World, messages: &Messages, violations: &mut Ve
                 && !recovered_between
                 && !may_be_repeated(world, pair[0].0, pair[1].0)
             {
-                violations.push(format!("NOISE: {} of {ca} was told twice", pair[0].1));
+                violations.push(format!("NOISE: {} of {ca} was alerted twice", pair[0].1));
             }
         }
     }
@@ -435,7 +439,7 @@ fn the_watch_speaks_once(world: &World, messages: &Messages, violations: &mut Ve
 fn has_failed_publish(world: &World) -> bool {
     let observed = world.observed();
     let mut published = observed.runs.iter().flat_map(|run| {
-        given_up(
+        failed_calls(
             run.calls
                 .iter()
                 .filter(|seen| seen.call.operation == "Publish"),
@@ -444,37 +448,37 @@ fn has_failed_publish(world: &World) -> bool {
     published.next().is_some()
 }
 
-/// What Lambda's runtime, which takes no time here, needs to hand the answer over.
-const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
+/// Time that Lambda's runtime needs to deliver the response; it takes none here.
+const RESPONSE_OVERHEAD: Duration = Duration::from_secs(1);
 
-fn answers_come_in_time(world: &World, violations: &mut Vec<String>) {
+fn responses_are_in_time(world: &World, violations: &mut Vec<String>) {
     let observed = world.observed();
-    for stray in &observed.strays {
-        violations.push(format!("AFTER THE ANSWER: {stray}"));
+    for stray in &observed.stray_calls {
+        violations.push(format!("AFTER THE RESPONSE: {stray}"));
     }
     for (number, run) in observed.runs.iter().enumerate() {
         if matches!(run.ended, Some(Ended::TimedOut)) {
-            violations.push(format!("run {number} had not answered by its deadline"));
-        } else if !run.was_killed() && run.took + FOR_THE_ANSWER > run.left {
+            violations.push(format!("run {number} had not responded by its deadline"));
+        } else if !run.was_killed() && run.took + RESPONSE_OVERHEAD > run.left {
             violations.push(format!(
-                "run {number} took {:?} of {:?} to answer",
+                "run {number} took {:?} of {:?} to respond",
                 run.took, run.left
             ));
         }
     }
 }
 
-/// Every call that the SDK gave up on shows in an answer, an error or a log line.
-fn faults_are_visible(world: &World, violations: &mut Vec<String>) {
+/// Checks that every failed call shows in the response, an error or a log line.
+fn errors_are_visible(world: &World, violations: &mut Vec<String>) {
     let observed = world.observed();
     for (number, run) in observed.runs.iter().enumerate() {
         if is_visible(run) {
             continue;
         }
-        for seen in given_up(run.calls.iter()) {
+        for seen in failed_calls(run.calls.iter()) {
             let Call { operation, key, .. } = &seen.call;
             violations.push(format!(
-                "SILENT: nothing shows of run {number}'s failed {operation} of {key:?}"
+                "SILENT: run {number}'s failed {operation} of {key:?} shows nowhere"
             ));
         }
     }
@@ -482,7 +486,7 @@ fn faults_are_visible(world: &World, violations: &mut Vec<String>) {
 
 fn is_visible(run: &Run) -> bool {
     match &run.ended {
-        Some(Ended::Answered(response)) => {
+        Some(Ended::Returned(response)) => {
             let malformed = |audit: &Value| {
                 audit["outcome"] == "failed"
                     || audit["refusedByAws"] == true

@@ -1,4 +1,4 @@
-//! Every call of every scenario times everything that can go wrong with it.
+//! Enumerates every call of every scenario with every failure that can be injected into it.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -8,58 +8,61 @@ use local_aws::Call;
 
 use super::checks;
 use super::on_paused_clock;
-use super::plan::{Blow, Extent, Strike, blows};
+use super::plan::{Extent, Failure, Injection, failures};
 use super::scenario::Scenario;
 use super::world::{Ended, keep_log};
 
-/// One world to be lived through.
+/// One world to simulate.
 #[derive(Clone, Debug)]
 pub struct Case {
     pub kind: Kind,
     pub scenario: Scenario,
-    /// Its place among those of its kind and scenario.
+    /// Index among the cases of its kind and scenario.
     pub number: usize,
-    pub strikes: Vec<Strike>,
-    /// The operations that are struck at.
+    pub injections: Vec<Injection>,
+    /// The operations of the calls that fail.
     pub operations: Vec<String>,
 }
 
 impl Case {
-    /// What is struck at, for people.
+    /// Returns the names of the operations that fail.
     pub fn operation(&self) -> String {
         self.operations.join(" + ")
     }
 
-    /// What goes wrong, for people.
-    pub fn blow(&self) -> String {
-        let names = self.strikes.iter().map(|strike| strike.blow.name());
+    /// Returns the names of the failures.
+    pub fn failure(&self) -> String {
+        let names = self
+            .injections
+            .iter()
+            .map(|injection| injection.failure.name());
         names.collect::<Vec<_>>().join(" + ")
     }
 
-    /// How many quiet runs bring this world in order: two, unless AWS itself gave a wrong key for
-    /// a report. `SUCCESS` without an object is believed for an hour.
+    /// Returns the number of undisturbed runs after which everything must be settled: two, unless a
+    /// flipped byte gave a wrong report key, whose missing object is awaited for an hour.
     fn quiet_runs(&self) -> u32 {
-        let is_damaged = |strike: &Strike| {
+        let is_flipped = |injection: &Injection| {
             matches!(
-                strike.blow,
-                Blow::Fault(_, local_aws::Fault::FlipByte { .. })
+                injection.failure,
+                Failure::Fault(_, local_aws::Fault::FlipByte { .. })
             )
         };
         match self.scenario {
-            _ if self.strikes.iter().any(is_damaged) => 5,
-            // Its report is tried twice before the next one is requested.
+            _ if self.injections.iter().any(is_flipped) => 5,
+            // Its report is scanned twice before the next one is requested.
             Scenario::Invalid => 4,
             _ => 2,
         }
     }
 }
 
-/// How many things go wrong.
+/// Number of failures in a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// One.
+    /// One failure.
     Single,
-    /// Two, in two runs that follow each other.
+    /// Two failures, in two consecutive runs.
     Pairs,
 }
 
@@ -77,22 +80,22 @@ impl Kind {
         }
     }
 
-    /// All worlds of this kind and scenario.
+    /// Returns all cases of this kind and scenario.
     pub fn cases(self, scenario: Scenario) -> Vec<Case> {
         let calls = calls(scenario);
-        let strikes = match self {
+        let injections = match self {
             Kind::Single => single(&calls),
             Kind::Pairs => pairs(&calls),
         };
-        let operation = |strike: &Strike| calls[strike.call].operation.clone();
-        let numbered = strikes.into_iter().enumerate();
+        let operation = |injection: &Injection| calls[injection.call].operation.clone();
+        let numbered = injections.into_iter().enumerate();
         numbered
-            .map(|(number, strikes)| Case {
+            .map(|(number, injections)| Case {
                 kind: self,
                 scenario,
                 number,
-                operations: strikes.iter().map(operation).collect(),
-                strikes,
+                operations: injections.iter().map(operation).collect(),
+                injections,
             })
             .collect()
     }
@@ -107,21 +110,21 @@ impl std::fmt::Display for Case {
             self.scenario,
             self.number
         )?;
-        self.strikes
+        self.injections
             .iter()
-            .try_for_each(|strike| write!(f, "; {strike}"))
+            .try_for_each(|injection| write!(f, "; {injection}"))
     }
 }
 
-/// What came of many worlds.
+/// Results of many worlds.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub worlds: usize,
     pub calls: usize,
-    /// Worlds by what went wrong in them, and by the operation that it went wrong with.
-    pub by_blow: BTreeMap<String, usize>,
+    /// Number of worlds by failure, and by the operation that failed.
+    pub by_failure: BTreeMap<String, usize>,
     pub by_operation: BTreeMap<String, usize>,
-    /// Retries of Lambda included.
+    /// Includes Lambda's retries.
     pub invocations: usize,
     pub violations: Vec<String>,
 }
@@ -140,27 +143,27 @@ impl std::fmt::Display for Tally {
         )?;
         self.by_operation
             .iter()
-            .chain(&self.by_blow)
+            .chain(&self.by_failure)
             .try_for_each(|(what, worlds)| write!(f, "\n{worlds:7} {what}"))
     }
 }
 
-/// What became of one world.
-pub struct Lived {
+/// Result of one world.
+pub struct Outcome {
     pub invocations: usize,
     pub calls: usize,
     pub violations: Vec<String>,
-    /// Everything that happened.
+    /// Every run, call and message.
     pub story: Vec<String>,
 }
 
-/// The calls of a scenario's struck run where nothing goes wrong.
+/// Returns the calls of the scenario's run without failures.
 pub fn calls(scenario: Scenario) -> Vec<Call> {
     on_paused_clock(SEED, async {
-        let world = scenario.play(SEED, &[]).await;
+        let world = scenario.run(SEED, &[]).await;
         let observed = world.observed();
         let run = observed.runs.last().expect("a run");
-        // Otherwise a report that is never adopted is just one more period without an audit.
+        // A scenario that does not audit would make its cases pass without checking anything.
         let response = run.ended.as_ref().and_then(Ended::response);
         let is_audited = response.is_some_and(|response| {
             let all = response["certificateAuthorities"].as_array();
@@ -170,7 +173,7 @@ pub fn calls(scenario: Scenario) -> Vec<Call> {
         assert_eq!(
             is_audited,
             !matches!(scenario, Expired | Invalid | Slow | UnreadableState),
-            "nothing went wrong in {scenario:?}: {response:?}"
+            "{scenario:?} without failures: {response:?}"
         );
         run.calls.iter().map(|seen| seen.call.clone()).collect()
     })
@@ -178,15 +181,15 @@ pub fn calls(scenario: Scenario) -> Vec<Call> {
 
 const SEED: u64 = 1;
 
-/// Every call of the scenario's run times every blow.
-fn single(calls: &[Call]) -> Vec<Vec<Strike>> {
+/// Combines every call with every failure.
+fn single(calls: &[Call]) -> Vec<Vec<Injection>> {
     let mut cases = Vec::new();
     for (call, seen) in calls.iter().enumerate() {
-        for (blow, extent) in blows(seen) {
-            cases.push(vec![Strike {
+        for (failure, extent) in failures(seen) {
+            cases.push(vec![Injection {
                 run: 0,
                 call,
-                blow,
+                failure,
                 extent,
             }]);
         }
@@ -194,8 +197,8 @@ fn single(calls: &[Call]) -> Vec<Vec<Strike>> {
     cases
 }
 
-/// Blows in two runs that follow each other, at the calls around state and publishing.
-fn pairs(calls: &[Call]) -> Vec<Vec<Strike>> {
+/// Combines failures in two consecutive runs, at the calls around state and publishing.
+fn pairs(calls: &[Call]) -> Vec<Vec<Injection>> {
     let around: Vec<(usize, &Call)> = calls
         .iter()
         .enumerate()
@@ -206,11 +209,11 @@ fn pairs(calls: &[Call]) -> Vec<Vec<Strike>> {
         })
         .collect();
     let in_pairs = |call: &Call| {
-        blows(call)
+        failures(call)
             .into_iter()
-            .filter(|(blow, extent)| match blow {
-                Blow::KillBefore | Blow::KillAfter => true,
-                Blow::Fault(name, _) => {
+            .filter(|(failure, extent)| match failure {
+                Failure::KillBefore | Failure::KillAfter => true,
+                Failure::Fault(name, _) => {
                     *extent != Extent::Attempt
                         && [
                             "error after",
@@ -229,19 +232,19 @@ fn pairs(calls: &[Call]) -> Vec<Vec<Strike>> {
     let mut cases = Vec::new();
     for (first, first_call) in &around {
         for (second, second_call) in &around {
-            for (blow, extent) in in_pairs(first_call) {
-                for (later_blow, later_extent) in in_pairs(second_call) {
+            for (failure, extent) in in_pairs(first_call) {
+                for (later_failure, later_extent) in in_pairs(second_call) {
                     cases.push(vec![
-                        Strike {
+                        Injection {
                             run: 0,
                             call: *first,
-                            blow: blow.clone(),
+                            failure: failure.clone(),
                             extent,
                         },
-                        Strike {
+                        Injection {
                             run: 1,
                             call: *second,
-                            blow: later_blow,
+                            failure: later_failure,
                             extent: later_extent,
                         },
                     ]);
@@ -252,15 +255,15 @@ fn pairs(calls: &[Call]) -> Vec<Vec<Strike>> {
     cases
 }
 
-/// Lives through one world.
-pub fn live(case: &Case) -> Lived {
+/// Simulates one world.
+pub fn simulate(case: &Case) -> Outcome {
     on_paused_clock(SEED, async {
-        let world = case.scenario.play(SEED, &case.strikes).await;
+        let world = case.scenario.run(SEED, &case.injections).await;
         let violations = checks::quiet_runs(&world, case.quiet_runs()).await;
         let story = world.story();
         let observed = world.observed();
         let calls = observed.runs.iter().map(|run| run.calls.len()).sum();
-        Lived {
+        Outcome {
             invocations: observed.runs.len(),
             calls,
             violations,
@@ -269,8 +272,8 @@ pub fn live(case: &Case) -> Lived {
     })
 }
 
-/// Lives through all of them on as many threads as there are processors.
-pub fn live_all(cases: &[Case]) -> Tally {
+/// Simulates all cases on as many threads as there are processors.
+pub fn simulate_all(cases: &[Case]) -> Tally {
     let tally = Mutex::new(Tally::default());
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -279,12 +282,12 @@ pub fn live_all(cases: &[Case]) -> Tally {
             scope.spawn(|| {
                 let _log = keep_log();
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let Lived {
+                    let Outcome {
                         invocations,
                         calls,
                         violations,
                         story,
-                    } = live(case);
+                    } = simulate(case);
                     if cases.len() == 1 {
                         eprintln!("{}", story.join("\n"));
                     }
@@ -293,7 +296,7 @@ pub fn live_all(cases: &[Case]) -> Tally {
                     tally.invocations += invocations;
                     tally.calls += calls;
                     *tally.by_operation.entry(case.operation()).or_default() += 1;
-                    *tally.by_blow.entry(case.blow()).or_default() += 1;
+                    *tally.by_failure.entry(case.failure()).or_default() += 1;
                     for violation in violations {
                         eprintln!("{case}: {violation}");
                         tally.violations.push(format!("{case}: {violation}"))

@@ -1,4 +1,4 @@
-//! What goes wrong: which call of which run, how, and for how long.
+//! Planned failures: which call of which run fails, how, and for how long.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,47 +7,47 @@ use local_aws::{Call, Fault, Service};
 
 /// What happens to a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Blow {
+pub enum Failure {
     Fault(&'static str, Fault),
-    /// The process dies before the service did anything.
+    /// The process dies before the service has done anything.
     KillBefore,
-    /// The process dies after the service did its work and before it could know.
+    /// The process dies after the service has done its work and before it receives the response.
     KillAfter,
 }
 
-impl Blow {
+impl Failure {
     pub fn name(&self) -> &'static str {
         match self {
-            Blow::Fault(name, _) => name,
-            Blow::KillBefore => "killed before",
-            Blow::KillAfter => "killed after",
+            Failure::Fault(name, _) => name,
+            Failure::KillBefore => "killed before",
+            Failure::KillAfter => "killed after",
         }
     }
 }
 
-/// How far it goes.
+/// How many calls a failure affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Extent {
-    /// This attempt only: a retry inside the SDK finds all well.
+    /// This attempt only: a retry by the SDK succeeds.
     Attempt,
-    /// Every attempt of this call: the SDK gives up on it.
+    /// Every attempt of this call: the SDK returns an error.
     Call,
-    /// This and all further calls of the operation in this run.
+    /// This and all later calls of the operation in this run.
     Rest,
 }
 
-/// One thing that goes wrong.
+/// One planned failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Strike {
-    /// Counted from the first run that is struck at.
+pub struct Injection {
+    /// Index of the run, from the first run after the injection.
     pub run: usize,
-    /// Counted from the run's first call.
+    /// Index of the call in its run.
     pub call: usize,
-    pub blow: Blow,
+    pub failure: Failure,
     pub extent: Extent,
 }
 
-impl fmt::Display for Strike {
+impl fmt::Display for Injection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             run, call, extent, ..
@@ -55,114 +55,92 @@ impl fmt::Display for Strike {
         write!(
             f,
             "run {run} call {call}: {} ({extent:?})",
-            self.blow.name()
+            self.failure.name()
         )
     }
 }
 
-/// Everything that can go wrong with a call that arrives like this one.
-pub fn blows(call: &Call) -> Vec<(Blow, Extent)> {
-    use Extent::{Attempt, Call as WholeCall, Rest};
-    let (status, code) = match call.service {
-        Service::PrivateCa => (500, "InternalFailure"),
-        Service::S3 => (500, "InternalError"),
-        Service::Sns => (500, "InternalError"),
-    };
-    let error = || {
-        Fault::error(
-            status,
-            code,
-            "We encountered an internal error. Please try again.",
-        )
-    };
-    let error_after = || {
-        Fault::error_after(
-            status,
-            code,
-            "We encountered an internal error. Please try again.",
-        )
-    };
-    let seconds = Duration::from_secs;
-    let mut blows = vec![(Blow::KillBefore, Attempt), (Blow::KillAfter, Attempt)];
-    let mut add = |name, fault: Fault, extents: &[Extent]| {
-        blows.extend(
-            extents
-                .iter()
-                .map(|&extent| (Blow::Fault(name, fault.clone()), extent)),
-        );
-    };
-    add("error before", error(), &[Attempt, WholeCall, Rest]);
-    add("error after", error_after(), &[Attempt, WholeCall, Rest]);
-    add("throttled", Fault::Throttle, &[Attempt, WholeCall, Rest]);
-    add("disconnected", Fault::Disconnect, &[Attempt, WholeCall]);
-    add("reply lost", Fault::LostReply, &[Attempt, WholeCall, Rest]);
-    add("late by 20 s", Fault::Late(seconds(20)), &[Attempt]);
-    add(
-        "late by 45 s",
-        Fault::Late(seconds(45)),
-        &[Attempt, WholeCall],
-    );
-    add(
-        "done 45 s later",
-        Fault::Delayed(seconds(45)),
-        &[Attempt, WholeCall],
-    );
-    add(
-        "done 10 min later",
-        Fault::Delayed(seconds(600)),
-        &[Attempt],
-    );
-    add("hanging", Fault::Hang, &[Attempt, WholeCall, Rest]);
-    add(
-        "done and hanging",
-        Fault::HangAfter,
-        &[Attempt, WholeCall, Rest],
-    );
-    add(
-        "denied",
-        Fault::access_denied(call.service),
-        &[WholeCall, Rest],
-    );
+/// Returns every failure that can be injected into a call like this one.
+pub fn failures(call: &Call) -> Vec<(Failure, Extent)> {
+    let mut failures = vec![
+        (Failure::KillBefore, Extent::Attempt),
+        (Failure::KillAfter, Extent::Attempt),
+    ];
+    let mut faults = call_faults(call.service);
     if !call.operation.starts_with("Head") {
-        add(
-            "cut after 0 bytes",
-            Fault::CutBody { after: 0 },
-            &[Attempt, WholeCall],
-        );
-        add(
-            "cut after 100 bytes",
-            Fault::CutBody { after: 100 },
-            &[Attempt, WholeCall, Rest],
-        );
-        add(
-            "stalled after 100 bytes",
-            Fault::StallBody { after: 100 },
-            &[Attempt, WholeCall, Rest],
-        );
-        add(
-            "byte 5 flipped",
-            Fault::FlipByte { at: 5 },
-            &[Attempt, Rest],
-        );
-        add("byte 141 flipped", Fault::FlipByte { at: 141 }, &[Attempt]);
-        add(
-            "byte 1003 flipped",
-            Fault::FlipByte { at: 1003 },
-            &[Attempt],
-        );
+        faults.extend(BODY_FAULTS.iter().cloned());
     }
     if call.operation == "PutObject" {
-        add(
-            "in conflict (409)",
-            Fault::conditional_request_conflict(),
-            &[Attempt, WholeCall, Rest],
-        );
+        let conflict = Fault::conditional_request_conflict();
+        faults.push(("in conflict (409)", conflict, ANY));
     }
-    blows
+    for (name, fault, extents) in faults {
+        let with_extent = |&extent| (Failure::Fault(name, fault.clone()), extent);
+        failures.extend(extents.iter().map(with_extent));
+    }
+    failures
 }
 
-/// Whether the caller may not know what the service did.
-pub fn leaves_in_doubt(fault: &Fault) -> bool {
+/// A fault, its name, and how many calls it may affect.
+type NamedFault = (&'static str, Fault, &'static [Extent]);
+
+const ANY: &[Extent] = &[Extent::Attempt, Extent::Call, Extent::Rest];
+const ATTEMPT: &[Extent] = &[Extent::Attempt];
+const ATTEMPT_OR_CALL: &[Extent] = &[Extent::Attempt, Extent::Call];
+
+/// Faults that can be injected into any call.
+fn call_faults(service: Service) -> Vec<NamedFault> {
+    let code = match service {
+        Service::PrivateCa => "InternalFailure",
+        Service::S3 | Service::Sns => "InternalError",
+    };
+    let text = "We encountered an internal error. Please try again.";
+    let seconds = Duration::from_secs;
+    let denied = Fault::access_denied(service);
+    vec![
+        ("error before", Fault::error(500, code, text), ANY),
+        ("error after", Fault::error_after(500, code, text), ANY),
+        ("throttled", Fault::Throttle, ANY),
+        ("disconnected", Fault::Disconnect, ATTEMPT_OR_CALL),
+        ("reply lost", Fault::LostReply, ANY),
+        ("late by 20 s", Fault::Late(seconds(20)), ATTEMPT),
+        ("late by 45 s", Fault::Late(seconds(45)), ATTEMPT_OR_CALL),
+        (
+            "done 45 s later",
+            Fault::Delayed(seconds(45)),
+            ATTEMPT_OR_CALL,
+        ),
+        ("done 10 min later", Fault::Delayed(seconds(600)), ATTEMPT),
+        ("hanging", Fault::Hang, ANY),
+        ("done and hanging", Fault::HangAfter, ANY),
+        ("denied", denied, &[Extent::Call, Extent::Rest]),
+    ]
+}
+
+/// Faults of a response's body.
+const BODY_FAULTS: &[NamedFault] = &[
+    (
+        "cut after 0 bytes",
+        Fault::CutBody { after: 0 },
+        ATTEMPT_OR_CALL,
+    ),
+    ("cut after 100 bytes", Fault::CutBody { after: 100 }, ANY),
+    (
+        "stalled after 100 bytes",
+        Fault::StallBody { after: 100 },
+        ANY,
+    ),
+    (
+        "byte 5 flipped",
+        Fault::FlipByte { at: 5 },
+        &[Extent::Attempt, Extent::Rest],
+    ),
+    ("byte 141 flipped", Fault::FlipByte { at: 141 }, ATTEMPT),
+    ("byte 1003 flipped", Fault::FlipByte { at: 1003 }, ATTEMPT),
+];
+
+/// Returns whether the caller cannot know what the service did.
+pub fn outcome_is_unknown(fault: &Fault) -> bool {
     match fault {
         Fault::Error(_) | Fault::Throttle | Fault::Hang | Fault::Disconnect => false,
         Fault::Late(by) | Fault::Delayed(by) => *by >= Duration::from_secs(30),

@@ -1,5 +1,4 @@
-//! Worlds made up from a seed: several runs at once, misfortunes that last, and calls that go wrong
-//! at random.
+//! Worlds generated from a seed: concurrent runs, lasting problems, and calls that fail at random.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use serde_json::json;
 use super::checks;
 use super::on_paused_clock;
 use super::scenario::revocation;
-use super::world::{How, PERIOD, TIMEOUT, World};
+use super::world::{InvokeOptions, PERIOD, TIMEOUT, World};
 
 const REASONS: &[&str] = &[
     "KEY_COMPROMISE",
@@ -20,22 +19,22 @@ const REASONS: &[&str] = &[
     "UNSPECIFIED",
 ];
 
-/// What became of a world.
+/// Result of a world.
 #[derive(Clone, Debug, Default)]
-pub struct Life {
+pub struct Summary {
     pub invocations: usize,
     pub calls: usize,
-    pub struck: usize,
+    pub injected: usize,
     pub killed: usize,
     pub revocations: usize,
     pub messages: usize,
     pub violations: Vec<String>,
-    /// Everything that happened: the same for the same seed.
+    /// Every run, call and message: the same for the same seed.
     pub story: Vec<String>,
 }
 
-/// Lives through the world of a seed.
-pub fn live(seed: u64) -> Life {
+/// Simulates the world of a seed.
+pub fn simulate(seed: u64) -> Summary {
     on_paused_clock(seed, async {
         let mut rng = Rng::with_seed(seed);
         let mut variables = Vec::new();
@@ -55,23 +54,23 @@ pub fn live(seed: u64) -> Life {
             world.revoke_long_ago(ca, "SUPERSEDED");
             world.issue(ca);
         }
-        // How long a report may keep the state busy after all else is well again.
+        // A report may need more undisturbed runs after everything else has recovered.
         let mut quiet = 2;
-        world.trouble(&mut rng);
+        world.inject_at_random(&mut rng);
         for period in 0..rng.u32(2..=6) {
-            quiet += misfortune(&world, &mut rng);
-            live_through(&world, &mut rng, period).await;
-            heal(&world);
+            quiet += inject_lasting_problem(&world, &mut rng);
+            simulate_period(&world, &mut rng, period).await;
+            repair(&world);
         }
-        world.no_more_trouble();
+        world.stop_injecting_at_random();
         let violations = checks::quiet_runs(&world, quiet).await;
         let story = world.story();
         let observed = world.observed();
         let calls = || observed.runs.iter().flat_map(|run| &run.calls);
-        Life {
+        Summary {
             invocations: observed.runs.len(),
             calls: calls().count(),
-            struck: calls().filter(|seen| seen.struck.is_some()).count(),
+            injected: calls().filter(|seen| seen.injected.is_some()).count(),
             killed: observed.runs.iter().filter(|run| run.was_killed()).count(),
             revocations: world.revoked.borrow().len(),
             messages: world.aws.sns().messages().len(),
@@ -81,63 +80,68 @@ pub fn live(seed: u64) -> Life {
     })
 }
 
-/// A period: the schedule, people and events, all of them perhaps at the same time, and revocations
-/// in between.
-async fn live_through(world: &World, rng: &mut Rng, period: u32) {
+/// Simulates one period: scheduled, manual and event invocations, possibly concurrent, and new
+/// revocations.
+async fn simulate_period(world: &World, rng: &mut Rng, period: u32) {
     let start = PERIOD * period;
-    let mut doings: Vec<LocalBoxFuture<'_, ()>> = Vec::new();
+    let mut activities: Vec<LocalBoxFuture<'_, ()>> = Vec::new();
     let jitter = Duration::from_millis(rng.u64(..60_000));
-    let how = any_how(rng);
-    doings.push(Box::pin(async move {
+    let options = random_options(rng);
+    activities.push(Box::pin(async move {
         world.until(start + jitter).await;
-        world.schedule(how).await;
+        world.schedule(options).await;
     }));
     for _ in 0..rng.u8(..3) {
         let at = start + Duration::from_millis(rng.u64(..1_500_000));
         let ca = rng.usize(..world.cas.len());
         let reason = REASONS[rng.usize(..REASONS.len())];
-        doings.push(Box::pin(async move {
+        activities.push(Box::pin(async move {
             world.until(at).await;
             world.revoke(ca, reason);
         }));
     }
     for _ in 0..rng.u8(..3) {
         let at = start + Duration::from_millis(rng.u64(..900_000));
-        let how = any_how(rng);
+        let options = random_options(rng);
         let what = rng.u8(..6);
-        doings.push(Box::pin(async move {
+        activities.push(Box::pin(async move {
             world.until(at).await;
             match what {
-                0 => world.invoke(json!({ "dryRun": true }), how).await,
+                0 => world.invoke(json!({ "dryRun": true }), options).await,
                 1 => {
                     world
-                        .invoke(json!({ "since": "2026-11-01T00:00:00Z" }), how)
+                        .invoke(json!({ "since": "2026-11-01T00:00:00Z" }), options)
                         .await
                 }
-                2 => world.schedule(how).await,
-                3 => world.asynchronously(revocation(world), how).await,
-                _ => world.invoke(json!({}), how).await,
+                2 => world.schedule(options).await,
+                3 => {
+                    world
+                        .invoke_asynchronously(revocation(world), options)
+                        .await
+                }
+                _ => world.invoke(json!({}), options).await,
             };
         }));
     }
-    join_all(doings).await;
+    join_all(activities).await;
     world.until((start + PERIOD).max(world.age())).await;
 }
 
-fn any_how(rng: &mut Rng) -> How {
+fn random_options(rng: &mut Rng) -> InvokeOptions {
     let left = match rng.u8(..8) {
         0 => Duration::from_millis(rng.u64(10_000..60_000)),
         1 => Duration::from_secs(rng.u64(60..900)),
         _ => TIMEOUT,
     };
-    How {
+    InvokeOptions {
         left,
         clock_ahead_ms: rng.i64(-14_000..=14_000),
     }
 }
 
-/// Something that lasts a period goes wrong, perhaps; after how many more quiet runs it is over.
-fn misfortune(world: &World, rng: &mut Rng) -> u32 {
+/// Perhaps starts a problem that lasts a period; returns the number of additional undisturbed runs
+/// that it may need.
+fn inject_lasting_problem(world: &World, rng: &mut Rng) -> u32 {
     let pca = world.aws.private_ca();
     let ca = &world.cas[rng.usize(..world.cas.len())];
     let next = |next: NextReport, quiet| {
@@ -171,7 +175,7 @@ fn misfortune(world: &World, rng: &mut Rng) -> u32 {
     0
 }
 
-fn heal(world: &World) {
+fn repair(world: &World) {
     for ca in &world.cas {
         world.aws.private_ca().set_status(ca, Status::Active);
     }
@@ -184,5 +188,5 @@ fn heal(world: &World) {
         .aws
         .sns()
         .subscribe(&world.topic, sqs)
-        .expect("a standard topic takes a queue");
+        .expect("a standard topic accepts a queue");
 }

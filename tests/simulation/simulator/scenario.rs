@@ -1,47 +1,47 @@
-//! What the world looks like when something goes wrong, and which invocation it goes wrong with.
+//! The situations in which failures are injected, and the invocations that they are injected into.
 
 use std::time::Duration;
 
-use local_aws::{NextReport, Status};
+use local_aws::{JsonLayout, NextReport, ReportFormat, Status, render};
 use serde_json::{Value, json};
 
-use super::plan::Strike;
-use super::world::{BUCKET, How, PERIOD, World};
+use super::plan::Injection;
+use super::world::{BUCKET, InvokeOptions, PERIOD, World};
 
-/// A situation, and the runs in which things go wrong.
+/// A situation, and the runs into which failures are injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scenario {
-    /// New revocations of two certificate authorities that are watched already.
+    /// New revocations of two CAs that were audited before.
     Steady,
-    /// The first audit, with revocations before and after its look-back.
+    /// The first audit, with revocations inside and outside its lookback.
     First,
-    /// A report that an earlier run requested and did not live to see.
-    InHand,
-    /// A report that is under way although the state knows of none.
-    UnsavedErrors,
-    /// The end of a fault that was told.
+    /// A report that an earlier run requested and did not read.
+    PendingReport,
+    /// A report that was requested but is not in the state.
+    UnrecordedReport,
+    /// The end of an error that was alerted.
     Recovery,
-    /// A certificate authority that cannot be audited, and one that can.
+    /// A CA that cannot be audited, and one that can.
     Expired,
-    /// A report that breaks off.
+    /// A truncated report.
     Invalid,
-    /// More revocations than a message holds.
+    /// More revocations than fit into a message.
     Many,
-    /// Every certificate authority of the account, reports as CSV.
+    /// Every CA of the account, with CSV reports.
     All,
-    /// Private CA's own event.
+    /// Private CA's event for a revocation.
     Revocation,
-    /// A replay by hand.
+    /// A manual replay.
     Replay,
-    /// A dry run by hand, before any audit.
+    /// A manual dry run before any audit.
     DryRun,
     /// A state that cannot be read.
     UnreadableState,
-    /// A chat topic beside the first one.
+    /// A chat topic in addition to the first topic.
     Chat,
-    /// A report that does not come in the time of the run.
+    /// A report that is not ready before the run's deadline.
     Slow,
-    /// Nothing new.
+    /// No new revocations.
     Quiet,
 }
 
@@ -49,8 +49,8 @@ impl Scenario {
     pub const EVERY: &[Scenario] = &[
         Scenario::Steady,
         Scenario::First,
-        Scenario::InHand,
-        Scenario::UnsavedErrors,
+        Scenario::PendingReport,
+        Scenario::UnrecordedReport,
         Scenario::Recovery,
         Scenario::Expired,
         Scenario::Invalid,
@@ -79,144 +79,136 @@ impl Scenario {
         }
     }
 
-    /// Builds the situation, lets `strikes` fall on the runs in question, and gives the world back
-    /// when nothing goes wrong any more and all of Lambda's own retries are over.
-    pub async fn play(self, seed: u64, strikes: &[Strike]) -> World {
-        let chat;
-        let mut variables = Vec::new();
-        let world = match self {
-            Scenario::All => {
-                variables.extend([
-                    ("CERTIFICATE_AUTHORITY_ARNS", "*"),
-                    ("REPORT_FORMAT", "CSV"),
-                ]);
-                World::new(seed, self.certificate_authorities(), &variables)
-            }
-            Scenario::Chat => {
-                chat = "arn:aws:sns:us-east-1:123456789012:chat";
-                variables.push(("CHAT_TOPIC_ARN", chat));
-                let world = World::new(seed, self.certificate_authorities(), &variables);
-                world.aws.sns().create_topic("chat");
-                world
-            }
-            _ => World::new(seed, self.certificate_authorities(), &variables),
-        };
-        let how = How::default();
-        let pca = world.aws.private_ca().clone();
+    /// Builds the situation, injects the failures, and returns the world after the affected runs and
+    /// all of Lambda's retries, with nothing injected any more.
+    pub async fn run(self, seed: u64, injections: &[Injection]) -> World {
+        let world = self.world(seed);
         for ca in 0..world.cas.len() {
             world.issue(ca);
             world.revoke_long_ago(ca, "SUPERSEDED");
         }
         if !matches!(self, Scenario::First | Scenario::DryRun) {
-            world.schedule(how).await;
+            world.schedule(InvokeOptions::default()).await;
         }
+        self.prepare_earlier_period(&world).await;
+        next_period(&world).await;
+        self.prepare_period(&world);
+        if self == Scenario::UnreadableState {
+            run_with_unreadable_state(&world, injections).await;
+            return world;
+        }
+        world.inject(injections.iter().cloned());
+        self.invoke(&world).await;
+        // A failure may be planned for a later run than the retries reached.
+        if injections.iter().any(|injection| injection.run > 0) {
+            next_period(&world).await;
+            world.revoke(0, "PRIVILEGE_WITHDRAWN");
+            world.schedule(InvokeOptions::default()).await;
+        }
+        world.stop_injecting();
+        if self == Scenario::Expired {
+            let pca = world.aws.private_ca();
+            pca.set_status(&world.cas[1], Status::Active);
+        }
+        world
+    }
+
+    fn world(self, seed: u64) -> World {
+        let cas = self.certificate_authorities();
+        match self {
+            Scenario::All => {
+                let variables = [
+                    ("CERTIFICATE_AUTHORITY_ARNS", "*"),
+                    ("REPORT_FORMAT", "CSV"),
+                ];
+                World::new(seed, cas, &variables)
+            }
+            Scenario::Chat => {
+                let chat = "arn:aws:sns:us-east-1:123456789012:chat";
+                let world = World::new(seed, cas, &[("CHAT_TOPIC_ARN", chat)]);
+                world.aws.sns().create_topic("chat");
+                world
+            }
+            _ => World::new(seed, cas, &[]),
+        }
+    }
+
+    /// Prepares what happened before the period with the failures.
+    async fn prepare_earlier_period(self, world: &World) {
+        let pca = world.aws.private_ca();
         match self {
             Scenario::Recovery => {
                 pca.set_status(&world.cas[0], Status::Expired);
                 world.until(PERIOD).await;
-                world.schedule(how).await;
+                world.schedule(InvokeOptions::default()).await;
                 pca.set_status(&world.cas[0], Status::Active);
             }
-            Scenario::InHand => {
+            Scenario::PendingReport => {
                 world.until(PERIOD).await;
                 let slow = NextReport::new().delay(Duration::from_secs(20 * 60));
                 pca.next_report(&world.cas[0], slow);
                 world.revoke(0, "KEY_COMPROMISE");
-                world
-                    .schedule(How {
-                        left: Duration::from_secs(30),
-                        ..how
-                    })
-                    .await;
+                world.schedule(InvokeOptions::ending_in(30)).await;
             }
-            Scenario::UnsavedErrors => {
-                world
-                    .until(PERIOD + PERIOD - Duration::from_secs(120))
-                    .await;
+            Scenario::UnrecordedReport => {
+                world.until(2 * PERIOD - Duration::from_secs(120)).await;
                 world.revoke(0, "KEY_COMPROMISE");
-                pca.request_report(&world.cas[0], BUCKET, local_aws::ReportFormat::Json)
+                pca.request_report(&world.cas[0], BUCKET, ReportFormat::Json)
                     .expect("the interval is over");
             }
             Scenario::Expired => pca.set_status(&world.cas[1], Status::Expired),
             _ => {}
         }
-        let periods = (world.age().as_secs() / PERIOD.as_secs()) as u32 + 1;
-        world.until(PERIOD * periods).await;
-        let new = if self == Scenario::Many { 300 } else { 2 };
-        if self != Scenario::Quiet {
-            for _ in 0..new {
-                world.revoke(0, "KEY_COMPROMISE");
-            }
+    }
+
+    /// Prepares the revocations and the report of the period with the failures.
+    fn prepare_period(self, world: &World) {
+        let new = match self {
+            Scenario::Many => 300,
+            Scenario::Quiet => 0,
+            _ => 2,
+        };
+        for _ in 0..new {
+            world.revoke(0, "KEY_COMPROMISE");
         }
+        let pca = world.aws.private_ca();
         match self {
             Scenario::Steady | Scenario::All => {
                 world.revoke(1, "CESSATION_OF_OPERATION");
             }
             Scenario::Invalid => {
                 let certificates = pca.certificates(&world.cas[0]);
-                let report = local_aws::render(
-                    &certificates,
-                    local_aws::ReportFormat::Json,
-                    local_aws::JsonLayout::TwoSpaces,
-                );
-                let broken = report[..report.len() - 30].to_owned();
-                pca.next_report(&world.cas[0], NextReport::new().content(broken));
+                let report = render(&certificates, ReportFormat::Json, JsonLayout::TwoSpaces);
+                let truncated = report[..report.len() - 30].to_owned();
+                pca.next_report(&world.cas[0], NextReport::new().content(truncated));
             }
             Scenario::Slow => {
                 let slow = NextReport::new().delay(Duration::from_secs(25 * 60));
                 pca.next_report(&world.cas[0], slow);
             }
-            Scenario::UnreadableState => {
-                let key = control_key(&world, 0);
-                let state = world.aws.s3().get(BUCKET, &key).expect("there is a state");
-                world.aws.s3().put(BUCKET, &key, &state[..state.len() / 2]);
-                world.arm(strikes.iter().cloned());
-                world.schedule(how).await;
-                world.aws.s3().put(BUCKET, &key, state);
-                world.disarm();
-                return world;
-            }
             _ => {}
         }
-        world.arm(strikes.iter().cloned());
-        match self.by_hand(&world) {
-            Some(payload) => {
-                world.invoke(payload, how).await;
-            }
-            None if self == Scenario::Revocation => {
-                world.asynchronously(revocation(&world), how).await;
-            }
-            None if self == Scenario::Slow => {
-                world
-                    .schedule(How {
-                        left: Duration::from_secs(45),
-                        ..how
-                    })
-                    .await;
-            }
-            None => {
-                world.schedule(how).await;
-            }
-        }
-        // A run may be struck at whose number is higher than the retries reached.
-        if strikes.iter().any(|strike| strike.run > 0) {
-            let periods = (world.age().as_secs() / PERIOD.as_secs()) as u32 + 1;
-            world.until(PERIOD * periods).await;
-            world.revoke(0, "PRIVILEGE_WITHDRAWN");
-            world.schedule(how).await;
-        }
-        world.disarm();
-        if self == Scenario::Expired {
-            pca.set_status(&world.cas[1], Status::Active);
-        }
-        world
     }
 
-    fn by_hand(self, world: &World) -> Option<Value> {
+    /// Makes the invocation that the failures are injected into.
+    async fn invoke(self, world: &World) {
+        let options = InvokeOptions::default();
+        match self.manual_payload(world) {
+            Some(payload) => world.invoke(payload, options).await,
+            None if self == Scenario::Revocation => {
+                let payload = revocation(world);
+                world.invoke_asynchronously(payload, options).await
+            }
+            None if self == Scenario::Slow => world.schedule(InvokeOptions::ending_in(45)).await,
+            None => world.schedule(options).await,
+        };
+    }
+
+    fn manual_payload(self, world: &World) -> Option<Value> {
         match self {
             Scenario::Replay => Some(json!({ "since": "2026-01-01T00:00:00Z" })),
             Scenario::DryRun => Some(json!({ "dryRun": true })),
-            Scenario::UnsavedErrors | Scenario::Quiet => {
+            Scenario::UnrecordedReport | Scenario::Quiet => {
                 Some(json!({ "certificateAuthorityArns": [world.cas[0]] }))
             }
             _ => None,
@@ -224,12 +216,31 @@ impl Scenario {
     }
 }
 
+/// Waits until the next period begins.
+async fn next_period(world: &World) {
+    let periods = (world.age().as_secs() / PERIOD.as_secs()) as u32 + 1;
+    world.until(PERIOD * periods).await;
+}
+
+/// Truncates the control document for one scheduled run, into which the failures are injected.
+async fn run_with_unreadable_state(world: &World, injections: &[Injection]) {
+    let key = control_key(world, 0);
+    let s3 = world.aws.s3();
+    let state = s3.get(BUCKET, &key).expect("there is a state");
+    s3.put(BUCKET, &key, &state[..state.len() / 2]);
+    world.inject(injections.iter().cloned());
+    world.schedule(InvokeOptions::default()).await;
+    s3.put(BUCKET, &key, state);
+    world.stop_injecting();
+}
+
+/// Returns the key of a CA's control document.
 pub fn control_key(world: &World, ca: usize) -> String {
     let id = world.cas[ca].rsplit('/').next().expect("an ARN has an id");
     format!("{}{id}.json", world.config.state_prefix)
 }
 
-/// Private CA's event that a certificate was revoked.
+/// Returns Private CA's event for the latest revocation.
 pub fn revocation(world: &World) -> Value {
     let revoked = world.revoked.borrow();
     let last = revoked.last().expect("something was revoked");

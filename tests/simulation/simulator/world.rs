@@ -1,4 +1,4 @@
-//! The world: an account, its certificate authorities, and Lambda running the function.
+//! The world: an account, its CAs, and Lambda running the function.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -21,11 +21,11 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::plan::{Blow, Extent, Strike, blows};
+use super::plan::{Extent, Failure, Injection, failures};
 
 pub const BUCKET: &str = "amzn-s3-demo-bucket";
 pub const PERIOD: Duration = Duration::from_secs(1800);
-/// What template.yaml gives the function.
+/// The function's timeout in template.yaml.
 pub const TIMEOUT: Duration = Duration::from_secs(900);
 const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:pca-revocation-watch";
 
@@ -39,7 +39,7 @@ pub struct World {
     pub config: Config,
     pub cas: Vec<String>,
     pub topic: String,
-    /// What was revoked, whether the function knows or not.
+    /// Every revocation, whether or not the function has seen it.
     pub revoked: RefCell<Vec<Revoked>>,
     began: Instant,
     idle: RefCell<Vec<Rc<Process>>>,
@@ -55,34 +55,35 @@ pub struct Revoked {
     pub serial: String,
     pub reason: &'static str,
     pub at: SystemTime,
-    /// Before the first audit's look-back: counted, and not to be told.
+    /// Older than the first audit's lookback: counted, but not alerted.
     pub is_earlier: bool,
 }
 
-/// A sandbox of Lambda, which serves one invocation at a time.
+/// An execution environment of Lambda, which serves one invocation at a time.
 struct Process(Function);
 
-/// What is known of all runs so far.
+/// Everything observed of all runs so far.
 #[derive(Default)]
 pub struct Observed {
     pub runs: Vec<Run>,
-    strikes: Vec<Armed>,
-    first_struck: usize,
-    /// Draws what goes wrong besides, and out of how many calls one does.
-    trouble: Option<(fastrand::Rng, u32)>,
+    injections: Vec<PendingInjection>,
+    /// The run with index 0 in the injections.
+    first_injected: usize,
+    /// Random failures: the generator, and the number of calls of which one fails.
+    random_failures: Option<(fastrand::Rng, u32)>,
     /// The process dies when it next reads an object whose key contains this.
     kill_at_key: Option<String>,
-    /// The longest that a call takes to be answered, where calls take time at all.
+    /// Maximum delay of a call in each direction; zero for none.
     latency: Duration,
-    /// Calls that no run made: something worked on after an answer.
-    pub strays: Vec<String>,
-    /// By message, which call of which run published it.
+    /// Calls outside any run: something kept working after the response.
+    pub stray_calls: Vec<String>,
+    /// Run and call that published each message.
     pub published_by: Vec<(usize, usize)>,
 }
 
-struct Armed {
-    strike: Strike,
-    /// The SDK's identifier of the call that was struck first, and its operation.
+struct PendingInjection {
+    injection: Injection,
+    /// Invocation ID and operation of the first affected call, if it has arrived.
     hit: Option<(Option<String>, String)>,
 }
 
@@ -90,7 +91,7 @@ struct Armed {
 pub struct Run {
     pub payload: Value,
     pub left: Duration,
-    pub calls: Vec<Seen>,
+    pub calls: Vec<ObservedCall>,
     pub warnings: Vec<String>,
     pub ended: Option<Ended>,
     pub took: Duration,
@@ -99,7 +100,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether the process did not live to answer.
+    /// Returns whether the process died before it responded.
     pub fn was_killed(&self) -> bool {
         matches!(self.ended, None | Some(Ended::Killed | Ended::TimedOut))
     }
@@ -107,41 +108,51 @@ impl Run {
 
 /// A call that a run made.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct ObservedCall {
     pub call: Call,
-    pub struck: Option<Strike>,
+    pub injected: Option<Injection>,
 }
 
 /// How an invocation ended.
 #[derive(Clone, Debug)]
 pub enum Ended {
-    Answered(Value),
+    Returned(Value),
     Failed(InvocationError),
     /// The process died.
     Killed,
-    /// Lambda ended it: it had not answered by its deadline.
+    /// Lambda ended the process because it had not responded by its deadline.
     TimedOut,
 }
 
 impl Ended {
     pub fn response(&self) -> Option<&Value> {
         match self {
-            Ended::Answered(response) => Some(response),
+            Ended::Returned(response) => Some(response),
             _ => None,
         }
     }
 }
 
-/// How an invocation is made.
+/// Conditions of an invocation.
 #[derive(Clone, Copy, Debug)]
-pub struct How {
-    /// Until Lambda's deadline.
+pub struct InvokeOptions {
+    /// Time until Lambda's deadline.
     pub left: Duration,
-    /// How far the sandbox's clock is ahead of AWS's, in milliseconds.
+    /// How far the function's clock is ahead of AWS's, in milliseconds.
     pub clock_ahead_ms: i64,
 }
 
-impl Default for How {
+impl InvokeOptions {
+    /// An invocation whose deadline is this many seconds away.
+    pub fn ending_in(seconds: u64) -> Self {
+        Self {
+            left: Duration::from_secs(seconds),
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for InvokeOptions {
     fn default() -> Self {
         Self {
             left: TIMEOUT,
@@ -151,7 +162,7 @@ impl Default for How {
 }
 
 impl World {
-    /// An account with so many certificate authorities; `variables` configure the function.
+    /// Creates an account with this many CAs; `variables` configure the function.
     pub fn new(seed: u64, certificate_authorities: usize, variables: &[(&str, &str)]) -> Self {
         let aws = LocalAws::with(Settings {
             start: Some(start()),
@@ -169,7 +180,7 @@ impl World {
         let sqs = Subscription::new(Protocol::Sqs, "queue");
         aws.sns()
             .subscribe(&topic, sqs)
-            .expect("a standard topic takes a queue");
+            .expect("a standard topic accepts a queue");
         let listed = cas.join(" ");
         let mut environment = BTreeMap::from([
             ("AWS_REGION", "us-east-1"),
@@ -198,40 +209,43 @@ impl World {
         world
     }
 
-    /// Lets every call take up to that long, there and back.
+    /// Delays every call by up to this long in each direction.
     pub fn set_latency(&self, latency: Duration) {
         self.observed().latency = latency;
     }
 
-    /// From the next run on, these things go wrong.
-    pub fn arm(&self, strikes: impl IntoIterator<Item = Strike>) {
+    /// Injects these failures, counted from the next run.
+    pub fn inject(&self, injections: impl IntoIterator<Item = Injection>) {
         let mut observed = self.observed();
-        observed.first_struck = observed.runs.len();
-        observed.strikes = strikes
+        observed.first_injected = observed.runs.len();
+        observed.injections = injections
             .into_iter()
-            .map(|strike| Armed { strike, hit: None })
+            .map(|injection| PendingInjection {
+                injection,
+                hit: None,
+            })
             .collect();
     }
 
-    /// The process dies when it next reads an object whose key contains `part`.
+    /// Kills the process when it next reads an object whose key contains `part`.
     pub fn kill_at_key(&self, part: String) {
         self.observed().kill_at_key = Some(part);
     }
 
-    /// From now on any call may go wrong.
-    pub fn trouble(&self, rng: &mut fastrand::Rng) {
+    /// Makes any call fail at random from now on.
+    pub fn inject_at_random(&self, rng: &mut fastrand::Rng) {
         let one_in = rng.u32(8..200);
-        self.observed().trouble = Some((rng.fork(), one_in));
+        self.observed().random_failures = Some((rng.fork(), one_in));
     }
 
-    pub fn no_more_trouble(&self) {
-        self.observed().trouble = None;
+    pub fn stop_injecting_at_random(&self) {
+        self.observed().random_failures = None;
     }
 
-    /// Nothing goes wrong any more.
-    pub fn disarm(&self) {
-        self.no_more_trouble();
-        self.observed().strikes.clear();
+    /// Stops all failures.
+    pub fn stop_injecting(&self) {
+        self.stop_injecting_at_random();
+        self.observed().injections.clear();
         self.aws.behave();
     }
 
@@ -239,7 +253,7 @@ impl World {
         self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Issues a certificate and gives its serial.
+    /// Issues a certificate and returns its serial.
     pub fn issue(&self, ca: usize) -> String {
         let name = self.names.replace(self.names.get() + 1);
         self.aws
@@ -247,7 +261,7 @@ impl World {
             .issue(&self.cas[ca], &format!("www.example{name}.com"))
     }
 
-    /// Issues a certificate that is revoked at once.
+    /// Issues a certificate and revokes it at once.
     pub fn revoke(&self, ca: usize, reason: &'static str) -> String {
         self.revoke_at(ca, reason, self.aws.clock().now(), false)
     }
@@ -280,7 +294,7 @@ impl World {
         serial
     }
 
-    /// Waits until that long after the world began.
+    /// Waits until this long after the world began.
     pub async fn until(&self, after: Duration) {
         tokio::time::sleep_until(self.began + after).await;
     }
@@ -289,39 +303,39 @@ impl World {
         self.began.elapsed()
     }
 
-    /// The schedule's event, with Lambda's retries of an asynchronous invocation that fails:
-    /// after one minute and after two more (AWS Lambda Developer Guide, "How Lambda handles errors
-    /// and retries with asynchronous invocation").
-    pub async fn schedule(&self, how: How) -> Ended {
-        self.asynchronously(scheduled(), how).await
+    /// Sends the schedule's event, with Lambda's retries of a failed asynchronous invocation after
+    /// one minute and two more (AWS Lambda Developer Guide, "How Lambda handles errors and retries
+    /// with asynchronous invocation").
+    pub async fn schedule(&self, options: InvokeOptions) -> Ended {
+        self.invoke_asynchronously(scheduled(), options).await
     }
 
-    pub async fn asynchronously(&self, payload: Value, how: How) -> Ended {
+    pub async fn invoke_asynchronously(&self, payload: Value, options: InvokeOptions) -> Ended {
         let request_id = self.request_id();
-        let mut ended = self.attempt(&payload, how, &request_id).await;
+        let mut ended = self.attempt(&payload, options, &request_id).await;
         for minutes in [1, 2] {
-            if matches!(ended, Ended::Answered(_)) {
+            if matches!(ended, Ended::Returned(_)) {
                 break;
             }
             tokio::time::sleep(Duration::from_secs(60 * minutes)).await;
-            ended = self.attempt(&payload, how, &request_id).await;
+            ended = self.attempt(&payload, options, &request_id).await;
         }
         ended
     }
 
-    /// A synchronous invocation: nobody but the caller repeats it.
-    pub async fn invoke(&self, payload: Value, how: How) -> Ended {
+    /// Invokes the function synchronously: Lambda does not retry.
+    pub async fn invoke(&self, payload: Value, options: InvokeOptions) -> Ended {
         let request_id = self.request_id();
-        self.attempt(&payload, how, &request_id).await
+        self.attempt(&payload, options, &request_id).await
     }
 
-    async fn attempt(&self, payload: &Value, how: How, request_id: &str) -> Ended {
+    async fn attempt(&self, payload: &Value, options: InvokeOptions, request_id: &str) -> Ended {
         let kill = Arc::new(Notify::new());
         let number = {
             let mut observed = self.observed();
             observed.runs.push(Run {
                 payload: payload.clone(),
-                left: how.left,
+                left: options.left,
                 calls: Vec::new(),
                 warnings: Vec::new(),
                 ended: None,
@@ -334,8 +348,8 @@ impl World {
         let idle = self.idle.borrow_mut().pop();
         let process = idle.unwrap_or_else(|| self.new_process());
         let clock = self.aws.clock().now();
-        let ahead = Duration::from_millis(how.clock_ahead_ms.unsigned_abs());
-        let started = if how.clock_ahead_ms < 0 {
+        let ahead = Duration::from_millis(options.clock_ahead_ms.unsigned_abs());
+        let started = if options.clock_ahead_ms < 0 {
             clock - ahead
         } else {
             clock + ahead
@@ -343,7 +357,7 @@ impl World {
         let invocation = Invocation {
             request_id: request_id.to_owned(),
             function_arn: FUNCTION_ARN.to_owned(),
-            budget: Budget::starting(started, how.left),
+            budget: Budget::starting(started, options.left),
             nonce: format!("{:016x}", fastrand::u64(..)),
         };
         let began = Instant::now();
@@ -357,14 +371,14 @@ impl World {
                 biased;
                 () = kill.notified() => Ended::Killed,
                 result = handled => match result {
-                    Ok(response) => Ended::Answered(response),
+                    Ok(response) => Ended::Returned(response),
                     Err(error) => Ended::Failed(error),
                 },
-                () = tokio::time::sleep(how.left) => Ended::TimedOut,
+                () = tokio::time::sleep(options.left) => Ended::TimedOut,
             }
         };
-        // A process that died or was ended is gone; any other one waits, frozen, for more.
-        if matches!(ended, Ended::Answered(_) | Ended::Failed(_)) {
+        // A process that is still alive waits, frozen, for the next invocation.
+        if matches!(ended, Ended::Returned(_) | Ended::Failed(_)) {
             self.idle.borrow_mut().push(process);
         }
         let mut observed = self.observed();
@@ -376,7 +390,7 @@ impl World {
         ended
     }
 
-    /// What happened, run by run and call by call, for people.
+    /// Describes every run, call and message.
     pub fn story(&self) -> Vec<String> {
         let mut story = Vec::new();
         let observed = self.observed();
@@ -394,12 +408,15 @@ impl World {
                     ..
                 } = &seen.call;
                 let since = at.duration_since(start()).unwrap_or_default();
-                let struck = seen.struck.as_ref().map(|strike| format!("  <- {strike}"));
+                let injected = seen
+                    .injected
+                    .as_ref()
+                    .map(|injection| format!("  <- {injection}"));
                 story.push(format!(
                     "  {:9.3} {operation} {} {status:?}{}",
                     since.as_secs_f64(),
                     key.as_deref().unwrap_or_default(),
-                    struck.unwrap_or_default()
+                    injected.unwrap_or_default()
                 ));
             }
             story.extend(
@@ -423,8 +440,7 @@ impl World {
         format!("{:08x}-0000-4000-8000-000000000000", fastrand::u32(..))
     }
 
-    /// A process that was just started: nothing of an earlier one is left, not even how often
-    /// the SDK may still retry.
+    /// Starts a process without any memory of an earlier one, including the SDK's retry quota.
     fn new_process(&self) -> Rc<Process> {
         let number = self.processes.replace(self.processes.get() + 1);
         let sdk_config = aws_config::SdkConfig::builder()
@@ -435,7 +451,7 @@ impl World {
                 "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
                 None,
                 None,
-                "the world",
+                "simulation",
             )))
             .endpoint_url(LocalAws::ENDPOINT_URL)
             .http_client(self.aws.http_client())
@@ -472,8 +488,8 @@ impl World {
         )))
     }
 
-    /// From now on calls take that long there and back again at most, and are not recorded: for
-    /// worlds that go on for long.
+    /// Delays calls by up to `longest` in each direction, and stops recording them: for long-running
+    /// worlds.
     pub fn only_delay(&self, longest: Duration) {
         self.aws.keep_calls(Some(16));
         let millis = longest.as_millis() as u64;
@@ -490,7 +506,7 @@ impl World {
         self.aws.on_call(move |call, phase| {
             let mut observed = observed.lock().unwrap_or_else(PoisonError::into_inner);
             if phase == Phase::Before && call.operation == "Publish" {
-                // What came without an answer of its own was late: nobody knows of it.
+                // A message that was accepted without a response belongs to no known call.
                 let messages = sns.messages().len();
                 observed.published_by.resize(messages, (usize::MAX, 0));
             }
@@ -509,94 +525,100 @@ impl World {
 }
 
 impl Drop for World {
-    /// The hook knows the stand-ins that know it.
+    /// Breaks the reference cycle between the hook and the emulators.
     fn drop(&mut self) {
         self.aws.clear_hook();
     }
 }
 
 impl Observed {
+    /// Records a call before the service works on it, and decides what happens to it.
     fn arrived(&mut self, call: &Call) -> Action {
         let Some(number) = CURRENT.get() else {
-            self.strays
+            self.stray_calls
                 .push(format!("{} of {:?}", call.operation, call.key));
             return Action::Proceed;
         };
         let index = self.runs[number].calls.len();
-        let run = number.checked_sub(self.first_struck);
-        let mut struck = None;
-        for armed in self
-            .strikes
-            .iter_mut()
-            .filter(|armed| Some(armed.strike.run) == run)
-        {
-            let strike = &armed.strike;
-            let hits = match &armed.hit {
-                None => strike.call == index,
-                Some((invocation_id, operation)) => match strike.extent {
+        let mut injected = self
+            .planned_failure(number, index, call)
+            .or_else(|| self.random_failure(number, index, call));
+        let is_fatal =
+            |part: &mut String| call.key.as_ref().is_some_and(|key| key.contains(&*part));
+        if call.operation == "GetObject" && self.kill_at_key.take_if(is_fatal).is_some() {
+            injected = Some(Injection {
+                run: number,
+                call: index,
+                failure: Failure::KillBefore,
+                extent: Extent::Attempt,
+            });
+        }
+        let run = &mut self.runs[number];
+        run.calls.push(ObservedCall {
+            call: call.clone(),
+            injected: injected.clone(),
+        });
+        match injected.map(|injection| injection.failure) {
+            Some(Failure::Fault(_, fault)) => Action::Misbehave(fault),
+            Some(Failure::KillBefore) => {
+                run.kill.notify_one();
+                Action::Stop
+            }
+            Some(Failure::KillAfter) => Action::Proceed,
+            None => self.delay(),
+        }
+    }
+
+    /// Returns the planned injection that affects this call, if any.
+    fn planned_failure(&mut self, run: usize, index: usize, call: &Call) -> Option<Injection> {
+        let run = run.checked_sub(self.first_injected)?;
+        let of_run = |pending: &&mut PendingInjection| pending.injection.run == run;
+        for pending in self.injections.iter_mut().filter(of_run) {
+            let injection = &pending.injection;
+            let hits = match &pending.hit {
+                None => injection.call == index,
+                Some((invocation_id, operation)) => match injection.extent {
                     Extent::Attempt => false,
                     Extent::Call => *invocation_id == call.invocation_id,
                     Extent::Rest => *operation == call.operation,
                 },
             };
             if hits {
-                armed
+                pending
                     .hit
                     .get_or_insert_with(|| (call.invocation_id.clone(), call.operation.clone()));
-                struck = Some(strike.clone());
-                break;
+                return Some(injection.clone());
             }
         }
-        if struck.is_none()
-            && let Some((rng, one_in)) = &mut self.trouble
-            && rng.u32(..*one_in) == 0
-        {
-            let mut blows = blows(call);
-            // One in five kills.
-            if rng.u8(..5) == 0 {
-                blows.truncate(2);
-            }
-            let (blow, extent) = blows.swap_remove(rng.usize(..blows.len()));
-            let strike = Strike {
-                run: number - self.first_struck,
-                call: index,
-                blow,
-                extent,
-            };
-            let hit = Some((call.invocation_id.clone(), call.operation.clone()));
-            self.strikes.push(Armed {
-                strike: strike.clone(),
-                hit,
-            });
-            struck = Some(strike);
-        }
-        let is_fatal =
-            |part: &mut String| call.key.as_ref().is_some_and(|key| key.contains(&*part));
-        if call.operation == "GetObject" && self.kill_at_key.take_if(is_fatal).is_some() {
-            let blow = Blow::KillBefore;
-            struck = Some(Strike {
-                run: number,
-                call: index,
-                blow,
-                extent: Extent::Attempt,
-            });
-        }
-        let run = &mut self.runs[number];
-        run.calls.push(Seen {
-            call: call.clone(),
-            struck: struck.clone(),
-        });
-        match struck.map(|strike| strike.blow) {
-            Some(Blow::Fault(_, fault)) => Action::Misbehave(fault),
-            Some(Blow::KillBefore) => {
-                run.kill.notify_one();
-                Action::Stop
-            }
-            Some(Blow::KillAfter) => Action::Proceed,
-            None => self.delay(),
-        }
+        None
     }
 
+    /// Draws whether this call fails at random, and how.
+    fn random_failure(&mut self, run: usize, index: usize, call: &Call) -> Option<Injection> {
+        let (rng, one_in) = self.random_failures.as_mut()?;
+        if rng.u32(..*one_in) != 0 {
+            return None;
+        }
+        let mut failures = failures(call);
+        // One failure in five kills the process.
+        if rng.u8(..5) == 0 {
+            failures.truncate(2);
+        }
+        let (failure, extent) = failures.swap_remove(rng.usize(..failures.len()));
+        let injection = Injection {
+            run: run - self.first_injected,
+            call: index,
+            failure,
+            extent,
+        };
+        self.injections.push(PendingInjection {
+            injection: injection.clone(),
+            hit: Some((call.invocation_id.clone(), call.operation.clone())),
+        });
+        Some(injection)
+    }
+
+    /// Records a call after the service has worked on it, and decides what happens to its response.
     fn worked(&mut self, call: &Call) -> Action {
         let Some((run, index)) = self.position(call.number) else {
             return Action::Proceed;
@@ -604,8 +626,8 @@ impl Observed {
         let run = &mut self.runs[run];
         let seen = &mut run.calls[index];
         seen.call = call.clone();
-        match seen.struck.as_ref().map(|strike| &strike.blow) {
-            Some(Blow::KillAfter) => {
+        match seen.injected.as_ref().map(|injection| &injection.failure) {
+            Some(Failure::KillAfter) => {
                 run.kill.notify_one();
                 Action::Stop
             }
@@ -645,7 +667,7 @@ pub fn scheduled() -> Value {
 }
 
 thread_local! {
-    /// The run whose future is being polled.
+    /// Index of the run whose future is being polled.
     static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
     static LOG: RefCell<Vec<(usize, String)>> = const { RefCell::new(Vec::new()) };
 }
@@ -675,7 +697,7 @@ fn take_log(run: usize) -> Vec<String> {
     })
 }
 
-/// Keeps this thread's log lines of level WARN and above by run, as long as the guard lives.
+/// Keeps this thread's log lines of level WARN and above by run, while the guard lives.
 pub fn keep_log() -> tracing::subscriber::DefaultGuard {
     use tracing_subscriber::EnvFilter;
     let subscriber = tracing_subscriber::fmt()
@@ -704,12 +726,12 @@ impl io::Write for LogLine {
     }
 }
 
-/// The account's request quotas, lifted.
+/// Lifts the account's request quotas.
 pub fn lift_quotas(world: &World) {
     world.aws.private_ca().set_quotas(Quotas::UNLIMITED);
 }
 
-/// When a message or an audit says that something was, as a number.
+/// Parses a timestamp of a message or a response.
 pub fn timestamp(value: &Value) -> Option<Timestamp> {
     Timestamp::parse(value.as_str()?)
 }
