@@ -1,13 +1,14 @@
-//! The main job on one machine, without an AWS account.
+//! Shows what the function does, on one machine and without an AWS account.
 //!
-//! `cargo run --example demo` shows a first audit, a revocation, and what each subscriber gets.
+//! `cargo run --example demo` shows a first audit, a revocation, and the messages that it causes.
 //! `cargo run --example demo -- --report FILE` shows the messages for an audit report of your own.
 //!
-//! AWS is the stand-ins of `local-aws` on loopback. The function is the real one, in a process of its
-//! own under the Lambda Runtime API: this program starts itself once more for it.
+//! The emulators of `local-aws` run on loopback. The function is the real one, in a process of its own
+//! under the Lambda Runtime API: this program starts itself again for it.
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -49,11 +50,11 @@ async fn main() -> ExitCode {
     }
 }
 
-/// The story of one certificate authority.
+/// Shows three audits of one CA: the first, one with a new revocation, and one without.
 async fn guided_tour() -> Result<()> {
     println!(
-        "pca-revocation-watch on this machine: AWS Private CA, S3, SNS and Lambda are stand-ins on\n\
-         loopback, the function is the real one. Nothing leaves this machine."
+        "pca-revocation-watch on this machine: the real function, with emulators of AWS Private CA, S3,\n\
+         SNS and Lambda. Nothing leaves this machine."
     );
     let mut stage = Stage::set(GUIDES_CA, "Example Corp Issuing CA", &[]).await?;
     for certificate in certificates_of_the_guide(&stage.aws) {
@@ -62,59 +63,45 @@ async fn guided_tour() -> Result<()> {
 
     chapter("1. The first audit");
     println!(
-        "The certificate authority has issued the two certificates of AWS's own guide; one was revoked\n\
-         in 2018. Private CA takes two seconds to write its audit report.\n"
+        "The CA has issued the two sample certificates of the AWS Private CA User Guide. One of them was\n\
+         revoked in 2018. Private CA takes two seconds to write the audit report.\n"
     );
-    stage
-        .aws
-        .private_ca()
-        .next_report(GUIDES_CA, NextReport::new().delay(Duration::from_secs(2)));
+    stage.next_report(NextReport::new().delay(Duration::from_secs(2)));
     stage.invoke(json!({})).await?;
-    stage.show_mail();
+    stage.show_emails();
 
     chapter("2. A private key leaks, and its certificate is revoked");
     let serial = "2b:ae:9a:75:d7:1b:42:b4:e4:1e:36:f8:b4:b4:88:fc";
     println!(
         "$ aws acm-pca revoke-certificate --certificate-serial {serial} \\\n\
          \x20     --revocation-reason KEY_COMPROMISE ...\n\n\
-         The next audit, half an hour later (not waited for here):\n"
+         The next audit, 30 minutes later (the demo does not wait for it):\n"
     );
     stage
         .aws
         .private_ca()
         .revoke(GUIDES_CA, serial, "KEY_COMPROMISE");
-    stage
-        .aws
-        .private_ca()
-        .next_report(GUIDES_CA, NextReport::new().delay(Duration::from_secs(1)));
+    stage.next_report(NextReport::new().delay(Duration::from_secs(1)));
     let response = stage.invoke(json!({})).await?;
-    stage.show_mail();
-    stage.show(Protocol::Sms, "Text message");
-    stage.show(
-        Protocol::Https,
-        "Chat channel: the card of Amazon Q Developer",
-    );
-    stage.show(
-        Protocol::Sqs,
-        "Queue, web hook, Lambda: the machine document",
-    );
-    heading("The response that the Lambda console shows");
-    quote(&format!("{response:#}"));
+    stage.show_emails();
+    stage.show(Protocol::Sms, "SMS");
+    stage.show_for_systems(&response);
 
     chapter("3. The audit after that");
-    println!("Nothing new was revoked, so nothing is sent:\n");
+    println!("There are no new revocations, so the function sends nothing:\n");
     stage.invoke(json!({})).await?;
     let sent = stage.aws.sns().messages().len();
-    println!("\nMessages sent: {sent}.");
+    println!("\nMessages sent: {sent}");
+    chapter("Next steps");
     println!(
-        "\nSee what other messages look like:  cargo run --example messages -- seven email.txt\n\
-         Try it with a report of your own:   cargo run --example demo -- --report FILE\n\
-         Deploy it:                          sam build && sam deploy --guided"
+        "See other messages:            cargo run --example messages -- seven email.txt\n\
+         Try an audit report you have:  cargo run --example demo -- --report FILE\n\
+         Deploy it:                     sam build && sam deploy --guided"
     );
     Ok(())
 }
 
-/// The messages that somebody would get for a report of their own, had it all happened today.
+/// Shows the messages for an audit report of the user's own, as if everything in it were new.
 async fn own_report(file: PathBuf) -> Result<()> {
     let shown = file.display();
     let format = ReportFormat::from_key(&shown.to_string())
@@ -126,37 +113,27 @@ async fn own_report(file: PathBuf) -> Result<()> {
         ReportFormat::Csv => "CSV",
     };
     println!(
-        "pca-revocation-watch reads {shown} as the first report of {ca}.\n\
-         It tells every revocation, however old; deployed, the first audit tells those of the last 24\n\
-         hours. Nothing leaves this machine.\n"
+        "pca-revocation-watch on this machine, with {shown}\n\
+         as the first audit report of {ca}.\n\
+         The demo alerts on every revocation in it, however old. Once deployed, the first audit alerts only\n\
+         on those of the last 24 hours. Nothing leaves this machine.\n"
     );
-    let tell_all = [
+    let alert_all = [
         ("INITIAL_LOOKBACK_HOURS", "175200"),
         ("REPORT_FORMAT", format),
     ];
-    let mut stage = Stage::set(&ca, "your certificate authority", &tell_all).await?;
-    stage
-        .aws
-        .private_ca()
-        .next_report(&ca, NextReport::new().content(content));
+    let mut stage = Stage::set(&ca, "your CA", &alert_all).await?;
+    stage.next_report(NextReport::new().content(content));
     let response = stage.invoke(json!({})).await?;
-    stage.show_mail();
-    stage.show(
-        Protocol::Https,
-        "Chat channel: the card of Amazon Q Developer",
-    );
-    stage.show(
-        Protocol::Sqs,
-        "Queue, web hook, Lambda: the machine document",
-    );
-    heading("The response that the Lambda console shows");
-    quote(&format!("{response:#}"));
+    stage.show_emails();
+    stage.show_for_systems(&response);
     Ok(())
 }
 
-/// The stand-ins, and the function under them.
+/// The emulators, and the function that uses them.
 struct Stage {
     aws: LocalAws,
+    ca: String,
     runtime: RuntimeApi,
     lines: Lines<BufReader<ChildStdout>>,
     _server: Server,
@@ -164,28 +141,11 @@ struct Stage {
 }
 
 impl Stage {
+    /// Starts the emulators and the function.
     async fn set(ca: &str, name: &str, variables: &[(&str, &str)]) -> Result<Self> {
-        let arn = CertificateAuthorityArn::parse(ca).ok_or_else(|| format!("{ca} is no ARN"))?;
-        let aws = LocalAws::with(Settings {
-            account: arn.account().to_owned(),
-            region: arn.region().to_owned(),
-            ..Settings::default()
-        });
-        aws.s3().create_bucket(BUCKET);
-        aws.private_ca().create_with_id(arn.id(), name);
-        aws.private_ca()
-            .set_reports(|reports| reports.interval = Duration::ZERO);
-        let topic = aws.sns().create_topic("revocations");
-        let chat_topic = aws.sns().create_topic("revocations-chat");
-        for (topic, protocol, endpoint) in [
-            (&topic, Protocol::Email, "pki@example.com"),
-            (&topic, Protocol::Sms, "+15550100"),
-            (&topic, Protocol::Sqs, "siem"),
-            (&chat_topic, Protocol::Https, "chat"),
-        ] {
-            aws.sns()
-                .subscribe(topic, Subscription::new(protocol, endpoint))?;
-        }
+        let arn = CertificateAuthorityArn::parse(ca)
+            .ok_or_else(|| format!("{ca} is not the ARN of a CA"))?;
+        let (aws, topic, chat_topic) = account(&arn, name)?;
         let server = aws.serve().await?;
         let runtime = RuntimeApi::serve().await?;
         let mut function = Command::new(std::env::current_exe()?)
@@ -217,6 +177,7 @@ impl Stage {
             .ok_or("the function's output is piped")?;
         Ok(Self {
             aws,
+            ca: ca.to_owned(),
             runtime,
             lines: BufReader::new(stdout).lines(),
             _server: server,
@@ -224,46 +185,64 @@ impl Stage {
         })
     }
 
+    /// Determines how Private CA writes the next report.
+    fn next_report(&self, report: NextReport) {
+        self.aws.private_ca().next_report(&self.ca, report);
+    }
+
     /// Invokes the function and shows its log while it works.
     async fn invoke(&mut self, event: Value) -> Result<Value> {
         self.aws.sns().forget_messages();
         let started = std::time::Instant::now();
-        let log = async {
-            while let Some(line) = self.lines.next_line().await? {
-                let line: Value = serde_json::from_str(&line)?;
-                if let Some(message) = line["message"].as_str() {
-                    let seconds = started.elapsed().as_secs_f64();
-                    println!("  {seconds:4.1} s  {message}{}", details(&line));
-                    if message == "run finished" {
-                        break;
+        let mut response = pin!(self.runtime.invoke(event, Duration::from_secs(900)));
+        loop {
+            tokio::select! {
+                // The function writes its last line before it responds: show all lines first.
+                biased;
+                line = self.lines.next_line() => {
+                    let line = line?.ok_or("the function's process ended")?;
+                    let line: Value = serde_json::from_str(&line)?;
+                    if let Some(message) = line["message"].as_str() {
+                        let seconds = started.elapsed().as_secs_f64();
+                        println!("  {seconds:4.1} s  {message}{}", details(&line));
                     }
                 }
+                response = &mut response => return Ok(response?),
             }
-            Ok::<_, Box<dyn Error + Send + Sync>>(())
-        };
-        let (response, logged) =
-            tokio::join!(self.runtime.invoke(event, Duration::from_secs(900)), log);
-        logged?;
-        Ok(response?)
+        }
     }
 
-    fn show_mail(&self) {
-        for mail in self.deliveries(Protocol::Email) {
-            heading(&format!("E-mail to {}", mail.endpoint));
+    fn show_emails(&self) {
+        for email in self.deliveries(Protocol::Email) {
+            heading(&format!("Email to {}", email.endpoint));
             quote(&format!(
                 "Subject: {}\n\n{}",
-                mail.subject.unwrap_or_default(),
-                mail.text
+                email.subject.unwrap_or_default(),
+                email.text
             ));
         }
     }
 
+    /// Shows the chat card, the JSON message and the function's response.
+    fn show_for_systems(&self, response: &Value) {
+        self.show(
+            Protocol::Https,
+            "Chat: the notification for Amazon Q Developer",
+        );
+        self.show(
+            Protocol::Sqs,
+            "Queues, webhooks and Lambda functions: the JSON message",
+        );
+        heading("The function's response, as the Lambda console shows it");
+        quote(&format!("{response:#}"));
+    }
+
     fn show(&self, protocol: Protocol, title: &str) {
-        // The message that says what was revoked is the last.
+        // The alert about the revocations comes last, after `watch-started`.
         if let Some(delivery) = self.deliveries(protocol).pop() {
             heading(title);
             match serde_json::from_str::<Value>(&delivery.text) {
-                Ok(document) => quote(&format!("{document:#}")),
+                Ok(message) => quote(&format!("{message:#}")),
                 Err(_) => quote(&delivery.text),
             }
         }
@@ -274,7 +253,32 @@ impl Stage {
     }
 }
 
-/// The two certificates of the AWS Private CA User Guide, "Using audit reports with your private CA".
+/// Creates an account with one CA, and topics with subscriptions of each kind.
+fn account(arn: &CertificateAuthorityArn, name: &str) -> Result<(LocalAws, String, String)> {
+    let aws = LocalAws::with(Settings {
+        account: arn.account().to_owned(),
+        region: arn.region().to_owned(),
+        ..Settings::default()
+    });
+    aws.s3().create_bucket(BUCKET);
+    aws.private_ca().create_with_id(arn.id(), name);
+    aws.private_ca()
+        .set_reports(|reports| reports.interval = Duration::ZERO);
+    let topic = aws.sns().create_topic("revocations");
+    let chat_topic = aws.sns().create_topic("revocations-chat");
+    for (topic, protocol, endpoint) in [
+        (&topic, Protocol::Email, "pki@example.com"),
+        (&topic, Protocol::Sms, "+15550100"),
+        (&topic, Protocol::Sqs, "siem"),
+        (&chat_topic, Protocol::Https, "chat"),
+    ] {
+        aws.sns()
+            .subscribe(topic, Subscription::new(protocol, endpoint))?;
+    }
+    Ok((aws, topic, chat_topic))
+}
+
+/// Returns the two certificates of the AWS Private CA User Guide, "Using audit reports with your private CA".
 fn certificates_of_the_guide(aws: &LocalAws) -> [Certificate; 2] {
     let at = |text: &str| {
         let seconds = Timestamp::parse(text).map_or(0, Timestamp::unix_seconds);
@@ -311,7 +315,7 @@ fn certificates_of_the_guide(aws: &LocalAws) -> [Certificate; 2] {
     [revoked, valid]
 }
 
-/// The certificate authority that a report's certificates are of.
+/// Returns the ARN of the CA that issued a report's certificates.
 fn certificate_authority_of(report: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(report);
     let arn = text
@@ -323,7 +327,7 @@ fn certificate_authority_of(report: &[u8]) -> Option<String> {
         .map(|arn| arn.as_str().to_owned())
 }
 
-/// What a log line says besides its message, as people read it.
+/// Formats the fields of a log line that are worth showing.
 fn details(line: &Value) -> String {
     const SHOWN: &[&str] = &[
         "key",

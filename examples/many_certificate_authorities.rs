@@ -1,11 +1,11 @@
-//! One invocation of the real binary over 200 certificate authorities, in real time and under the real
-//! request quotas of AWS Private CA: the figures of docs/scale.md.
+//! One invocation of the real binary for 200 CAs, in real time and under the real request quotas of AWS
+//! Private CA: measures the figures of docs/scale.md.
 //!
 //! `cargo build --release --bin bootstrap`, then
-//! `cargo run --example many_certificate_authorities [-- BINARY]`; it takes some ten minutes.
-//! Reads the process's memory from /proc, so it needs Linux.
+//! `cargo run --example many_certificate_authorities [-- BINARY]`; it takes about ten minutes.
+//! It reads the process's memory from /proc, so it needs Linux.
 
-#[allow(dead_code, reason = "the test uses the rest")]
+#[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/account/many.rs"]
 mod many;
 
@@ -18,7 +18,7 @@ use many::{Account, BUCKET, Certificates, outcomes};
 use serde_json::json;
 use tokio::process::Command;
 
-/// What template.yaml gives the function.
+/// The function's timeout in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(900);
 
 const CERTIFICATES: Certificates = Certificates {
@@ -34,8 +34,8 @@ async fn main() -> Result<()> {
         .nth(1)
         .unwrap_or_else(|| "target/release/bootstrap".to_owned());
     let account = Account::new(CERTIFICATES);
-    // A second run right after the first one: without the limit of 30 minutes for one certificate
-    // authority, not without the quotas of the account.
+    // The second run follows at once, so the minimum interval per CA is lifted. The account's request
+    // quotas are not.
     account
         .aws
         .private_ca()
@@ -66,7 +66,7 @@ async fn main() -> Result<()> {
         .map_err(|error| format!("{binary} does not start: {error}"))?;
     let process = function.id().ok_or("the function has ended")?;
 
-    for run in ["first audits", "a new revocation of each"] {
+    for run in ["first audits", "a new revocation of each CA"] {
         account.schedule_reports();
         let scheduled =
             json!({ "source": "aws.scheduler", "detail-type": "Scheduled Event", "detail": "{}" });
@@ -76,18 +76,8 @@ async fn main() -> Result<()> {
             .await
             .map_err(|error| error.to_string())?;
         let seconds = began.elapsed().as_secs_f64();
-        let (by_operation, throttled) = account.calls();
         println!("{run}: {seconds:.1} s, {:?}", outcomes(&response));
-        println!("  peak memory {}", peak_memory(process)?);
-        println!(
-            "  processor   {:.2} s since the start of the process",
-            processor_seconds(process)?
-        );
-        println!("  throttled   {throttled}");
-        println!("  messages    {}", account.aws.sns().messages().len());
-        for (operation, calls) in by_operation {
-            println!("  {calls:>6} {operation}");
-        }
+        show_figures(&account, process)?;
         account.aws.forget_calls();
         account.aws.sns().forget_messages();
         account.revoke_one_of_each();
@@ -96,17 +86,34 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// The most memory that the process ever had (proc_pid_status(5), `VmHWM`).
+/// Prints the figures of the latest run.
+fn show_figures(account: &Account, process: u32) -> Result<()> {
+    let (by_operation, throttled) = account.calls();
+    println!("  peak memory {}", peak_memory(process)?);
+    println!(
+        "  CPU time    {:.2} s since the start of the process",
+        cpu_seconds(process)?
+    );
+    println!("  throttled   {throttled}");
+    println!("  messages    {}", account.aws.sns().messages().len());
+    for (operation, calls) in by_operation {
+        println!("  {calls:>6} {operation}");
+    }
+    Ok(())
+}
+
+/// Returns the peak memory of the process (proc_pid_status(5), `VmHWM`).
 fn peak_memory(process: u32) -> Result<String> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     Ok(line.ok_or("no VmHWM")?.trim().to_owned())
 }
 
-/// User and system time (proc_pid_stat(5), fields 14 and 15), in ticks of a hundredth of a second.
-fn processor_seconds(process: u32) -> Result<f64> {
+/// Returns the user and system time of the process (proc_pid_stat(5), fields 14 and 15, in ticks of
+/// 10 ms).
+fn cpu_seconds(process: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The name of the command, in parentheses, may hold blanks.
+    // The name of the command, in parentheses, may contain spaces.
     let (_, fields) = stat.rsplit_once(") ").ok_or("no fields")?;
     let ticks: u64 = fields
         .split(' ')
