@@ -585,13 +585,15 @@ fn reappearing_revocation_causes_a_warning_and_no_second_alert() {
             let new = world.revoke(0, "SUPERSEDED");
             let audit = run_audited(&world).await;
 
-            assert_eq!(
-                audit["warnings"],
-                json!([
-                    "the report lists 2 certificates; the previous one listed 3",
-                    "the report lists 1 revocation; the previous one listed 2",
-                ])
-            );
+            let warnings = audit["warnings"].as_array().expect("there are warnings");
+            assert_eq!(warnings.len(), 2, "{warnings:#?}");
+            for (warning, words) in warnings
+                .iter()
+                .zip([["certificates", "2", "3"], ["revocation", "1", "2"]])
+            {
+                let warning = warning.as_str().expect("a warning is a string");
+                assert!(words.iter().all(|word| warning.contains(word)), "{warning}");
+            }
             assert_eq!(control(&world)["notifiedCount"], 3);
             let mut back = all;
             back.extend(pca.certificates(&world.cas[0]).split_off(1));
