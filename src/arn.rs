@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct CertificateAuthorityArn(String);
 
 impl CertificateAuthorityArn {
-    /// Reads an ARN; `None` where the text is not that of a certificate authority.
+    /// Parses an ARN; `None` if it is not the ARN of a certificate authority.
     pub fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split(':').collect();
         match parts[..] {
@@ -31,33 +31,34 @@ impl CertificateAuthorityArn {
         }
     }
 
-    /// The ARN of a certificate authority by its parts.
+    /// Builds the ARN of a certificate authority from its parts.
     pub fn from_parts(partition: &str, region: &str, account: &str, id: &str) -> Self {
         Self(format!(
             "arn:{partition}:acm-pca:{region}:{account}:certificate-authority/{id}"
         ))
     }
 
-    /// The whole ARN.
+    /// Returns the whole ARN.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The id, a UUID.
+    /// Returns the ID, a UUID.
     pub fn id(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
-    /// `aws`, `aws-cn`, `aws-us-gov` or another.
+    /// Returns the partition: `aws`, `aws-cn`, `aws-us-gov` or another.
     pub fn partition(&self) -> &str {
         self.part(1)
     }
 
+    /// Returns the region, such as `us-east-1`.
     pub fn region(&self) -> &str {
         self.part(3)
     }
 
-    /// The account's 12 digits.
+    /// Returns the account's 12 digits.
     pub fn account(&self) -> &str {
         self.part(4)
     }
@@ -96,7 +97,7 @@ impl<'de> Deserialize<'de> for CertificateAuthorityArn {
     }
 }
 
-/// Whether the text has the form of a certificate authority's id: a UUID.
+/// Returns whether the text has the form of a certificate authority's ID: a UUID.
 pub fn is_certificate_authority_id(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(at, byte)| match at {
@@ -105,7 +106,7 @@ pub fn is_certificate_authority_id(text: &str) -> bool {
         })
 }
 
-/// The partition that a region belongs to (AWS General Reference, "Regions and endpoints").
+/// Returns the partition that a region belongs to (AWS General Reference, "Regions and endpoints").
 pub fn partition_of_region(region: &str) -> &'static str {
     match region.split('-').next() {
         Some("cn") => "aws-cn",
@@ -133,7 +134,7 @@ mod tests {
     const ARN: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566";
 
     #[test]
-    fn takes_an_arn_apart() {
+    fn arn_parts_are_accessible() {
         let arn = CertificateAuthorityArn::parse(ARN).unwrap();
         assert_eq!(arn.id(), "11223344-1234-1122-2233-112233445566");
         assert_eq!(
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_the_arn_of_a_certificate_authority() {
+    fn other_arns_are_refused() {
         for text in [
             "",
             "arn:aws:acm:us-east-1:123456789012:certificate/11223344-1234-1122-2233-112233445566",
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_partitions() {
+    fn regions_map_to_their_partitions() {
         for (region, partition) in [
             ("eu-central-1", "aws"),
             ("cn-north-1", "aws-cn"),

@@ -1,11 +1,10 @@
-//! How many certificates were revoked for each reason.
+//! Numbers of revocations by reason.
 
 use std::collections::BTreeMap;
 
 use crate::revocation::reason::{RevocationReason, Severity};
 
-/// Where a reason stands among those of its severity; one that is not known comes after those that
-/// are, before which there may be any number of it.
+/// Returns the rank of a reason among those of its severity; unknown reasons share the last rank.
 pub fn order(reason: &RevocationReason) -> usize {
     KNOWN
         .iter()
@@ -15,27 +14,28 @@ pub fn order(reason: &RevocationReason) -> usize {
 
 static KNOWN: [RevocationReason; 8] = RevocationReason::KNOWN;
 
-/// How many certificates were revoked for each reason.
+/// Numbers of revocations by reason, in bounded memory.
 ///
-/// A report may state any number of reasons that are not known; the eight that come first in the
-/// alphabet are counted by name, the others together.
+/// A report may state any number of unknown reasons. The eight that come first in the alphabet are
+/// counted by name, the others together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReasonCounts {
     known: [u64; KNOWN.len()],
     not_stated: u64,
     unknown: BTreeMap<String, u64>,
-    /// The first in the alphabet of those that are no longer counted by name.
+    /// The first name in the alphabet that is no longer counted separately.
     cut_off: Option<String>,
     other: u64,
 }
 
+/// Maximum unknown reasons that are counted by name.
 const MAX_UNKNOWN_REASONS: usize = 8;
 
-/// What stands for a reason where the report states none.
+/// The label of revocations without a stated reason.
 pub const NOT_STATED: &str = "NOT_STATED";
 
-/// What stands for reasons that cannot be counted by their name: of unusual characters or length,
-/// or beyond the number of names that are counted.
+/// The label of unknown reasons that are not counted by name: those with unusual characters or
+/// length, and those beyond the maximum number of names.
 pub const OTHER: &str = "OTHER";
 
 impl ReasonCounts {
@@ -63,19 +63,19 @@ impl ReasonCounts {
         }
     }
 
-    /// All that were counted.
+    /// Returns the number of all revocations counted.
     pub fn total(&self) -> u64 {
         self.iter().map(|(_, count)| count).sum()
     }
 
-    /// The severity of the worst; `None` where nothing was counted.
+    /// Returns the highest severity; `None` if nothing was counted.
     pub fn severity(&self) -> Option<Severity> {
         [Severity::Critical, Severity::High, Severity::Low]
             .into_iter()
             .find(|&severity| self.by_severity(severity) > 0)
     }
 
-    /// How many are of that severity.
+    /// Returns the number of revocations of one severity.
     pub fn by_severity(&self, severity: Severity) -> u64 {
         self.iter()
             .filter(|(name, _)| RevocationReason::from_report(name).severity() == severity)
@@ -83,7 +83,7 @@ impl ReasonCounts {
             .sum()
     }
 
-    /// The reasons that were counted and how often, worst first.
+    /// Iterates over the reasons that occurred and their numbers, worst first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         let known = |severity: Severity| {
             let counted = KNOWN.iter().zip(self.known);
@@ -101,7 +101,7 @@ impl ReasonCounts {
     }
 }
 
-/// The name under which a reason is counted and routed: its own, or what stands for it.
+/// Returns the name that a reason is counted and routed by: its own, [`NOT_STATED`] or [`OTHER`].
 pub fn label(reason: &RevocationReason) -> &str {
     let name = reason.name();
     match name {
@@ -111,7 +111,7 @@ pub fn label(reason: &RevocationReason) -> &str {
     }
 }
 
-/// Whether a text is a word of letters, digits, dots, hyphens and underscores.
+/// Returns whether a text is one word of letters, digits, dots, hyphens and underscores.
 pub fn is_word(text: &str) -> bool {
     let usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     (1..=64).contains(&text.len()) && text.bytes().all(usual)
