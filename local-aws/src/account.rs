@@ -1,4 +1,4 @@
-//! One account: its clock, its services, and the way of a request through them.
+//! The emulated account: its clock, its services, and how a request passes through them.
 
 use std::fmt;
 use std::future;
@@ -30,7 +30,7 @@ use crate::service::Service;
 use crate::settings::Settings;
 use crate::sns::{self, Sns};
 
-/// Private CA, S3 and SNS of one account and region. Clones are the same account.
+/// Emulates Private CA, S3 and SNS of one account and region. Clones share the same account.
 #[derive(Clone)]
 pub struct LocalAws(Arc<Inner>);
 
@@ -47,12 +47,12 @@ struct Inner {
 }
 
 impl LocalAws {
-    /// An account of the default settings, with nothing in it.
+    /// Creates an empty account with the default settings.
     pub fn new() -> Self {
         Self::with(Settings::default())
     }
 
-    /// An account of these settings, with nothing in it.
+    /// Creates an empty account with these settings.
     pub fn with(settings: Settings) -> Self {
         let clock = settings
             .start
@@ -72,28 +72,28 @@ impl LocalAws {
         }))
     }
 
-    /// The clock of the stand-ins.
+    /// Returns the emulators' clock.
     pub fn clock(&self) -> &Clock {
         &self.0.clock
     }
 
-    /// Lets that much time pass at once for the stand-ins.
+    /// Moves the emulators' clock forward.
     pub fn advance(&self, by: Duration) {
         self.0.clock.advance(by);
     }
 
-    /// Private CA, from its owner's side.
+    /// Returns the Private CA emulator.
     pub fn private_ca(&self) -> &PrivateCa {
         &self.0.private_ca
     }
 
-    /// S3, from its owner's side, with the reports that are due by now.
+    /// Returns the S3 emulator, after writing the reports that are due.
     pub fn s3(&self) -> &S3 {
-        self.0.private_ca.settle();
+        self.0.private_ca.write_due_reports();
         &self.0.s3
     }
 
-    /// SNS, from its owner's side.
+    /// Returns the SNS emulator.
     pub fn sns(&self) -> &Sns {
         &self.0.sns
     }
@@ -101,7 +101,7 @@ impl LocalAws {
     /// Serves all three over HTTP on a port of 127.0.0.1 until the server is dropped.
     ///
     /// # Errors
-    /// Where loopback cannot be bound.
+    /// If loopback cannot be bound.
     pub async fn serve(&self) -> io::Result<Server> {
         let aws = self.clone();
         Server::start(move |request| {
@@ -111,18 +111,18 @@ impl LocalAws {
         .await
     }
 
-    /// An endpoint URL for clients that use [`LocalAws::http_client`].
+    /// Endpoint URL for clients that use [`LocalAws::http_client`].
     pub const ENDPOINT_URL: &'static str = "http://local-aws";
 
-    /// Answers one request, or closes the connection without an answer.
+    /// Processes one request.
     ///
     /// # Errors
-    /// [`Disconnected`], where a fault wants it.
+    /// [`Disconnected`] if a fault closes the connection without a response.
     pub async fn call(&self, request: Request<Bytes>) -> Result<Response<Body>, Disconnected> {
         let call = operations::identify(&request, self.0.clock.now());
         let call = self.recording().begin(call);
         let number = call.number;
-        let mut fault = self.ask_hook(&call, Phase::Before).await;
+        let mut fault = self.run_hook(&call, Phase::Before).await;
         if fault.is_none() {
             fault = self.faults().take(&call);
         }
@@ -131,26 +131,26 @@ impl LocalAws {
                 .update(number, |call| call.fault.clone_from(&fault));
         }
         let mut response = match &fault {
-            Some(Fault::Error(error)) => self.refuse(&call, error),
-            Some(Fault::Throttle) => self.refuse(&call, &throttled(call.service)),
+            Some(Fault::Error(error)) => self.error_response(&call, error),
+            Some(Fault::Throttle) => self.error_response(&call, &throttled(call.service)),
             Some(Fault::Hang) => future::pending().await,
             Some(Fault::Disconnect) => return Err(Disconnected),
             Some(Fault::Delayed(by)) => self.work_later(&call, request, *by).await?,
             _ => self.work(&call, request).await,
         };
-        if let Some(after) = self.ask_hook_after(number).await {
+        if let Some(after) = self.run_hook_after(number).await {
             self.recording()
                 .update(number, |call| call.fault = Some(after.clone()));
             fault = Some(after);
         }
         match &fault {
             Some(Fault::Late(by)) => tokio::time::sleep(*by).await,
-            Some(Fault::ErrorAfter(error)) => response = self.refuse(&call, error),
+            Some(Fault::ErrorAfter(error)) => response = self.error_response(&call, error),
             Some(Fault::HangAfter) => future::pending().await,
             Some(Fault::LostReply | Fault::Disconnect) => return Err(Disconnected),
             _ => {}
         }
-        let response = self.note_answer(number, response).await;
+        let response = self.record_response(number, response).await;
         Ok(match fault {
             Some(Fault::CutBody { after }) => damaged(response, Damage::Cut, after),
             Some(Fault::StallBody { after }) => damaged(response, Damage::Stall, after),
@@ -159,81 +159,81 @@ impl LocalAws {
         })
     }
 
-    /// Lets the calls that `on` matches go wrong. An operation's name alone means its next call.
-    pub fn misbehave(&self, on: impl Into<On>, fault: Fault) {
+    /// Injects a fault into the calls that `on` matches. An operation's name alone matches its next call.
+    pub fn inject(&self, on: impl Into<On>, fault: Fault) {
         self.faults().add(on.into(), fault);
     }
 
-    /// Takes back all faults that are still to come.
-    pub fn behave(&self) {
+    /// Removes all faults that have not been applied yet.
+    pub fn clear_faults(&self) {
         self.faults().clear();
     }
 
-    /// How many orders for faults are still to come.
+    /// Returns the number of injected faults that have not been used up.
     pub fn pending_faults(&self) -> usize {
         self.faults().pending()
     }
 
-    /// Asks `hook` before and after every call. It is asked before faults are, and replaces the one before.
+    /// Sets a hook that runs before and after every call, ahead of injected faults. Replaces any earlier hook.
     pub fn on_call(&self, hook: impl Fn(&Call, Phase) -> Action + Send + Sync + 'static) {
         *self.hook() = Some(Arc::new(hook));
     }
 
-    /// Asks no hook any more.
+    /// Removes the hook.
     pub fn clear_hook(&self) {
         *self.hook() = None;
     }
 
-    /// The calls so far, oldest first.
+    /// Returns the recorded calls, oldest first.
     pub fn calls(&self) -> Vec<Call> {
         self.recording().calls()
     }
 
-    /// The calls of one operation, oldest first.
+    /// Returns the recorded calls of one operation, oldest first.
     pub fn calls_of(&self, operation: &str) -> Vec<Call> {
         let mut calls = self.calls();
         calls.retain(|call| call.operation == operation);
         calls
     }
 
-    /// The calls of one service, oldest first.
+    /// Returns the recorded calls to one service, oldest first.
     pub fn calls_to(&self, service: Service) -> Vec<Call> {
         let mut calls = self.calls();
         calls.retain(|call| call.service == service);
         calls
     }
 
-    /// Forgets the calls so far.
+    /// Deletes the recorded calls.
     pub fn forget_calls(&self) {
         self.recording().forget();
     }
 
-    /// Keeps only that many of the latest calls; `None`: all, as at first.
+    /// Limits the recording to the latest `most` calls; `None` (the default) keeps all.
     pub fn keep_calls(&self, most: Option<usize>) {
         self.recording().keep(most);
     }
 
     async fn work(&self, call: &Call, request: Request<Bytes>) -> Response<Body> {
         let inner = &self.0;
-        inner.private_ca.settle();
+        inner.private_ca.write_due_reports();
         let request_id = inner.ids.uuid();
         let response = match call.service {
             Service::PrivateCa => {
                 inner
                     .private_ca
-                    .answer(&call.operation, request.body(), &request_id)
+                    .respond(&call.operation, request.body(), &request_id)
             }
             Service::Sns => inner
                 .sns
-                .answer(&call.operation, &call.parameters, &request_id),
-            Service::S3 => s3::answer(&inner.s3_service, request, &request_id).await,
+                .respond(&call.operation, &call.parameters, &request_id),
+            Service::S3 => s3::respond(&inner.s3_service, request, &request_id).await,
         };
         self.recording()
             .update(call.number, |call| call.done = true);
         response
     }
 
-    /// Does the work later, in a task of its own: a caller that hangs up does not stop it.
+    /// Processes the request later, in a separate task, so that a disconnect does not cancel it.
     async fn work_later(
         &self,
         call: &Call,
@@ -248,7 +248,7 @@ impl LocalAws {
         work.await.map_err(|_| Disconnected)
     }
 
-    fn refuse(&self, call: &Call, error: &ErrorReply) -> Response<Body> {
+    fn error_response(&self, call: &Call, error: &ErrorReply) -> Response<Body> {
         let request_id = self.0.ids.uuid();
         match call.service {
             Service::PrivateCa => pca::error_response(error, &request_id),
@@ -263,20 +263,20 @@ impl LocalAws {
         }
     }
 
-    async fn ask_hook_after(&self, number: u64) -> Option<Fault> {
+    async fn run_hook_after(&self, number: u64) -> Option<Fault> {
         let hook = self.hook().is_some();
         if !hook {
             return None;
         }
         let call = self.recording().get(number)?;
-        self.ask_hook(&call, Phase::After).await
+        self.run_hook(&call, Phase::After).await
     }
 
-    async fn ask_hook(&self, call: &Call, phase: Phase) -> Option<Fault> {
+    async fn run_hook(&self, call: &Call, phase: Phase) -> Option<Fault> {
         let hook = self.hook().clone()?;
         match hook(call, phase) {
             Action::Proceed => None,
-            Action::Misbehave(fault) => Some(fault),
+            Action::Inject(fault) => Some(fault),
             Action::Stop => future::pending().await,
             Action::Wait(until) => {
                 until.await;
@@ -285,13 +285,13 @@ impl LocalAws {
         }
     }
 
-    /// Records how a call is answered. Errors are small, so they are read for their code.
-    async fn note_answer(&self, number: u64, mut response: Response<Body>) -> Response<Body> {
+    /// Records the status of a response and, for an error, its code.
+    async fn record_response(&self, number: u64, mut response: Response<Body>) -> Response<Body> {
         let status = response.status();
         let mut error_code = None;
         if status.is_client_error() || status.is_server_error() {
             let (parts, body) = response.into_parts();
-            // An error's document was made in memory: it cannot fail to be read.
+            // Error documents are in memory, so reading them cannot fail.
             let document = body.collect().await.map(|all| all.to_bytes());
             let document = document.unwrap_or_default();
             error_code = read_error_code(&document);
@@ -329,7 +329,7 @@ impl fmt::Debug for LocalAws {
     }
 }
 
-/// A test that panicked while it held a lock must not keep the others from reading what happened.
+/// Locks a mutex even if a test panicked while holding it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -342,7 +342,7 @@ fn throttled(service: Service) -> ErrorReply {
     }
 }
 
-/// The same answer with its body damaged; its length stays as it was announced.
+/// Damages the body of a response. `Content-Length` stays unchanged.
 fn damaged(response: Response<Body>, kind: Damage, at: u64) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     let stated = parts.headers.get(CONTENT_LENGTH);
@@ -359,7 +359,7 @@ fn damaged(response: Response<Body>, kind: Damage, at: u64) -> Response<Body> {
     Response::from_parts(parts, body::damage(body, kind, at))
 }
 
-/// The code in an error's document, be it XML or JSON.
+/// Returns the error code in an XML or JSON error document.
 fn read_error_code(document: &[u8]) -> Option<String> {
     if let Ok(serde_json::Value::Object(members)) = serde_json::from_slice(document) {
         return Some(members.get("__type")?.as_str()?.to_owned());

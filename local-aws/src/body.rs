@@ -1,4 +1,4 @@
-//! Bodies of responses, whole and damaged.
+//! Response bodies, intact and damaged.
 
 use std::io;
 use std::pin::Pin;
@@ -10,23 +10,23 @@ use http_body::{Frame, SizeHint};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 
-/// The body of an answer. It streams.
+/// The streaming body of a response.
 pub type Body = BoxBody<Bytes, BoxError>;
 
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What happens to a body on its way.
+/// How a body is damaged in transit.
 pub(crate) enum Damage {
-    /// The connection breaks.
+    /// The connection closes.
     Cut,
-    /// Nothing more comes.
+    /// No more bytes arrive.
     Stall,
-    /// One bit is wrong.
+    /// One bit is flipped.
     Flip,
 }
 
-/// A body that is damaged at a byte.
+/// Damages a body at a byte offset.
 pub(crate) fn damage(body: Body, damage: Damage, at: u64) -> Body {
     BoxBody::new(Damaged {
         body,
@@ -39,7 +39,7 @@ pub(crate) fn damage(body: Body, damage: Damage, at: u64) -> Body {
 struct Damaged {
     body: Body,
     damage: Damage,
-    /// Bytes until the damage.
+    /// Bytes left before the damage.
     left: u64,
     passed: bool,
 }
@@ -63,7 +63,7 @@ impl http_body::Body for Damaged {
                     )
                     .into())));
                 }
-                // Whoever waits for more is woken by nothing but its own timeout.
+                // No wake-up: only the reader's own timeout ends the wait.
                 Damage::Stall => return Poll::Pending,
                 Damage::Flip => {}
             }

@@ -1,4 +1,4 @@
-//! One call, and how it was answered.
+//! A recorded call and its outcome.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -6,27 +6,27 @@ use std::time::SystemTime;
 use crate::fault::Fault;
 use crate::service::Service;
 
-/// One call as it arrived, and how it was answered.
+/// A call as received, and its outcome.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Call {
-    /// Counts up from 0 over all services.
+    /// Sequence number across all services, starting at 0.
     pub number: u64,
-    /// When it arrived, by the stand-ins' clock.
+    /// Arrival time by the emulators' clock.
     pub at: SystemTime,
-    /// The service it was for.
+    /// The service.
     pub service: Service,
-    /// The API's name of the operation, such as `PutObject`; `Unknown` where there is none.
+    /// API name of the operation, such as `PutObject`; `Unknown` if the emulator does not implement it.
     pub operation: String,
-    /// S3 bucket; of Private CA, the bucket a report is to be written to.
+    /// S3 bucket; for Private CA, the report's bucket.
     pub bucket: Option<String>,
     /// S3 object key.
     pub key: Option<String>,
-    /// Prefix of a listing.
+    /// Prefix of an S3 listing.
     pub prefix: Option<String>,
-    /// Private CA: the certificate authority asked about.
+    /// ARN of the certificate authority (Private CA).
     pub certificate_authority_arn: Option<String>,
-    /// SNS: `TopicArn`, or `TargetArn` where that was given.
+    /// `TopicArn` or `TargetArn` (SNS).
     pub topic_arn: Option<String>,
     /// The `If-Match` header.
     pub if_match: Option<String>,
@@ -34,19 +34,19 @@ pub struct Call {
     pub if_none_match: Option<String>,
     /// The `Range` header.
     pub range: Option<String>,
-    /// Everything else that was asked: S3's query, SNS's form fields, Private CA's JSON members.
+    /// All request parameters: S3's query, SNS's form fields, Private CA's top-level JSON members.
     pub parameters: BTreeMap<String, String>,
-    /// The SDK's count of this attempt, from 1; `None` for a caller that is not the SDK.
+    /// The SDK's attempt number, starting at 1; `None` if the caller is not an SDK.
     pub attempt: Option<u32>,
-    /// The SDK's identifier of the operation, the same over its retries.
+    /// The SDK's invocation ID, the same for all attempts.
     pub invocation_id: Option<String>,
-    /// The fault that was applied, if any.
+    /// The injected fault, if any.
     pub fault: Option<Fault>,
-    /// Whether the service did what was asked; a refusal by the service itself counts as done.
+    /// Whether the service processed the request. An error response from the service counts.
     pub done: bool,
-    /// The HTTP status that was sent. `None`: not answered, or not yet.
+    /// HTTP status of the response; `None` if no response was sent.
     pub status: Option<u16>,
-    /// The error code that was sent, where the answer had a body to say it in.
+    /// Error code of the response, if its body had one.
     pub error_code: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The one clock of the stand-ins: every date they give and every limit they keep is read here.
+//! The only clock of the emulators.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use aws_smithy_async::time::TimeSource;
 use tokio::time::Instant;
 
-/// Wall time that follows tokio's clock, so that paused time in a test is paused here too.
+/// Wall-clock time that follows tokio's clock: if a test pauses tokio's time, this clock pauses too.
 ///
-/// Clones share one clock.
+/// Clones share the same clock.
 #[derive(Clone, Debug)]
 pub struct Clock {
     base: SystemTime,
@@ -17,7 +17,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that shows `base` now.
+    /// Creates a clock that shows `base` now.
     pub(crate) fn starting_at(base: SystemTime) -> Self {
         Self {
             base,
@@ -26,28 +26,28 @@ impl Clock {
         }
     }
 
-    /// A clock that shows the machine's time now.
+    /// Creates a clock that shows the machine's time now.
     #[allow(
         clippy::disallowed_methods,
-        reason = "the stand-ins' only look at the machine's clock"
+        reason = "the only place where the emulators read the machine's clock"
     )]
     pub(crate) fn from_machine() -> Self {
         Self::starting_at(SystemTime::now())
     }
 
-    /// The time the stand-ins believe it is.
+    /// Returns the current time.
     pub fn now(&self) -> SystemTime {
         let offset = *self.offset.lock().unwrap_or_else(PoisonError::into_inner);
         self.base + self.started.elapsed() + offset
     }
 
-    /// Lets `by` pass at once for the stand-ins, without waiting. Time never goes back.
+    /// Moves the clock forward without waiting.
     pub fn advance(&self, by: Duration) {
         *self.offset.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }
 }
 
-/// The stand-ins' time as that of an SDK client.
+/// Lets an SDK client use this clock.
 impl TimeSource for Clock {
     fn now(&self) -> SystemTime {
         self.now()

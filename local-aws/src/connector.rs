@@ -1,4 +1,4 @@
-//! The way from an AWS SDK client straight to the stand-ins, without a socket.
+//! Connects AWS SDK clients to the emulators without a socket.
 
 use std::fmt;
 
@@ -18,11 +18,11 @@ use http_body_util::BodyExt as _;
 use crate::account::LocalAws;
 
 impl LocalAws {
-    /// An HTTP client for SDK configurations that hands requests straight to [`LocalAws::call`].
+    /// Returns an HTTP client for SDK configurations that passes requests directly to [`LocalAws::call`].
     ///
-    /// Nothing of it waits for a socket, so whole programs run under tokio's paused time. It keeps the
-    /// SDK's read timeout, and gives the errors that the SDK's own client would. The endpoint may be
-    /// any, such as [`LocalAws::ENDPOINT_URL`]; S3 needs path-style addressing.
+    /// It does not use sockets, so whole programs run under tokio's paused time. It applies the SDK's read
+    /// timeout and returns the same errors as the SDK's own client. Any endpoint works, such as
+    /// [`LocalAws::ENDPOINT_URL`]; S3 needs path-style addressing.
     pub fn http_client(&self) -> SharedHttpClient {
         SharedHttpClient::new(InProcess {
             aws: self.clone(),
@@ -60,10 +60,10 @@ impl HttpConnector for InProcess {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let this = self.clone();
         HttpConnectorFuture::new(async move {
-            let answered = this.answered(request);
+            let response = this.send(request);
             match this.read_timeout {
-                None => answered.await,
-                Some(limit) => tokio::time::timeout(limit, answered)
+                None => response.await,
+                Some(limit) => tokio::time::timeout(limit, response)
                     .await
                     .unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into()))),
             }
@@ -72,12 +72,12 @@ impl HttpConnector for InProcess {
 }
 
 impl InProcess {
-    async fn answered(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let request = request
             .try_into_http1x()
             .map_err(|error| ConnectorError::user(error.into()))?;
         let (mut parts, body) = request.into_parts();
-        // What an HTTP client adds on its way.
+        // An HTTP client would add this header.
         if !parts.headers.contains_key(HOST)
             && let Some(authority) = parts.uri.authority()
             && let Ok(host) = HeaderValue::from_str(authority.as_str())
@@ -87,7 +87,7 @@ impl InProcess {
         let body = body.collect().await.map_err(ConnectorError::user)?;
         let request = Request::from_parts(parts, body.to_bytes());
         let response = self.aws.call(request).await.map_err(|disconnected| {
-            // As the SDK's own client classifies a connection closed before the answer.
+            // The SDK's own client classifies a connection closed before the response like this.
             ConnectorError::other(disconnected.into(), Some(ErrorKind::TransientError))
         })?;
         response.map(SdkBody::from_body_1_x).try_into().map_err(

@@ -1,20 +1,20 @@
-//! An error as a service says it.
+//! A service's error response.
 
 use std::fmt;
 
-/// An error as a service says it.
+/// A service's error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorReply {
     /// HTTP status.
     pub status: u16,
-    /// The service's code, such as `AccessDenied`.
+    /// Error code, such as `AccessDenied`.
     pub code: String,
-    /// The service's text.
+    /// Error message.
     pub message: String,
 }
 
 impl ErrorReply {
-    /// An error with this status, code and text.
+    /// Creates an error response.
     pub fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             status,

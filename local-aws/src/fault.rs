@@ -1,62 +1,62 @@
-//! What can go wrong with a call.
+//! Faults that can be injected into a call.
 
 use std::time::Duration;
 
 use crate::error_reply::ErrorReply;
 use crate::service::Service;
 
-/// What goes wrong with a call.
+/// A fault that can be injected into a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Answers with an error and does nothing.
+    /// Returns an error without processing the request.
     Error(ErrorReply),
-    /// Does the work, then answers with an error all the same.
+    /// Processes the request, then returns an error.
     ErrorAfter(ErrorReply),
-    /// Does nothing and answers as the service does when its request quota is exceeded.
+    /// Returns the service's throttling error without processing the request.
     Throttle,
-    /// Does the work at once and answers that much later.
+    /// Processes the request at once and sends the response after this delay.
     Late(Duration),
-    /// Does the work that much later, even if the caller has gone by then, and answers.
+    /// Processes the request after this delay, even if the caller has disconnected, then responds.
     Delayed(Duration),
-    /// Does nothing and never answers; the connection stays open.
+    /// Never processes the request and never responds; the connection stays open.
     Hang,
-    /// Does the work and never answers; the connection stays open.
+    /// Processes the request and never responds; the connection stays open.
     HangAfter,
-    /// Does the work and closes the connection without an answer.
+    /// Processes the request and closes the connection without a response.
     LostReply,
-    /// Closes the connection without doing anything.
+    /// Closes the connection without processing the request.
     Disconnect,
-    /// Answers, but closes the connection after that many bytes of the body.
-    /// `Content-Length` still names the whole. A shorter body is not harmed.
+    /// Responds, but closes the connection after `after` bytes of the body.
+    /// `Content-Length` stays unchanged. A shorter body arrives intact.
     CutBody {
-        /// Bytes of the body that arrive.
+        /// Number of bytes of the body that arrive.
         after: u64,
     },
-    /// Answers, and stops sending after that many bytes of the body; the connection stays open.
+    /// Responds, but stops sending after `after` bytes of the body; the connection stays open.
     StallBody {
-        /// Bytes of the body that arrive.
+        /// Number of bytes of the body that arrive.
         after: u64,
     },
-    /// Answers with one bit of one byte of the body wrong.
+    /// Responds with one flipped bit in the body.
     FlipByte {
-        /// The byte's offset in the body; counted round where the body is shorter.
+        /// Offset of the damaged byte, modulo the length of the body.
         at: u64,
     },
 }
 
 impl Fault {
-    /// [`Fault::Error`] with this status, code and text.
+    /// Creates a [`Fault::Error`].
     pub fn error(status: u16, code: &str, message: &str) -> Self {
         Self::Error(ErrorReply::new(status, code, message))
     }
 
-    /// [`Fault::ErrorAfter`] with this status, code and text.
+    /// Creates a [`Fault::ErrorAfter`].
     pub fn error_after(status: u16, code: &str, message: &str) -> Self {
         Self::ErrorAfter(ErrorReply::new(status, code, message))
     }
 
-    /// S3's answer to two conditional writes at the same time.
+    /// Creates S3's error for conflicting conditional writes.
     pub fn conditional_request_conflict() -> Self {
         Self::error(
             409,
@@ -65,7 +65,7 @@ impl Fault {
         )
     }
 
-    /// The answer of any service to a caller without permission, in Private CA's, S3's or SNS's words.
+    /// Creates the service's error for a caller without permission.
     pub fn access_denied(service: Service) -> Self {
         match service {
             Service::PrivateCa => Self::error(

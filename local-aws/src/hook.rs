@@ -1,4 +1,4 @@
-//! A test's own look at every call, before and after it.
+//! The hook: a test's callback before and after every call.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,25 +7,25 @@ use std::sync::Arc;
 use crate::call::Call;
 use crate::fault::Fault;
 
-/// When a hook is asked about a call.
+/// When the hook runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The request has arrived and is recorded; nothing was done yet.
+    /// The request is recorded but not processed yet.
     Before,
-    /// The service is done (see [`Call::done`]); the answer has not been sent yet.
+    /// The service has processed the request (see [`Call::done`]); the response has not been sent yet.
     After,
 }
 
-/// What a hook wants to happen to a call.
+/// What happens to a call after the hook ran.
 pub enum Action {
-    /// Goes on.
+    /// The call continues.
     Proceed,
-    /// Goes wrong. Of a fault that lies before the work, nothing is left to go wrong after it.
-    Misbehave(Fault),
-    /// Never goes on. Whoever waits for the call can be dropped now: before the work nothing was
-    /// done, after it everything was.
+    /// Injects a fault. In [`Phase::After`], only faults that act on the response have an effect.
+    Inject(Fault),
+    /// The call never returns, so the caller can be dropped in this state: before the service processed the
+    /// request, or after.
     Stop,
-    /// Goes on when this is done.
+    /// The call continues when this future completes.
     Wait(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 

@@ -1,11 +1,11 @@
-//! Identifiers that look random and are not: the same seed gives the same run.
+//! Reproducible identifiers: the same seed yields the same sequence.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
-/// Gives every request, report, message and certificate its identifier.
+/// Generates the identifiers of requests, reports, messages and certificates.
 #[derive(Debug)]
 pub(crate) struct Ids {
     seed: u64,
@@ -20,7 +20,7 @@ impl Ids {
         }
     }
 
-    /// A version 4 UUID in its lower-case text form.
+    /// Returns a version 4 UUID in lowercase.
     pub(crate) fn uuid(&self) -> String {
         let mut bytes = self.bytes();
         bytes[6] = (bytes[6] & 0x0f) | 0x40;
@@ -36,7 +36,7 @@ impl Ids {
         )
     }
 
-    /// A certificate serial number of 16 octets as audit reports show it: lower-case hex with colons.
+    /// Returns a 16-octet certificate serial number as audit reports show it: lowercase hex with colons.
     pub(crate) fn serial(&self) -> String {
         let mut bytes = self.bytes();
         // RFC 5280, section 4.1.2.2: serial numbers are positive.

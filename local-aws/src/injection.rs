@@ -1,4 +1,4 @@
-//! Which calls get which injected fault.
+//! Selects the calls that get an injected fault.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::fault::Fault;
 use crate::service::Service;
 
-/// Which calls a fault befalls. Everything left unset matches; once, unless said otherwise.
+/// Selects the calls that get a fault. Conditions that are not set match every call. Applies once by default.
 #[derive(Clone)]
 pub struct On {
     service: Option<Service>,
@@ -20,7 +20,7 @@ pub struct On {
 type Condition = Arc<dyn Fn(&Call) -> bool + Send + Sync>;
 
 impl On {
-    /// Any call.
+    /// Matches any call.
     pub fn any() -> Self {
         Self {
             service: None,
@@ -31,7 +31,7 @@ impl On {
         }
     }
 
-    /// Calls of this operation, by the API's name of it.
+    /// Matches calls of this operation, by its API name.
     pub fn operation(name: impl Into<String>) -> Self {
         Self {
             operation: Some(name.into()),
@@ -39,7 +39,7 @@ impl On {
         }
     }
 
-    /// Calls of this service.
+    /// Matches calls to this service.
     pub fn service(service: Service) -> Self {
         Self {
             service: Some(service),
@@ -47,7 +47,7 @@ impl On {
         }
     }
 
-    /// Only calls of which this is true; a condition set before must hold too.
+    /// Adds a condition; all conditions must hold.
     #[must_use]
     pub fn when(mut self, condition: impl Fn(&Call) -> bool + Send + Sync + 'static) -> Self {
         let before = self.condition.take();
@@ -57,28 +57,28 @@ impl On {
         self
     }
 
-    /// Only calls whose object key contains this.
+    /// Matches only calls whose object key contains `part`.
     #[must_use]
     pub fn key_contains(self, part: impl Into<String>) -> Self {
         let part = part.into();
         self.when(move |call| call.key.as_ref().is_some_and(|key| key.contains(&part)))
     }
 
-    /// Lets that many matching calls pass first.
+    /// Skips this many matching calls first.
     #[must_use]
     pub fn after(mut self, calls: u32) -> Self {
         self.skip = calls;
         self
     }
 
-    /// Befalls that many calls.
+    /// Applies to this many calls.
     #[must_use]
     pub fn times(mut self, calls: u32) -> Self {
         self.times = Some(calls);
         self
     }
 
-    /// Befalls every matching call, until `LocalAws::behave`.
+    /// Applies to every matching call, until `LocalAws::clear_faults`.
     #[must_use]
     pub fn always(mut self) -> Self {
         self.times = None;
@@ -116,7 +116,7 @@ impl fmt::Debug for On {
     }
 }
 
-/// The faults that are still to come, in the order they were asked for.
+/// The injected faults that have not been used up, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<(On, Fault)>);
 
@@ -133,7 +133,7 @@ impl Faults {
         self.0.len()
     }
 
-    /// The fault of this call: of the oldest order that matches it and is not to let it pass.
+    /// Returns the fault of the oldest entry that matches this call and does not skip it.
     pub(crate) fn take(&mut self, call: &Call) -> Option<Fault> {
         let mut chosen = None;
         for (index, (on, fault)) in self.0.iter_mut().enumerate() {

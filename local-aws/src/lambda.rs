@@ -1,4 +1,5 @@
-//! The Lambda Runtime API (AWS Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes").
+//! Emulates the Lambda Runtime API (AWS Lambda Developer Guide, "Using the Lambda runtime API for custom
+//! runtimes").
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -16,10 +17,10 @@ use crate::clock::Clock;
 use crate::ids::Ids;
 use crate::server::{Disconnected, Server};
 
-/// The Runtime API of one function, on a port of its own.
+/// Serves the Runtime API of one function on its own port.
 ///
-/// A function that is started with [`RuntimeApi::address`] as `AWS_LAMBDA_RUNTIME_API` takes the
-/// invocations given here, one at a time, like one execution environment of Lambda.
+/// A function started with [`RuntimeApi::address`] as `AWS_LAMBDA_RUNTIME_API` processes the invocations
+/// one at a time, as in a single execution environment.
 #[derive(Debug)]
 pub struct RuntimeApi {
     shared: Arc<Shared>,
@@ -32,16 +33,16 @@ struct Shared {
     clock: Clock,
     ids: Ids,
     function_arn: String,
-    /// An invocation was queued.
+    /// Signals that an invocation was queued.
     queued: Notify,
-    /// How many runtimes are waiting for the next invocation.
+    /// Number of runtimes that wait for the next invocation.
     waiting: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Queued>,
-    running: BTreeMap<String, oneshot::Sender<Answer>>,
+    running: BTreeMap<String, oneshot::Sender<InvocationResult>>,
     init_error: Option<InvocationError>,
 }
 
@@ -50,17 +51,16 @@ struct Queued {
     payload: Value,
     deadline: SystemTime,
     request_id: String,
-    answer: oneshot::Sender<Answer>,
+    result: oneshot::Sender<InvocationResult>,
 }
 
-type Answer = Result<Value, InvocationError>;
+type InvocationResult = Result<Value, InvocationError>;
 
-/// Why an invocation failed, as Lambda would tell its caller.
+/// Why an invocation failed, as Lambda reports it to the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvocationError {
-    /// `errorType`; `Sandbox.Timedout` where the deadline passed, `Runtime.ExitError` where the
-    /// function ended.
+    /// `errorType`; `Sandbox.Timedout` if the deadline passed.
     pub error_type: String,
     /// `errorMessage`.
     pub error_message: String,
@@ -82,7 +82,7 @@ impl InvocationError {
         }
     }
 
-    /// Reads the document that a runtime posts.
+    /// Parses the error document that a runtime posts.
     fn read(document: &[u8], header: Option<&str>) -> Self {
         let document: Value = serde_json::from_slice(document).unwrap_or_default();
         let text = |name: &str| document[name].as_str().map(str::to_owned);
@@ -96,10 +96,10 @@ impl InvocationError {
 }
 
 impl RuntimeApi {
-    /// Starts the API on 127.0.0.1, with the machine's time for deadlines.
+    /// Starts the API on 127.0.0.1. Deadlines use the machine's time.
     ///
     /// # Errors
-    /// Where loopback cannot be bound.
+    /// If loopback cannot be bound.
     pub async fn serve() -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -110,34 +110,33 @@ impl RuntimeApi {
             queued: Notify::new(),
             waiting: watch::Sender::new(0),
         });
-        let answering = Arc::clone(&shared);
+        let serving = Arc::clone(&shared);
         let server = Server::start(move |request| {
-            let shared = Arc::clone(&answering);
-            async move { shared.answer(request).await }
+            let shared = Arc::clone(&serving);
+            async move { shared.respond(request).await }
         })
         .await?;
         Ok(Self { shared, server })
     }
 
-    /// Where it listens, as the value of `AWS_LAMBDA_RUNTIME_API`.
+    /// Returns the value for `AWS_LAMBDA_RUNTIME_API`.
     pub fn address(&self) -> String {
         self.server.address().to_string()
     }
 
-    /// Invokes the function with this event and waits for its answer.
+    /// Invokes the function with this event and waits for its response.
     ///
-    /// At the deadline it fails as Lambda does, which kills the function then: here that is left to
-    /// whoever started it.
+    /// At the deadline the invocation fails as in Lambda, but the function's process is not killed.
     ///
     /// # Errors
-    /// What the function answered as its error, what went wrong when it started, or the deadline.
+    /// If the function reported an error, failed to start, or missed the deadline.
     pub async fn invoke(
         &self,
         payload: Value,
         deadline_in: Duration,
     ) -> Result<Value, InvocationError> {
         let request_id = self.shared.ids.uuid();
-        let (answer, answered) = oneshot::channel();
+        let (result, received) = oneshot::channel();
         {
             let mut state = self.shared.state();
             if let Some(error) = &state.init_error {
@@ -147,14 +146,14 @@ impl RuntimeApi {
                 deadline: self.shared.clock.now() + deadline_in,
                 request_id: request_id.clone(),
                 payload,
-                answer,
+                result,
             });
         }
         self.shared.queued.notify_one();
-        let result = tokio::time::timeout(deadline_in, answered).await;
+        let response = tokio::time::timeout(deadline_in, received).await;
         let mut state = self.shared.state();
         state.queue.retain(|queued| queued.request_id != request_id);
-        match result {
+        match response {
             Ok(response) => {
                 response.expect("an invocation is queued or running until it is finished")
             }
@@ -171,19 +170,19 @@ impl RuntimeApi {
         }
     }
 
-    /// Waits until the function waits for its next invocation.
+    /// Waits until the function polls for its next invocation.
     pub async fn idle(&self) {
         let mut waiting = self.shared.waiting.subscribe();
-        // The sender lives as long as `self`.
+        // The sender lives as long as `self`, so this cannot fail.
         let _ = waiting.wait_for(|waiting| *waiting > 0).await;
     }
 }
 
 impl Shared {
-    async fn answer(&self, request: Request<Bytes>) -> Result<Response<Body>, Disconnected> {
+    async fn respond(&self, request: Request<Bytes>) -> Result<Response<Body>, Disconnected> {
         let path = request.uri().path().to_owned();
         let Some(path) = path.strip_prefix("/2018-06-01/runtime/") else {
-            return Ok(refusal(404, "InvalidPath", &path));
+            return Ok(error_response(404, "InvalidPath", &path));
         };
         let method = request.method().clone();
         let segments: Vec<&str> = path.split('/').collect();
@@ -198,11 +197,11 @@ impl Shared {
                 let error = InvocationError::read(request.body(), error_type(&request));
                 self.fail_init(error)
             }
-            _ => refusal(404, "InvalidPath", path),
+            _ => error_response(404, "InvalidPath", path),
         })
     }
 
-    /// Waits for an invocation; the runtime counts as idle meanwhile, until it hangs up.
+    /// Waits for an invocation. Meanwhile the runtime counts as idle, unless it disconnects.
     async fn next(&self) -> Response<Body> {
         let _waiting = Waiting::begin(&self.waiting);
         let queued = loop {
@@ -216,7 +215,7 @@ impl Shared {
             payload,
             deadline,
             request_id,
-            answer,
+            result,
         } = queued;
         let deadline = deadline
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -240,12 +239,12 @@ impl Shared {
         ] {
             body::insert(headers, name, value);
         }
-        self.state().running.insert(request_id, answer);
+        self.state().running.insert(request_id, result);
         response
     }
 
     fn response(&self, request_id: &str, body: &[u8]) -> Response<Body> {
-        // Lambda's limit on the answer of a synchronous invocation.
+        // Lambda's limit for the response of a synchronous invocation.
         const MOST: usize = 6 * 1024 * 1024;
         if body.len() > MOST {
             let error = InvocationError::new(
@@ -255,35 +254,35 @@ impl Shared {
                 ),
             );
             self.finish(request_id, Err(error));
-            return refusal(
+            return error_response(
                 413,
                 "RequestEntityTooLarge",
                 "Exceeded maximum allowed payload size",
             );
         }
-        let answer = serde_json::from_slice(body).map_err(|error| {
+        let result = serde_json::from_slice(body).map_err(|error| {
             InvocationError::new(
                 "Runtime.MarshalError",
-                format!("the answer is not JSON: {error}"),
+                format!("the response is not JSON: {error}"),
             )
         });
-        self.finish(request_id, answer)
+        self.finish(request_id, result)
     }
 
-    fn finish(&self, request_id: &str, answer: Answer) -> Response<Body> {
+    fn finish(&self, request_id: &str, result: InvocationResult) -> Response<Body> {
         let Some(waiting) = self.state().running.remove(request_id) else {
-            return refusal(400, "InvalidRequestID", "Invalid request ID");
+            return error_response(400, "InvalidRequestID", "Invalid request ID");
         };
-        // Nobody waits any more where the caller has given up.
-        let _ = waiting.send(answer);
+        // The caller may have stopped waiting.
+        let _ = waiting.send(result);
         accepted()
     }
 
     fn fail_init(&self, error: InvocationError) -> Response<Body> {
         let mut state = self.state();
         for queued in std::mem::take(&mut state.queue) {
-            // Nobody waits any more where the caller has given up.
-            let _ = queued.answer.send(Err(error.clone()));
+            // The caller may have stopped waiting.
+            let _ = queued.result.send(Err(error.clone()));
         }
         state.init_error = Some(error);
         accepted()
@@ -294,7 +293,7 @@ impl Shared {
     }
 }
 
-/// Counts a runtime as waiting for as long as its connection lasts.
+/// Counts a runtime as waiting while its connection lasts.
 struct Waiting<'a>(&'a watch::Sender<usize>);
 
 impl<'a> Waiting<'a> {
@@ -321,7 +320,7 @@ fn accepted() -> Response<Body> {
     response
 }
 
-fn refusal(status: u16, error_type: &str, message: &str) -> Response<Body> {
+fn error_response(status: u16, error_type: &str, message: &str) -> Response<Body> {
     let document = json!({ "errorType": error_type, "errorMessage": message });
     let mut response = Response::new(body::full(document.to_string()));
     *response.status_mut() = body::status(status);

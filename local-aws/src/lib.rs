@@ -1,7 +1,7 @@
-//! AWS Private CA, Amazon S3, Amazon SNS and the Lambda Runtime API on loopback, in this process.
+//! Emulators of AWS Private CA, Amazon S3, Amazon SNS and the Lambda Runtime API, in this process.
 //!
-//! For the demo and the tests only; nothing of it is ever deployed. What the program under test needs of
-//! AWS is here as strictly as AWS documents it, and everything that can go wrong can be made to.
+//! For the demo and the tests only; never deployed. The emulators implement what the function under test
+//! uses, as strictly as AWS documents it, and can inject every kind of fault.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -13,7 +13,7 @@
 //! let ca = aws.private_ca().create("Example Root CA");
 //! let serial = aws.private_ca().issue(&ca, "www.example.com");
 //! aws.private_ca().revoke(&ca, &serial, "KEY_COMPROMISE");
-//! aws.misbehave(On::operation("GetObject").times(2), Fault::CutBody { after: 100 });
+//! aws.inject(On::operation("GetObject").times(2), Fault::CutBody { after: 100 });
 //!
 //! let server = aws.serve().await?; // AWS_ENDPOINT_URL=server.endpoint_url()
 //! # drop(server);
@@ -21,19 +21,18 @@
 //! # }
 //! ```
 //!
-//! # How it is built
+//! # Design
 //!
-//! A request takes one way, whether it came over HTTP ([`LocalAws::serve`]) or from an SDK client in this
-//! process ([`LocalAws::http_client`]): it is read as a [`Call`] and recorded, the hook and the orders for
-//! faults are asked, the service does the work, and the answer is damaged where a fault says so.
+//! Every request takes the same path, whether it arrives over HTTP ([`LocalAws::serve`]) or from an SDK
+//! client in this process ([`LocalAws::http_client`]): it is parsed into a [`Call`] and recorded, the hook
+//! and the injected faults are consulted, the service processes it, and a fault may damage the response.
 //!
-//! - Architecture invariant: [`LocalAws::call`] is the only entrance, and knows nothing of sockets.
-//! - Architecture invariant: the services know nothing of faults, recording and each other, but that
+//! - Architecture invariant: [`LocalAws::call`] is the only entry point and does not use sockets.
+//! - Architecture invariant: the services do not know about faults, recording or each other, except that
 //!   Private CA writes to S3.
-//! - Architecture invariant: one [`Clock`] gives all dates and limits, and follows tokio's; nothing runs in
-//!   the background (but for [`Fault::Delayed`]). A report that becomes due is written when somebody next
-//!   looks.
-//! - Identifiers are made of a seed and a counter, so a run that is repeated is the same.
+//! - Architecture invariant: all times come from one [`Clock`], which follows tokio's. Nothing runs in the
+//!   background except [`Fault::Delayed`]: a report that is due is written at the next access.
+//! - Identifiers are derived from a seed and a counter, so runs are reproducible.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

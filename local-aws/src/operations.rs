@@ -1,4 +1,4 @@
-//! Which service and operation a request is for, and what it is about.
+//! Identifies the service, operation and parameters of a request.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::call::Call;
 use crate::service::Service;
 
-/// Reads a request as a call.
+/// Parses a request into a call.
 pub(crate) fn identify(request: &Request<Bytes>, at: SystemTime) -> Call {
     let mut call = private_ca(request, at)
         .or_else(|| sns(request, at))
@@ -27,7 +27,7 @@ pub(crate) fn identify(request: &Request<Bytes>, at: SystemTime) -> Call {
     call
 }
 
-/// Private CA: AWS JSON 1.1, the operation in `x-amz-target`.
+/// Parses a Private CA request: AWS JSON 1.1 with the operation in `x-amz-target`.
 fn private_ca(request: &Request<Bytes>, at: SystemTime) -> Option<Call> {
     let target = header(request.headers(), "x-amz-target")?;
     let operation = target.strip_prefix("ACMPrivateCA.")?;
@@ -45,7 +45,7 @@ fn private_ca(request: &Request<Bytes>, at: SystemTime) -> Option<Call> {
     Some(call)
 }
 
-/// SNS: a form with the operation in `Action`.
+/// Parses an SNS request: a form with the operation in `Action`.
 fn sns(request: &Request<Bytes>, at: SystemTime) -> Option<Call> {
     let form = header(request.headers(), "content-type")
         .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
@@ -60,7 +60,7 @@ fn sns(request: &Request<Bytes>, at: SystemTime) -> Option<Call> {
     Some(call)
 }
 
-/// S3: everything else, the operation in method, path, query and headers.
+/// Parses any other request as S3, which encodes the operation in method, path, query and headers.
 fn s3(request: &Request<Bytes>, at: SystemTime) -> Call {
     let (method, headers) = (request.method(), request.headers());
     let path = request.uri().path().trim_start_matches('/');

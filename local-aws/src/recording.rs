@@ -1,10 +1,10 @@
-//! What was asked of the stand-ins, in order.
+//! Records the calls in order.
 
 use std::collections::VecDeque;
 
 use crate::call::Call;
 
-/// The calls so far.
+/// The recorded calls.
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
     calls: VecDeque<Call>,
@@ -21,7 +21,7 @@ impl Recording {
         call
     }
 
-    /// Changes a call that is still kept.
+    /// Changes a call, unless it has been dropped from the recording.
     pub(crate) fn update(&mut self, number: u64, change: impl FnOnce(&mut Call)) {
         if let Some(call) = self
             .index(number)

@@ -1,7 +1,7 @@
-//! Audit reports as Private CA writes them.
+//! Renders audit reports as Private CA writes them.
 //!
-//! The shapes are those of the samples in AWS's user guide, "Using audit reports with your private CA",
-//! in its editions over the years: JSON indented with two spaces (2018) and with three (later), and CSV.
+//! The layouts follow the samples in the AWS Private CA User Guide, "Using audit reports with your private
+//! CA": JSON indented with two spaces (2018 edition) or three (later editions), and CSV.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -10,32 +10,32 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// One certificate as a report lists it.
+/// A certificate as a report lists it.
 ///
-/// Every field is public so that a test can make it odd. [`Certificate::with`] sets anything else.
+/// Fields are public so that tests can make them anomalous. [`Certificate::with`] sets anything else.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     /// Account that owns the certificate authority.
     pub aws_account_id: String,
-    /// `acm.amazonaws.com` where ACM asked for the certificate.
+    /// `acm.amazonaws.com` if ACM requested the certificate.
     pub requested_by_service_principal: Option<String>,
-    /// The certificate's ARN.
+    /// ARN of the certificate.
     pub certificate_arn: String,
-    /// Lower-case hex with colons.
+    /// Serial number, in lowercase hex with colons.
     pub serial: String,
-    /// The subject as Private CA writes it.
+    /// Subject, as Private CA writes it.
     pub subject: String,
-    /// Start of its validity.
+    /// Start of the validity period.
     pub not_before: SystemTime,
-    /// End of its validity.
+    /// End of the validity period.
     pub not_after: SystemTime,
-    /// When it was issued.
+    /// Time of issue.
     pub issued_at: SystemTime,
-    /// When it was revoked.
+    /// Time of revocation.
     pub revoked_at: Option<SystemTime>,
-    /// Why it was revoked.
+    /// Revocation reason.
     pub revocation_reason: Option<String>,
-    /// The template it was issued by.
+    /// ARN of the certificate template.
     pub template_arn: Option<String>,
     overrides: Vec<(String, Value)>,
 }
@@ -61,7 +61,7 @@ impl Certificate {
             subject: format!(
                 "CN={common_name},OU=Sales,O=Example Company,L=Seattle,ST=Washington,C=US"
             ),
-            // Private CA dates certificates an hour back, for clocks that are slow.
+            // Private CA backdates certificates by an hour to allow for slow clocks.
             not_before: issued_at - HOUR,
             not_after: issued_at + YEAR,
             issued_at,
@@ -72,15 +72,14 @@ impl Certificate {
         }
     }
 
-    /// Sets a field of the report's record by its name there, whatever its type; an unknown one is added
-    /// (JSON only). The rest of the record stays as it is.
+    /// Sets a field of the report's record to any value. Adds a field that a record does not have (JSON only).
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.overrides.push((name.to_owned(), value.into()));
         self
     }
 
-    /// The record's fields in the order of the report; `None` for one that does not apply.
+    /// Returns the record's fields in report order; `None` for a field that does not apply.
     fn fields(&self) -> Vec<(&str, Option<Value>)> {
         let text = |text: &str| Some(Value::from(text));
         let optional = |value: &Option<String>| value.clone().map(Value::from);
@@ -111,19 +110,19 @@ impl Certificate {
     }
 }
 
-/// How the JSON of a report is laid out.
+/// Layout of a JSON report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum JsonLayout {
-    /// Two spaces, brackets close to the records.
+    /// Fields are indented by two spaces; brackets adjoin the records.
     #[default]
     TwoSpaces,
-    /// Three spaces and six.
+    /// Records are indented by three spaces, fields by six.
     ThreeSpaces,
-    /// All on one line, without spaces.
+    /// One line without spaces.
     Compact,
 }
 
-/// The format a report was asked for in.
+/// Format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportFormat {
     /// JSON.
@@ -141,7 +140,7 @@ impl ReportFormat {
         }
     }
 
-    /// The ending of the object's key.
+    /// Returns the extension of the object's key.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -157,7 +156,7 @@ impl ReportFormat {
     }
 }
 
-/// The whole report of these certificates.
+/// Renders the report of these certificates.
 pub fn render(certificates: &[Certificate], format: ReportFormat, layout: JsonLayout) -> String {
     match format {
         ReportFormat::Json => json(certificates, layout),
@@ -193,7 +192,7 @@ fn csv(certificates: &[Certificate]) -> String {
 }
 
 fn json(certificates: &[Certificate], layout: JsonLayout) -> String {
-    // What stands before the first record, a field, after its colon, between records, and at the end.
+    // Opening, field indent, colon, end of a record, separator of records, end of the report.
     let (open, indent, colon, close, between, end) = match layout {
         JsonLayout::TwoSpaces => ("[{", "\n  ", ": ", "\n}", ",\n{", "]"),
         JsonLayout::ThreeSpaces => ("[\n   {", "\n      ", ":", "\n   }", ",\n   {", "\n]"),
@@ -226,7 +225,7 @@ fn json(certificates: &[Certificate], layout: JsonLayout) -> String {
     report
 }
 
-/// A time as reports write it, `2018-02-26T18:39:57+0000`.
+/// Formats a time as in reports: `2018-02-26T18:39:57+0000`.
 fn report_time(time: SystemTime) -> String {
     OffsetDateTime::from(time)
         .format(format_description!(

@@ -1,4 +1,4 @@
-//! The HTTP/1.1 server on loopback.
+//! HTTP/1.1 server on loopback.
 
 use std::fmt;
 use std::future::Future;
@@ -22,7 +22,7 @@ use tokio::time::Sleep;
 
 use crate::body::{Body, BoxError};
 
-/// The connection was closed without an answer.
+/// The connection was closed without a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disconnected;
 
@@ -34,7 +34,7 @@ impl fmt::Display for Disconnected {
 
 impl std::error::Error for Disconnected {}
 
-/// A server on loopback, on a port of its own. Dropping it closes the port and all connections.
+/// A server on its own loopback port. Dropping it closes the port and all connections.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -42,11 +42,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to serve on 127.0.0.1.
+    /// Starts a server on 127.0.0.1.
     ///
     /// # Errors
-    /// Where loopback cannot be bound.
-    pub(crate) async fn start<S, F>(answer: S) -> io::Result<Self>
+    /// If loopback cannot be bound.
+    pub(crate) async fn start<S, F>(handler: S) -> io::Result<Self>
     where
         S: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<Response<Body>, Disconnected>> + Send + 'static,
@@ -56,26 +56,26 @@ impl Server {
         let accepting = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
-                // A connection that could not be accepted is the caller's to try again.
+                // The client retries a connection that could not be accepted.
                 let Ok((stream, _)) = listener.accept().await else {
                     tokio::task::yield_now().await;
                     continue;
                 };
-                // Small answers must not wait for the caller's acknowledgement; best effort.
+                // Small responses must not wait for the client's acknowledgement; best effort.
                 let _ = stream.set_nodelay(true);
                 while connections.try_join_next().is_some() {}
-                connections.spawn(serve_connection(stream, answer.clone()));
+                connections.spawn(serve_connection(stream, handler.clone()));
             }
         });
         Ok(Self { address, accepting })
     }
 
-    /// Where it listens.
+    /// Returns the address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where it listens, as the value of `AWS_ENDPOINT_URL`.
+    /// Returns the value for `AWS_ENDPOINT_URL`.
     pub fn endpoint_url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -87,30 +87,30 @@ impl Drop for Server {
     }
 }
 
-async fn serve_connection<S, F>(stream: tokio::net::TcpStream, answer: S)
+async fn serve_connection<S, F>(stream: tokio::net::TcpStream, handler: S)
 where
     S: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Response<Body>, Disconnected>> + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer.clone();
+        let handler = handler.clone();
         async move {
             let (parts, body) = request.into_parts();
-            // A request that ends early was never received.
+            // Ignore a request that ends early.
             let body = body.collect().await.map_err(|_| Disconnected)?.to_bytes();
-            let response = answer(Request::from_parts(parts, body)).await?;
+            let response = handler(Request::from_parts(parts, body)).await?;
             Ok::<_, Disconnected>(response.map(|body| Flushed { body, error: None }))
         }
     });
-    // An error here is a connection that one side closed: the caller's to see, and often on purpose.
+    // An error means that one side closed the connection, often on purpose; the client sees it.
     let _ = http1::Builder::new()
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
-/// A body that holds an error back until the bytes before it have had time to leave: hyper closes the
-/// connection on an error without sending what it has buffered.
+/// Delays an error until the bytes before it have been sent: on an error, hyper closes the connection
+/// without sending its buffer.
 struct Flushed {
     body: Body,
     error: Option<(BoxError, Pin<Box<Sleep>>)>,

@@ -1,6 +1,6 @@
-//! The services of an account.
+//! The emulated services.
 
-/// The service that a call was for.
+/// An emulated service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Service {
     /// AWS Private CA.

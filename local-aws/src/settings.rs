@@ -1,25 +1,25 @@
-//! What an account is set up with.
+//! Settings of an account.
 
 use std::time::SystemTime;
 
-/// What an account is set up with.
+/// Settings of an account.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Account id.
+    /// Account ID.
     pub account: String,
     /// Region.
     pub region: String,
-    /// The one access key that S3 accepts signatures of.
+    /// The only access key ID that S3 accepts.
     pub access_key_id: String,
-    /// Its secret.
+    /// Secret access key for `access_key_id`.
     pub secret_access_key: String,
-    /// The time at first; `None`: the machine's.
+    /// Initial time; `None` for the machine's time.
     pub start: Option<SystemTime>,
-    /// What identifiers are made of.
+    /// Seed of all identifiers.
     pub seed: u64,
 }
 
-/// The account and the credentials of AWS's documentation.
+/// The account and credentials of AWS's documentation.
 impl Default for Settings {
     fn default() -> Self {
         Self {

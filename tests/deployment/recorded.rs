@@ -205,13 +205,13 @@ pub async fn record(config: Config) -> Vec<Call> {
     }
     // More than a message holds; a body that breaks off.
     revoke_many(200);
-    aws.misbehave(
+    aws.inject(
         On::operation("GetObject").key_contains("audit-report/"),
         Fault::CutBody { after: 10_000 },
     );
     assert_eq!(outcome(one()).await, "audited");
     // A request whose answer is lost.
-    aws.misbehave("CreateCertificateAuthorityAuditReport", Fault::LostReply);
+    aws.inject("CreateCertificateAuthorityAuditReport", Fault::LostReply);
     assert_eq!(outcome(one()).await, "audited");
     assert_eq!(pca.reports(ca).len(), 4);
     // Without a trace.
@@ -232,7 +232,7 @@ pub async fn record(config: Config) -> Vec<Call> {
     assert_eq!(outcome(one()).await, "audited");
     // More than a part of an upload holds; the first time, a byte is wrong at its end.
     revoke_many(2_000);
-    aws.misbehave(
+    aws.inject(
         On::operation("GetObject").key_contains("audit-report/"),
         Fault::FlipByte { at: 4_000_000 },
     );

@@ -58,7 +58,7 @@ async fn interrupted_download_is_resumed_with_any_checksum() {
         let world = world(checksum).await;
         world
             .aws
-            .misbehave(get_of_the_report(), Fault::CutBody { after: 700 });
+            .inject(get_of_the_report(), Fault::CutBody { after: 700 });
         let function = world.function(&[TELL_ALL]).await;
 
         let response = function.invoke(json!({})).await.unwrap();
@@ -90,12 +90,12 @@ async fn damaged_download_is_refused_and_nothing_is_published() {
         if broken_before {
             world
                 .aws
-                .misbehave(get_of_the_report(), Fault::CutBody { after: 100 });
+                .inject(get_of_the_report(), Fault::CutBody { after: 100 });
         }
         // Within a string: the report remains valid.
         world
             .aws
-            .misbehave(get_of_the_report(), Fault::FlipByte { at: 130 });
+            .inject(get_of_the_report(), Fault::FlipByte { at: 130 });
         let function = world.function(&[TELL_ALL]).await;
 
         let corrupted = function.invoke(json!({})).await.unwrap();
@@ -119,7 +119,7 @@ async fn replaced_report_is_not_resumed() {
     let world = world(ReportChecksum::None).await;
     world
         .aws
-        .misbehave(get_of_the_report(), Fault::CutBody { after: 700 });
+        .inject(get_of_the_report(), Fault::CutBody { after: 700 });
     let aws = world.aws.clone();
     let replaced = sample(SAMPLE).to_ascii_uppercase();
     // Replaced between the two GETs.

@@ -222,7 +222,7 @@ async fn message_returns_if_another_run_holds_the_lease() {
 async fn message_returns_after_an_error_worth_a_retry() {
     let (world, function) = audited(&[]).await;
     let serial = world.revoke("www.example1.com");
-    world.aws.misbehave(
+    world.aws.inject(
         On::operation("GetObject").key_contains("audit-report/"),
         Fault::FlipByte { at: 100 },
     );
@@ -321,7 +321,7 @@ async fn batch_audits_each_ca_once_and_fails_messages_separately() {
         ]
     };
     let second_id = SECOND_CA_ID;
-    world.aws.misbehave(
+    world.aws.inject(
         On::operation("GetObject").key_contains(format!("audit-report/{second_id}")),
         Fault::FlipByte { at: 100 },
     );
@@ -345,7 +345,7 @@ async fn batch_audits_each_ca_once_and_fails_messages_separately() {
 async fn whole_batch_returns_if_the_cas_cannot_be_listed() {
     let (world, function) = audited(&[("CERTIFICATE_AUTHORITY_ARNS", "*")]).await;
     let denied = ErrorReply::new(400, "AccessDeniedException", "not authorized");
-    world.aws.misbehave(
+    world.aws.inject(
         On::operation("ListCertificateAuthorities").always(),
         Fault::Error(denied),
     );

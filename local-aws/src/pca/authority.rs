@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::report::NextReport;
 use crate::report::Certificate;
 
-/// The states of a certificate authority.
+/// Status of a certificate authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the API's own")]
 pub enum Status {
@@ -20,7 +20,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The API's word for it.
+    /// Returns the API's name of the status.
     pub fn name(self) -> &'static str {
         match self {
             Self::Creating => "CREATING",

@@ -1,4 +1,4 @@
-//! Private CA from the owner's side: certificate authorities, certificates, and how reports turn out.
+//! The Private CA emulator: its state, and the methods that tests call.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +15,9 @@ use crate::report::{Certificate, ReportFormat};
 use crate::s3::{ObjectPath, PrivateCaAccess, S3};
 use crate::settings::Settings;
 
-/// Private CA from the side of its owner: certificate authorities, certificates, and how reports turn out.
+/// Emulates Private CA. The methods set up certificate authorities, certificates and reports.
 ///
-/// These calls need no permission, are not recorded and meet no faults.
+/// They need no permission, are not recorded and get no injected faults.
 #[derive(Clone, Debug)]
 pub struct PrivateCa(pub(super) Arc<Inner>);
 
@@ -51,19 +51,19 @@ impl PrivateCa {
         }))
     }
 
-    /// Creates an active certificate authority of this common name and gives its ARN.
+    /// Creates an active certificate authority and returns its ARN.
     pub fn create(&self, common_name: &str) -> String {
         let id = self.0.ids.uuid();
         self.create_with_id(&id, common_name)
     }
 
-    /// Creates an active certificate authority with an id of the caller's choosing and gives its ARN.
+    /// Creates an active certificate authority with this ID and returns its ARN.
     pub fn create_with_id(&self, id: &str, common_name: &str) -> String {
         let account = self.0.account.clone();
         self.create_shared(id, common_name, &account)
     }
 
-    /// Creates an active certificate authority that another account owns and shares with this one.
+    /// Creates an active certificate authority that another account owns and shares, and returns its ARN.
     pub fn create_shared(&self, id: &str, common_name: &str, owner_account: &str) -> String {
         const TEN_YEARS: Duration = Duration::from_secs(3650 * 24 * 3600);
         let now = self.0.clock.now();
@@ -88,10 +88,10 @@ impl PrivateCa {
         arn
     }
 
-    /// Changes the state of a certificate authority.
+    /// Sets the status of a certificate authority.
     ///
     /// # Panics
-    /// Where there is no such certificate authority, here as in all methods that take an ARN.
+    /// If the certificate authority does not exist. The same applies to the other methods that take an ARN.
     pub fn set_status(&self, certificate_authority_arn: &str, status: Status) {
         let now = self.0.clock.now();
         self.with(certificate_authority_arn, |authority| {
@@ -100,12 +100,12 @@ impl PrivateCa {
         });
     }
 
-    /// Removes a certificate authority for good.
+    /// Deletes a certificate authority permanently.
     pub fn remove(&self, certificate_authority_arn: &str) {
         self.state().authorities.remove(certificate_authority_arn);
     }
 
-    /// Issues a certificate for a year to this common name and gives its serial.
+    /// Issues a certificate that is valid for a year and returns its serial number.
     pub fn issue(&self, certificate_authority_arn: &str, common_name: &str) -> String {
         let certificate = self.certificate(certificate_authority_arn, common_name);
         let serial = certificate.serial.clone();
@@ -113,7 +113,7 @@ impl PrivateCa {
         serial
     }
 
-    /// A certificate as it would be issued now, to be changed and then given to [`PrivateCa::add`].
+    /// Returns a certificate as it would be issued now, to be modified and passed to [`PrivateCa::add`].
     pub fn certificate(&self, certificate_authority_arn: &str, common_name: &str) -> Certificate {
         let (now, serial) = (self.0.clock.now(), self.0.ids.serial());
         Certificate::new(
@@ -125,20 +125,20 @@ impl PrivateCa {
         )
     }
 
-    /// Adds a certificate to those that the reports list.
+    /// Adds a certificate to the reports.
     pub fn add(&self, certificate_authority_arn: &str, certificate: Certificate) {
         self.with(certificate_authority_arn, |authority| {
             authority.certificates.push(certificate);
         });
     }
 
-    /// Revokes a certificate now, and says whether there is one with this serial.
+    /// Revokes a certificate now. Returns whether it exists.
     pub fn revoke(&self, certificate_authority_arn: &str, serial: &str, reason: &str) -> bool {
         let now = self.0.clock.now();
         self.revoke_at(certificate_authority_arn, serial, reason, now)
     }
 
-    /// Revokes a certificate as of `at`, and says whether there is one with this serial.
+    /// Revokes a certificate as of `at`. Returns whether it exists.
     pub fn revoke_at(
         &self,
         certificate_authority_arn: &str,
@@ -152,7 +152,7 @@ impl PrivateCa {
         })
     }
 
-    /// Changes a certificate, and says whether there is one with this serial.
+    /// Modifies a certificate. Returns whether it exists.
     fn change(
         &self,
         certificate_authority_arn: &str,
@@ -167,7 +167,7 @@ impl PrivateCa {
         })
     }
 
-    /// The certificates a report would list now.
+    /// Returns the certificates that a report would list now.
     pub fn certificates(&self, certificate_authority_arn: &str) -> Vec<Certificate> {
         self.with(certificate_authority_arn, |authority| {
             authority.certificates.clone()
@@ -185,7 +185,7 @@ impl PrivateCa {
         });
     }
 
-    /// Changes how reports are made from now on.
+    /// Changes how later reports are generated.
     pub fn set_reports(&self, change: impl FnOnce(&mut ReportPolicy)) {
         change(&mut self.state().policy);
     }
@@ -197,19 +197,19 @@ impl PrivateCa {
         state.buckets.clear();
     }
 
-    /// Shortens the pages of `ListCertificateAuthorities`; `None`: as many as the caller asks for.
+    /// Limits the page size of `ListCertificateAuthorities`; `None` for no extra limit.
     pub fn set_page_size(&self, certificate_authorities: Option<usize>) {
         self.state().page_size = certificate_authorities;
     }
 
-    /// Says what is special about the next report of a certificate authority; several queue up.
+    /// Customizes the next report of a certificate authority. Several calls queue up.
     pub fn next_report(&self, certificate_authority_arn: &str, next: NextReport) {
         self.with(certificate_authority_arn, |authority| {
             authority.next_reports.push_back(next);
         });
     }
 
-    /// Requests a report as somebody else would: all of Private CA's rules but the request quota apply.
+    /// Requests a report as another client would: all of Private CA's rules except the request quota apply.
     ///
     /// # Errors
     /// Those of `CreateCertificateAuthorityAuditReport`.
@@ -229,11 +229,11 @@ impl PrivateCa {
         let id = self.create_report(&mut state, request, now)?;
         let info = state.info(&id, now);
         drop(state);
-        self.settle();
+        self.write_due_reports();
         Ok(info)
     }
 
-    /// All reports that were requested of a certificate authority, oldest first.
+    /// Returns all reports of a certificate authority, oldest first.
     pub fn reports(&self, certificate_authority_arn: &str) -> Vec<ReportInfo> {
         let now = self.0.clock.now();
         let state = self.state();
@@ -245,15 +245,15 @@ impl PrivateCa {
         reports
     }
 
-    /// Forgets the time of the last report, so that the next may be requested at once.
+    /// Resets the report interval, so that the next report can be requested at once.
     pub fn forget_interval(&self, certificate_authority_arn: &str) {
         self.with(certificate_authority_arn, |authority| {
             authority.last_report = None;
         });
     }
 
-    /// Writes the reports that are due by now. Everything that looks at the stand-ins does this first.
-    pub(crate) fn settle(&self) {
+    /// Writes the reports that are due. Runs before every access to the emulators.
+    pub(crate) fn write_due_reports(&self) {
         let now = self.0.clock.now();
         let due = self.state().take_due(now);
         for (ended, report) in due {

@@ -2,7 +2,7 @@
 
 use crate::error_reply::ErrorReply;
 
-/// Private CA's answer to a caller that is over its quota.
+/// Returns the error for a caller that exceeds its request quota.
 pub(crate) fn throttled() -> ErrorReply {
     ErrorReply::new(400, "ThrottlingException", "Rate exceeded")
 }

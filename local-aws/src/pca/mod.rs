@@ -1,6 +1,6 @@
-//! AWS Private CA: certificate authorities, what they issued, and audit reports of it.
+//! Emulates AWS Private CA: certificate authorities, certificates and audit reports.
 //!
-//! Protocol: AWS JSON 1.1. What AWS does not document is settable; the defaults are the likely ones.
+//! Behavior that AWS does not document is configurable; the defaults are the most likely behavior.
 
 mod authority;
 mod emulator;

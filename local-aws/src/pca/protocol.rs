@@ -1,4 +1,4 @@
-//! Private CA on the wire: AWS JSON 1.1.
+//! Private CA's protocol: AWS JSON 1.1.
 
 use std::time::SystemTime;
 
@@ -17,15 +17,15 @@ use crate::error_reply::ErrorReply;
 use crate::report::ReportFormat;
 
 impl PrivateCa {
-    /// Answers one request: the operation's name and its JSON document.
-    pub(crate) fn answer(
+    /// Processes one request: the operation's name and its JSON document.
+    pub(crate) fn respond(
         &self,
         operation: &str,
         document: &[u8],
         request_id: &str,
     ) -> Response<Body> {
         match self.perform(operation, document) {
-            Ok(answer) => json_response(200, &answer, request_id),
+            Ok(response) => json_response(200, &response, request_id),
             Err(error) => error_response(&error, request_id),
         }
     }
@@ -54,7 +54,7 @@ impl PrivateCa {
                 let id = self.create_report(&mut state, report, now)?;
                 let key = state.reports[&id].key.clone();
                 drop(state);
-                self.settle();
+                self.write_due_reports();
                 Ok(json!({ "AuditReportId": id, "S3Key": key }))
             }
             "DescribeCertificateAuthorityAuditReport" => {
@@ -83,7 +83,7 @@ impl PrivateCa {
             _ => Err(ErrorReply::new(
                 400,
                 "UnknownOperationException",
-                format!("the stand-in does not know {operation}"),
+                format!("local-aws does not implement {operation}"),
             )),
         }
     }
@@ -132,13 +132,13 @@ impl PrivateCa {
             listed.push(authority.describe(arn));
             last = Some(arn);
         }
-        let mut answer = json!({ "CertificateAuthorities": listed });
+        let mut response = json!({ "CertificateAuthorities": listed });
         if rest.peek().is_some()
             && let Some(last) = last
         {
-            answer["NextToken"] = STANDARD.encode(last).into();
+            response["NextToken"] = STANDARD.encode(last).into();
         }
-        Ok(answer)
+        Ok(response)
     }
 }
 
@@ -170,7 +170,7 @@ impl Authority {
     }
 }
 
-/// An error in the form of AWS JSON 1.1.
+/// Builds an AWS JSON 1.1 error response.
 pub(crate) fn error_response(error: &ErrorReply, request_id: &str) -> Response<Body> {
     let document = json!({ "__type": error.code, "message": error.message });
     json_response(error.status, &document, request_id)
@@ -221,7 +221,7 @@ fn decode_token(token: &str) -> Option<String> {
     String::from_utf8(STANDARD.decode(token).ok()?).ok()
 }
 
-/// A time as AWS JSON 1.1 writes it: seconds since 1970 with milliseconds.
+/// Converts a time to AWS JSON 1.1: seconds since the Unix epoch with milliseconds.
 fn epoch_seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0.0, |since| (since.as_secs_f64() * 1000.0).round() / 1000.0)

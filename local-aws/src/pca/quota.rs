@@ -1,20 +1,20 @@
-//! How many requests a second an account may make.
+//! Request quotas.
 
 use std::time::SystemTime;
 
-/// Request quotas per account and region, in requests per second; `None`: unlimited. Up to a second's
-/// worth may come at once; a twentieth of a request is forgiven for jitter on the way.
+/// Request quotas per account and region, in requests per second; `None` for unlimited. Bursts of up to
+/// one second's requests are allowed, with a tolerance of 5% of a request for jitter.
 ///
-/// Defaults from AWS's "Private CA endpoints and quotas".
+/// Source of the defaults: AWS General Reference, "AWS Private Certificate Authority endpoints and quotas".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {
-    /// `CreateCertificateAuthorityAuditReport`; 1.
+    /// `CreateCertificateAuthorityAuditReport`; default 1.
     pub create_report: Option<u32>,
-    /// `DescribeCertificateAuthorityAuditReport`; 20.
+    /// `DescribeCertificateAuthorityAuditReport`; default 20.
     pub describe_report: Option<u32>,
-    /// `DescribeCertificateAuthority`; 20.
+    /// `DescribeCertificateAuthority`; default 20.
     pub describe_certificate_authority: Option<u32>,
-    /// `ListCertificateAuthorities`; 20.
+    /// `ListCertificateAuthorities`; default 20.
     pub list_certificate_authorities: Option<u32>,
 }
 
@@ -49,7 +49,7 @@ impl Quotas {
     }
 }
 
-/// What is left of a quota, in billionths of a request.
+/// Token bucket of one quota, in billionths of a request.
 #[derive(Debug)]
 pub(super) struct Bucket {
     left: u128,
@@ -58,7 +58,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     const REQUEST: u128 = 1_000_000_000;
-    /// What must be left for a request: a little less than one, for jitter on the way.
+    /// Minimum balance for a request: slightly less than one, to tolerate jitter.
     const ENOUGH: u128 = Self::REQUEST / 100 * 95;
 
     pub(super) fn full(rate: u32, now: SystemTime) -> Self {

@@ -1,4 +1,4 @@
-//! Reports that were requested, and how they turn out.
+//! Requested reports and their outcomes.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,23 +6,23 @@ use crate::error_reply::ErrorReply;
 use crate::report::{JsonLayout, ReportFormat};
 use crate::s3::{Checksum, ChecksumAlgorithm, Content, Object};
 
-/// Private CA's own limit: one new report per certificate authority in that time (API Reference,
+/// Minimum interval between two reports of one certificate authority (Private CA API Reference,
 /// `CreateCertificateAuthorityAuditReport`).
 const REPORT_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
-/// How reports are made, unless [`NextReport`] says otherwise for one.
+/// How reports are generated, unless [`NextReport`] customizes one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReportPolicy {
-    /// Least time between two reports of one certificate authority; 30 minutes at first.
+    /// Minimum interval between two reports of one certificate authority; default 30 minutes.
     pub interval: Duration,
-    /// Time from a request to the object; zero at first.
+    /// Time from the request until the object is written; default zero.
     pub delay: Duration,
     /// Layout of JSON reports.
     pub layout: JsonLayout,
-    /// Checksum stored with the object; CRC-64/NVME of the whole at first.
+    /// Checksum stored with the object; default full-object CRC-64/NVME.
     pub checksum: ReportChecksum,
-    /// The refusal of a request that comes too soon. Not documented; `RequestInProgressException` at first.
+    /// Error for a request that comes too soon; default `RequestInProgressException`, as AWS documents none.
     pub too_soon: ErrorReply,
 }
 
@@ -42,18 +42,18 @@ impl Default for ReportPolicy {
     }
 }
 
-/// The checksum that S3 stores with a report.
+/// Checksum that S3 stores with a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportChecksum {
-    /// None.
+    /// No checksum.
     None,
-    /// Of the whole object.
+    /// Checksum of the whole object.
     FullObject(ChecksumAlgorithm),
-    /// Of the checksums of parts of that many bytes.
+    /// Checksum of the checksums of parts of this many bytes.
     Composite(ChecksumAlgorithm, usize),
 }
 
-/// What a request for a report says.
+/// Parameters of a report request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReportRequest<'a> {
     pub(super) authority: &'a str,
@@ -67,14 +67,14 @@ pub(super) struct Report {
     pub(super) bucket: String,
     pub(super) key: String,
     pub(super) created_at: SystemTime,
-    /// When it ends, one way or the other; `None`: never.
+    /// When `CREATING` ends; `None` for never.
     pub(super) ends_at: Option<SystemTime>,
     pub(super) outcome: Outcome,
-    /// The object, until it is written.
+    /// The object to write; `None` once it is written.
     pub(super) object: Option<Object>,
 }
 
-/// How a report ends.
+/// Outcome of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Outcome {
     /// `SUCCESS`, with an object.
@@ -84,11 +84,11 @@ pub enum Outcome {
     NotWritten,
     /// `FAILED`.
     Failed,
-    /// `CREATING` for ever.
+    /// `CREATING` forever.
     Never,
 }
 
-/// What is special about the next report of a certificate authority. Nothing, as long as nothing is set.
+/// Customizes the next report of a certificate authority.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct NextReport {
@@ -98,43 +98,43 @@ pub struct NextReport {
 }
 
 impl NextReport {
-    /// A report like any other.
+    /// Creates a customization that changes nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// It takes that long.
+    /// Sets the time until the report is written.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
         self
     }
 
-    /// It ends so.
+    /// Sets the outcome.
     pub fn outcome(mut self, outcome: Outcome) -> Self {
         self.outcome = outcome;
         self
     }
 
-    /// It holds these bytes, whatever was issued.
+    /// Replaces the content.
     pub fn content(mut self, content: impl Into<Content>) -> Self {
         self.content = Some(content.into());
         self
     }
 }
 
-/// A report as its owner sees it.
+/// A requested report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReportInfo {
     /// `AuditReportId`.
     pub id: String,
-    /// The certificate authority it is of.
+    /// ARN of the certificate authority.
     pub certificate_authority_arn: String,
     /// Bucket of the object.
     pub bucket: String,
     /// Key of the object.
     pub key: String,
-    /// When it was asked for.
+    /// Time of the request.
     pub created_at: SystemTime,
     /// `CREATING`, `SUCCESS` or `FAILED`.
     pub status: &'static str,
@@ -152,7 +152,7 @@ impl Report {
 }
 
 impl ReportChecksum {
-    /// Stores this checksum with an object; a generated one keeps what it states, unless it is to have none.
+    /// Sets the object's checksum. Generated objects keep their own, except with [`ReportChecksum::None`].
     pub(super) fn apply(self, object: &mut Object) {
         match (self, &object.content) {
             (Self::None, _) => object.checksum = None,

@@ -1,4 +1,4 @@
-//! What Private CA knows.
+//! State of the Private CA emulator.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -15,7 +15,7 @@ use crate::s3::Object;
 pub(super) struct State {
     pub(super) authorities: BTreeMap<String, Authority>,
     pub(super) reports: BTreeMap<String, Report>,
-    /// Reports that are still to be written, by id.
+    /// IDs of the reports that have not been written yet.
     pub(super) unwritten: Vec<String>,
     pub(super) policy: ReportPolicy,
     pub(super) quotas: Quotas,
@@ -30,7 +30,7 @@ impl State {
             .ok_or_else(|| not_found(format!("Could not find resource {arn}.")))
     }
 
-    /// Takes one request out of its operation's quota.
+    /// Takes one request from the operation's quota.
     pub(super) fn spend(&mut self, operation: &str, now: SystemTime) -> Result<(), ErrorReply> {
         let Some(rate) = self.quotas.of(operation) else {
             return Ok(());
@@ -45,7 +45,7 @@ impl State {
         Err(throttled())
     }
 
-    /// Whether a report may be requested now, as far as the certificate authority is concerned.
+    /// Checks whether the certificate authority accepts a report request now.
     pub(super) fn check_request(
         &self,
         request: ReportRequest<'_>,
@@ -70,7 +70,7 @@ impl State {
         Ok(())
     }
 
-    /// Adds the report that was requested, as the next one of its certificate authority is to turn out.
+    /// Adds a requested report with the outcome that is queued for its certificate authority.
     pub(super) fn add_report(
         &mut self,
         id: String,
@@ -116,7 +116,7 @@ impl State {
         self.reports.insert(id, report);
     }
 
-    /// The reports that have ended but are not written yet, with the time they ended, oldest first.
+    /// Takes the reports that have ended but are not written yet, with their end times, oldest first.
     pub(super) fn take_due(&mut self, now: SystemTime) -> Vec<(SystemTime, Report)> {
         let mut due = Vec::new();
         self.unwritten.retain(|id| {

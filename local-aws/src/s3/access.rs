@@ -1,22 +1,22 @@
-//! Who may do what with a bucket.
+//! Access to buckets.
 
 use crate::error_reply::ErrorReply;
 
-/// Whether a bucket's policy and encryption let Private CA write reports to it.
+/// Whether Private CA can write reports to a bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PrivateCaAccess {
-    /// It may.
+    /// It can.
     #[default]
     Granted,
-    /// It may not, and refuses requests for reports with this.
+    /// It cannot: report requests fail with this error.
     Refused(ErrorReply),
-    /// It may not, which it finds out later: reports end as `FAILED`.
+    /// It cannot, but accepts report requests: reports end as `FAILED`.
     FailsLater,
 }
 
 impl PrivateCaAccess {
-    /// The refusal that Private CA was seen to give where the policy of a bucket is missing. (Its own
-    /// documentation names no error; this text comes from reports of people who set up a CRL bucket.)
+    /// Private CA's error for a bucket without a suitable policy. AWS does not document it; users report this
+    /// text for CRL buckets.
     pub fn missing_policy(bucket: &str) -> Self {
         Self::Refused(ErrorReply::new(
             400,
@@ -28,7 +28,7 @@ impl PrivateCaAccess {
     }
 }
 
-/// What the caller may not do.
+/// An action that the caller is denied.
 #[derive(Clone, Debug)]
 pub(crate) struct Denial {
     pub(super) action: String,

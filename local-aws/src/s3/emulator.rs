@@ -1,4 +1,4 @@
-//! S3 from the owner's side: what tests do to the buckets and look up in them.
+//! The S3 emulator: its state, and the methods that tests call.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -11,9 +11,9 @@ use super::store::{self, ObjectPath, Store, WriteCondition};
 use crate::clock::Clock;
 use crate::ids::Ids;
 
-/// S3 from the owner's side: what a person or another service does to the buckets.
+/// Emulates S3. The methods set up and inspect buckets.
 ///
-/// These calls need no permission, are not recorded and meet no faults.
+/// They need no permission, are not recorded and get no injected faults.
 #[derive(Clone, Debug)]
 pub struct S3(Arc<Inner>);
 
@@ -24,21 +24,21 @@ struct Inner {
     ids: Arc<Ids>,
 }
 
-/// What is known of an object without reading it.
+/// Properties of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectInfo {
-    /// Its key.
+    /// Object key.
     pub key: String,
     /// Length in bytes.
     pub length: u64,
     /// ETag without quotes.
     pub e_tag: String,
-    /// The checksum stored with it.
+    /// Stored checksum.
     pub checksum: Option<Checksum>,
-    /// When it was written.
+    /// Time of the last write.
     pub last_modified: SystemTime,
-    /// Its version, in a versioned bucket.
+    /// Version ID, in a versioned bucket.
     pub version_id: Option<String>,
 }
 
@@ -51,12 +51,12 @@ impl S3 {
         }))
     }
 
-    /// Makes a bucket that Private CA may write to. One that is there already stays as it is.
+    /// Creates a bucket that Private CA can write to. Does nothing if the bucket exists.
     pub fn create_bucket(&self, bucket: &str) {
         self.store().create_bucket(bucket);
     }
 
-    /// Removes a bucket with all that is in it.
+    /// Deletes a bucket and its objects.
     pub fn delete_bucket(&self, bucket: &str) {
         self.store().buckets.remove(bucket);
     }
@@ -64,21 +64,21 @@ impl S3 {
     /// Turns versioning of a bucket on or off.
     ///
     /// # Panics
-    /// Where there is no such bucket.
+    /// If the bucket does not exist.
     pub fn set_versioning(&self, bucket: &str, versioned: bool) {
         self.with_bucket(bucket, |bucket| bucket.versioned = versioned);
     }
 
-    /// Says whether Private CA may write reports to a bucket.
+    /// Sets whether Private CA can write reports to a bucket.
     ///
     /// # Panics
-    /// Where there is no such bucket.
+    /// If the bucket does not exist.
     pub fn set_private_ca_access(&self, bucket: &str, access: PrivateCaAccess) {
         self.with_bucket(bucket, |bucket| bucket.private_ca = access);
     }
 
-    /// Forbids an IAM action, such as `s3:GetObject`, on keys of a bucket that begin with `prefix`
-    /// (listings: whose prefix does). Without `s3:ListBucket`, missing keys answer 403 instead of 404.
+    /// Denies an IAM action, such as `s3:GetObject`, on keys that start with `prefix` (for listings: prefixes
+    /// that start with it). Without `s3:ListBucket`, a missing key returns 403 instead of 404.
     pub fn deny(&self, action: &str, bucket: &str, prefix: &str) {
         self.store().denials.push(Denial {
             action: action.to_owned(),
@@ -87,27 +87,27 @@ impl S3 {
         });
     }
 
-    /// Forgets all that was forbidden.
+    /// Removes all denials.
     pub fn allow_all(&self) {
         self.store().denials.clear();
     }
 
-    /// Puts an object and gives its ETag, without quotes.
+    /// Puts an object and returns its ETag, without quotes.
     ///
     /// # Panics
-    /// Where there is no such bucket.
+    /// If the bucket does not exist.
     pub fn put(&self, bucket: &str, key: &str, content: impl Into<Content>) -> String {
         let object = Object::new(content.into());
         let e_tag = object.e_tag.clone();
         let path = ObjectPath { bucket, key };
-        let (now, anyway) = (self.0.clock.now(), WriteCondition::default());
-        if let Err(error) = self.store().put(path, object, &anyway, now) {
+        let (now, unconditional) = (self.0.clock.now(), WriteCondition::default());
+        if let Err(error) = self.store().put(path, object, &unconditional, now) {
             panic!("cannot put {key} into {bucket}: {error}");
         }
         e_tag
     }
 
-    /// The bytes of an object; `None` where there is none. A generated one is generated.
+    /// Returns the bytes of an object, or `None` if it does not exist. Generates the bytes of a generated object.
     pub fn get(&self, bucket: &str, key: &str) -> Option<Bytes> {
         let content = {
             let store = self.store();
@@ -123,7 +123,7 @@ impl S3 {
         }
     }
 
-    /// The bytes of every version of an object, oldest first; `None` for a delete marker.
+    /// Returns the bytes of every version of an object, oldest first; `None` for a delete marker.
     pub fn versions(&self, bucket: &str, key: &str) -> Vec<Option<Bytes>> {
         let store = self.store();
         let versions = store.bucket(bucket).map(|bucket| bucket.versions(key));
@@ -136,14 +136,14 @@ impl S3 {
             .unwrap_or_default()
     }
 
-    /// Deletes an object; in a versioned bucket, by a delete marker.
+    /// Deletes an object. In a versioned bucket, adds a delete marker.
     pub fn delete(&self, bucket: &str, key: &str) {
         let now = self.0.clock.now();
-        // Deleting what is not there succeeds; a bucket that is not there holds nothing.
+        // The only error is a missing bucket, which has no object to delete.
         let _ = self.store().delete(bucket, key, now);
     }
 
-    /// The keys of a bucket that begin with `prefix`, in order.
+    /// Returns the keys that start with `prefix`, sorted.
     pub fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
         self.list(bucket, prefix)
             .into_iter()
@@ -151,7 +151,7 @@ impl S3 {
             .collect()
     }
 
-    /// The objects of a bucket whose keys begin with `prefix`, in order of their keys.
+    /// Returns the objects whose keys start with `prefix`, sorted by key.
     pub fn list(&self, bucket: &str, prefix: &str) -> Vec<ObjectInfo> {
         let store = self.store();
         let Ok(bucket) = store.bucket(bucket) else {
@@ -175,9 +175,9 @@ impl S3 {
             .collect()
     }
 
-    /// Puts what Private CA wrote, unless the bucket has gone.
+    /// Puts a report of Private CA, unless the bucket has been deleted.
     pub(crate) fn put_report(&self, path: ObjectPath<'_>, object: Object, at: SystemTime) {
-        // A bucket that was deleted in the meantime gets no report.
+        // The only error is a missing bucket.
         let _ = self
             .store()
             .put(path, object, &WriteCondition::default(), at);

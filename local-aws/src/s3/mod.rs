@@ -1,4 +1,4 @@
-//! Amazon S3: the protocol by `s3s`, the rules and the objects by the store here.
+//! Emulates Amazon S3: `s3s` implements the protocol, `store` the objects and their rules.
 
 mod access;
 mod emulator;
@@ -11,5 +11,5 @@ pub use access::PrivateCaAccess;
 pub use emulator::{ObjectInfo, S3};
 pub(crate) use object::Object;
 pub use object::{Checksum, ChecksumAlgorithm, Content, Generated, Pieces};
-pub(crate) use service::{answer, error_response, service};
+pub(crate) use service::{error_response, respond, service};
 pub(crate) use store::ObjectPath;

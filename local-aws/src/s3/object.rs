@@ -1,4 +1,4 @@
-//! What an object is made of: its bytes or their generator, its ETag, its checksum.
+//! Objects: content, ETag and checksum.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,17 +14,17 @@ use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256};
 use s3s::dto::ChecksumAlgorithm as WireAlgorithm;
 use s3s::stream::{ByteStream, RemainingLength};
 
-/// The bytes of an object: in memory, or made up while they are sent.
+/// Content of an object: in memory, or generated while it is sent.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// Bytes in memory.
     Bytes(Bytes),
-    /// Bytes that a generator makes when they are asked for.
+    /// Bytes generated on request.
     Generated(Generated),
 }
 
 impl Content {
-    /// How many bytes there are.
+    /// Returns the length in bytes.
     pub fn length(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
@@ -32,7 +32,7 @@ impl Content {
         }
     }
 
-    /// The bytes of `range` in pieces (generated ones come as they are made).
+    /// Streams the bytes of `range` in pieces; generated content keeps its own pieces.
     pub(crate) fn stream(&self, range: Range<u64>) -> ContentStream {
         const PIECE: usize = 256 * 1024;
         let pieces: Pieces = match self {
@@ -88,27 +88,27 @@ impl From<Generated> for Content {
     }
 }
 
-/// The bytes of a generated object, piece by piece.
+/// Bytes of a generated object, piece by piece.
 pub type Pieces = Box<dyn Iterator<Item = Bytes> + Send>;
 
-/// An object too large to keep: bytes made up while they are sent, with what a store would know of them.
+/// An object too large for memory: its bytes are generated while they are sent.
 ///
-/// A generator that ends before `length` breaks the connection, as a store that fails would.
+/// A generator that ends before `length` breaks the connection.
 #[derive(Clone)]
 pub struct Generated {
     /// Total length in bytes.
     pub length: u64,
     /// ETag without quotes.
     pub e_tag: String,
-    /// Checksum of the whole, if the store knows one.
+    /// Stored checksum of the whole object, if any.
     pub checksum: Option<Checksum>,
-    /// Opens the bytes from an offset on.
+    /// Opens the generator at a byte offset.
     pub open: Arc<dyn Fn(u64) -> Pieces + Send + Sync>,
 }
 
 impl Generated {
-    /// Bytes that `open` gives from an offset on; length, ETag (MD5) and CRC-64/NVME are found by
-    /// running through them once.
+    /// Creates an object from a generator that can start at any offset. Runs it once to compute length, ETag
+    /// (MD5) and CRC-64/NVME.
     pub fn measured(open: impl Fn(u64) -> Pieces + Send + Sync + 'static) -> Self {
         let mut length = 0;
         let (mut md5, mut crc) = (Md5::new(), Crc64Nvme::new());
@@ -128,7 +128,7 @@ impl Generated {
         }
     }
 
-    /// Makes a generator of whole contents one that can begin anywhere, by skipping what is before.
+    /// Turns a generator of the whole content into one that can start at any offset, by skipping.
     pub fn skipping(
         open: impl Fn() -> Pieces + Send + Sync + 'static,
     ) -> impl Fn(u64) -> Pieces + Send + Sync + 'static {
@@ -154,7 +154,7 @@ impl fmt::Debug for Generated {
     }
 }
 
-/// The checksum algorithms of S3.
+/// Checksum algorithms of S3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum ChecksumAlgorithm {
@@ -174,7 +174,7 @@ impl ChecksumAlgorithm {
         Self::Sha256,
     ];
 
-    /// The algorithm's name as it stands in `x-amz-checksum-algorithm`.
+    /// Returns the algorithm's name in `x-amz-checksum-algorithm`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Crc32 => WireAlgorithm::CRC32,
@@ -202,19 +202,19 @@ impl ChecksumAlgorithm {
     }
 }
 
-/// A checksum as S3 stores it beside an object.
+/// A checksum stored with an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checksum {
-    /// Its algorithm.
+    /// Algorithm.
     pub algorithm: ChecksumAlgorithm,
-    /// Base64 of the checksum; of a composite one with `-` and the number of parts behind it.
+    /// Base64 of the checksum; a composite one ends in `-` and the number of parts.
     pub value: String,
-    /// Whether it is a checksum of the parts' checksums.
+    /// Whether this is a checksum of the parts' checksums.
     pub composite: bool,
 }
 
 impl Checksum {
-    /// A checksum of the whole object.
+    /// Creates a checksum of the whole object.
     fn full_object(algorithm: ChecksumAlgorithm, value: impl Into<String>) -> Self {
         Self {
             algorithm,
@@ -223,12 +223,12 @@ impl Checksum {
         }
     }
 
-    /// The checksum of these bytes.
+    /// Computes the checksum of these bytes.
     pub(crate) fn of(algorithm: ChecksumAlgorithm, bytes: &[u8]) -> Self {
         Self::full_object(algorithm, STANDARD.encode(algorithm.digest(bytes)))
     }
 
-    /// The checksum of the checksums of these parts, as a multipart upload leaves it.
+    /// Computes the composite checksum of these parts, as for a multipart upload.
     pub(crate) fn composite<'a>(
         algorithm: ChecksumAlgorithm,
         parts: impl IntoIterator<Item = &'a [u8]>,
@@ -248,7 +248,7 @@ impl Checksum {
     }
 }
 
-/// An object as it is stored.
+/// A stored object.
 #[derive(Clone, Debug)]
 pub(crate) struct Object {
     pub(crate) content: Content,
@@ -259,7 +259,7 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    /// An object of these bytes, with the ETag that S3 gives it and the checksum that it adds by itself.
+    /// Creates an object with the ETag and checksum that S3 computes by default.
     pub(crate) fn new(content: Content) -> Self {
         let (e_tag, checksum) = match &content {
             Content::Bytes(bytes) => (
@@ -285,9 +285,9 @@ pub(crate) fn md5_hex(bytes: &[u8]) -> String {
     hex::encode(md5(bytes))
 }
 
-/// Pieces of an object on their way out, up to the end of the range that was asked for.
+/// Streams the pieces of an object up to the end of the requested range.
 pub(crate) struct ContentStream {
-    /// Only the mutable reference is used: the mutex makes the iterator shareable, which bodies must be.
+    /// The mutex only makes the iterator `Sync`, as bodies must be.
     pieces: std::sync::Mutex<Pieces>,
     left: u64,
 }

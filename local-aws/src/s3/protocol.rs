@@ -1,4 +1,4 @@
-//! S3's operations, as `s3s` reads them off the wire, over the [`Store`](super::store::Store).
+//! S3's operations: translates between the requests and responses of `s3s` and the store.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::emulator::S3 as Emulator;
 use super::object::{self, ChecksumAlgorithm as Algorithm, Content, Object as StoredObject};
 use super::store::{self, ObjectPath, UploadPath, Version, WriteCondition};
 
-/// S3 as `s3s` wants it.
+/// Implements the operations for `s3s`.
 pub(crate) struct Protocol(pub(crate) Emulator);
 
 #[async_trait::async_trait]
@@ -33,7 +33,7 @@ impl S3 for Protocol {
         };
         check_read(&object, &input.if_match)?;
         let length = object.content.length();
-        let (range, content_range) = part(length, input.range.as_ref())?;
+        let (range, content_range) = requested_range(length, input.range.as_ref())?;
         let checksum = (wants_checksum(&input.checksum_mode) && content_range.is_none())
             .then_some(object.checksum.as_ref())
             .flatten();
@@ -68,7 +68,8 @@ impl S3 for Protocol {
         let store = self.0.store();
         let (version, object) = self.find(&store, &input.bucket, &input.key)?;
         check_read(object, &input.if_match)?;
-        let (range, content_range) = part(object.content.length(), input.range.as_ref())?;
+        let (range, content_range) =
+            requested_range(object.content.length(), input.range.as_ref())?;
         let checksum = (wants_checksum(&input.checksum_mode) && content_range.is_none())
             .then_some(object.checksum.as_ref())
             .flatten();
@@ -98,7 +99,7 @@ impl S3 for Protocol {
         req: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
         let input = req.input;
-        let claims = Claims {
+        let declared = DeclaredChecksums {
             checksums: [
                 (Algorithm::Crc32, input.checksum_crc32),
                 (Algorithm::Crc32c, input.checksum_crc32c),
@@ -108,12 +109,12 @@ impl S3 for Protocol {
             ],
             algorithm: input.checksum_algorithm,
         };
-        let body = Upload {
+        let body = IncomingBody {
             body: input.body,
             headers: &req.headers,
             trailers: req.trailing_headers,
         };
-        let (bytes, checksum) = body.verified(claims).await?;
+        let (bytes, checksum) = body.verified(declared).await?;
         let mut object = StoredObject::new(Content::Bytes(bytes));
         object.checksum = Some(checksum);
         object.content_type = input.content_type;
@@ -208,9 +209,9 @@ impl S3 for Protocol {
         req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = req.input;
-        let algorithm = named_algorithm(input.checksum_algorithm.as_ref())?;
-        // S3 User Guide, "Checking object integrity": CRC-64/NVME checksums of multipart uploads are
-        // always full object, the others composite unless asked otherwise.
+        let algorithm = supported_algorithm(input.checksum_algorithm.as_ref())?;
+        // S3 User Guide, "Checking object integrity": for multipart uploads, CRC-64/NVME is always
+        // full object; the other algorithms are composite by default.
         let checksum = algorithm.map(|algorithm| (algorithm, algorithm != Algorithm::Crc64Nvme));
         let upload_id = self.0.ids().uuid();
         let upload = store::Upload {
@@ -237,7 +238,7 @@ impl S3 for Protocol {
         req: S3Request<UploadPartInput>,
     ) -> S3Result<S3Response<UploadPartOutput>> {
         let input = req.input;
-        let claims = Claims {
+        let declared = DeclaredChecksums {
             checksums: [
                 (Algorithm::Crc32, input.checksum_crc32),
                 (Algorithm::Crc32c, input.checksum_crc32c),
@@ -247,12 +248,12 @@ impl S3 for Protocol {
             ],
             algorithm: input.checksum_algorithm,
         };
-        let body = Upload {
+        let body = IncomingBody {
             body: input.body,
             headers: &req.headers,
             trailers: req.trailing_headers,
         };
-        let (bytes, checksum) = body.verified(claims).await?;
+        let (bytes, checksum) = body.verified(declared).await?;
         let e_tag = object::md5_hex(&bytes);
         let path = upload_path(&input.bucket, &input.key, &input.upload_id);
         self.0.store().put_part(path, input.part_number, bytes)?;
@@ -273,7 +274,7 @@ impl S3 for Protocol {
         req: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let input = req.input;
-        let named: Vec<(i32, Option<ETag>)> = input
+        let parts: Vec<(i32, Option<ETag>)> = input
             .multipart_upload
             .and_then(|upload| upload.parts)
             .into_iter()
@@ -289,7 +290,7 @@ impl S3 for Protocol {
         let (object, version_id) = self
             .0
             .store()
-            .complete_upload(path, &named, &condition, now)?;
+            .complete_upload(path, &parts, &condition, now)?;
         let checksum = object.checksum.as_ref();
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
@@ -319,7 +320,7 @@ impl S3 for Protocol {
 }
 
 impl Protocol {
-    /// An object for reading. Without permission to list, a missing key looks like a forbidden one.
+    /// Returns an object. Without permission to list, a missing key returns `AccessDenied`.
     fn find<'a>(
         &self,
         store: &'a store::Store,
@@ -337,7 +338,7 @@ impl Protocol {
     }
 }
 
-/// Who may do what: the one known caller, everything but what was denied.
+/// Allows the known caller everything that is not denied.
 pub(crate) struct Access(pub(crate) Emulator);
 
 #[async_trait::async_trait]
@@ -361,8 +362,8 @@ impl S3Access for Access {
     }
 }
 
-/// The IAM action that an operation needs (S3 User Guide, "Required permissions for Amazon S3 API
-/// operations"). Of several objects at once, permission is asked for each.
+/// Returns the IAM actions that an operation needs (S3 User Guide, "Required permissions for Amazon S3 API
+/// operations").
 fn actions(operation: &str) -> &'static [&'static str] {
     match operation {
         "GetObject" | "HeadObject" => &["s3:GetObject"],
@@ -382,23 +383,26 @@ fn prefix_of(uri: &http::Uri) -> String {
     query.get("prefix").cloned().unwrap_or_default()
 }
 
-/// What the caller says of the bytes it sends.
-struct Claims {
+/// Checksums that the caller declares.
+struct DeclaredChecksums {
     checksums: [(Algorithm, Option<String>); 5],
     algorithm: Option<ChecksumAlgorithm>,
 }
 
-/// Bytes on their way in.
-struct Upload<'a> {
+/// The body of an upload.
+struct IncomingBody<'a> {
     body: Option<StreamingBlob>,
     headers: &'a HeaderMap,
     trailers: Option<TrailingHeaders>,
 }
 
-impl Upload<'_> {
-    /// All bytes, once every claim about them has been found true, and the checksum to store: the
-    /// claimed one, else the one that S3 adds by itself.
-    async fn verified(self, mut claims: Claims) -> S3Result<(Bytes, object::Checksum)> {
+impl IncomingBody<'_> {
+    /// Reads the body and verifies all declared checksums. Returns the bytes and the checksum to store: the
+    /// declared one, or else S3's default.
+    async fn verified(
+        self,
+        mut declared: DeclaredChecksums,
+    ) -> S3Result<(Bytes, object::Checksum)> {
         let mut bytes = BytesMut::new();
         if let Some(mut body) = self.body {
             while let Some(piece) = body.next().await {
@@ -407,17 +411,17 @@ impl Upload<'_> {
         }
         let bytes = bytes.freeze();
         let trailers = self.trailers.and_then(|trailers| trailers.take());
-        for (algorithm, value) in &mut claims.checksums {
+        for (algorithm, value) in &mut declared.checksums {
             let name = format!("x-amz-checksum-{}", algorithm.name().to_ascii_lowercase());
             let trailer = trailers.as_ref().and_then(|trailers| trailers.get(&name));
             if let Some(trailer) = trailer.and_then(|trailer| trailer.to_str().ok()) {
                 *value = Some(trailer.to_owned());
             }
         }
-        if let Some(declared) = self.headers.get(s3s::header::X_AMZ_CONTENT_SHA256)
-            && let Ok(declared) = declared.to_str()
-            && declared.len() == 64
-            && declared != hex::encode(Algorithm::Sha256.digest(&bytes))
+        if let Some(sha256) = self.headers.get(s3s::header::X_AMZ_CONTENT_SHA256)
+            && let Ok(sha256) = sha256.to_str()
+            && sha256.len() == 64
+            && sha256 != hex::encode(Algorithm::Sha256.digest(&bytes))
         {
             return Err(S3Error::with_message(
                 S3ErrorCode::from_bytes(b"XAmzContentSHA256Mismatch")
@@ -425,16 +429,18 @@ impl Upload<'_> {
                 "The provided 'x-amz-content-sha256' header does not match what was computed.",
             ));
         }
-        let claimed = claims
+        let declared_checksum = declared
             .checksums
             .into_iter()
             .find_map(|(algorithm, value)| Some((algorithm, value?)));
-        let algorithm = match &claimed {
+        let algorithm = match &declared_checksum {
             Some((algorithm, _)) => *algorithm,
-            None => named_algorithm(claims.algorithm.as_ref())?.unwrap_or(Algorithm::Crc64Nvme),
+            None => {
+                supported_algorithm(declared.algorithm.as_ref())?.unwrap_or(Algorithm::Crc64Nvme)
+            }
         };
         let checksum = object::Checksum::of(algorithm, &bytes);
-        match claimed {
+        match declared_checksum {
             Some((_, value)) if value != checksum.value => Err(s3_error!(
                 BadDigest,
                 "The {} you specified did not match the calculated checksum.",
@@ -452,7 +458,7 @@ fn upload_path<'a>(bucket: &'a str, key: &'a str, id: &'a str) -> UploadPath<'a>
     }
 }
 
-/// Why an upload's bytes ended early: a signature of a chunk that is wrong, or a length.
+/// Returns the error for a body that ends early or has a chunk with a wrong signature.
 fn broken_upload(error: Box<dyn std::error::Error + Send + Sync>) -> S3Error {
     let mut refused = s3_error!(
         IncompleteBody,
@@ -462,10 +468,10 @@ fn broken_upload(error: Box<dyn std::error::Error + Send + Sync>) -> S3Error {
     refused
 }
 
-fn named_algorithm(named: Option<&ChecksumAlgorithm>) -> S3Result<Option<Algorithm>> {
-    named
-        .map(|named| {
-            Algorithm::from_name(named.as_str()).ok_or_else(|| {
+fn supported_algorithm(name: Option<&ChecksumAlgorithm>) -> S3Result<Option<Algorithm>> {
+    name
+        .map(|name| {
+            Algorithm::from_name(name.as_str()).ok_or_else(|| {
                 s3_error!(
                     InvalidRequest,
                     "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"
@@ -475,7 +481,7 @@ fn named_algorithm(named: Option<&ChecksumAlgorithm>) -> S3Result<Option<Algorit
         .transpose()
 }
 
-/// The one condition on reads that is known here (RFC 9110, section 13.1.1).
+/// Checks `If-Match`, the only read condition that is implemented (RFC 9110, section 13.1.1).
 fn check_read(object: &StoredObject, if_match: &Option<ETagCondition>) -> S3Result<()> {
     match if_match {
         Some(wanted) if !store::e_tag_matches(wanted, &object.e_tag) => {
@@ -485,8 +491,11 @@ fn check_read(object: &StoredObject, if_match: &Option<ETagCondition>) -> S3Resu
     }
 }
 
-/// The bytes asked for, and `Content-Range` where they are not all.
-fn part(length: u64, range: Option<&Range>) -> S3Result<(std::ops::Range<u64>, Option<String>)> {
+/// Returns the requested byte range, and `Content-Range` if a range was requested.
+fn requested_range(
+    length: u64,
+    range: Option<&Range>,
+) -> S3Result<(std::ops::Range<u64>, Option<String>)> {
     let Some(range) = range else {
         return Ok((0..length, None));
     };

@@ -1,4 +1,4 @@
-//! S3 over HTTP: `s3s` reads and writes the protocol.
+//! Connects the S3 emulator to `s3s`, which implements the HTTP protocol.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::body::{self, Body};
 use crate::error_reply::ErrorReply;
 use crate::settings::Settings;
 
-/// The service of these buckets, for the one known caller.
+/// Creates the `s3s` service for the known caller.
 pub(crate) fn service(s3: &S3, settings: &Settings) -> S3Service {
     let mut config = S3Config::default();
-    // `s3s` compares the date of a signature with the machine's clock, ours may be anywhere.
+    // `s3s` compares a signature's date with the machine's clock, which may differ from ours.
     config.presigned_url_max_skew_time_secs = u32::MAX;
     let mut builder = S3ServiceBuilder::new(Protocol(s3.clone()));
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
@@ -30,8 +30,8 @@ pub(crate) fn service(s3: &S3, settings: &Settings) -> S3Service {
     builder.build()
 }
 
-/// Answers one request, with the headers that every answer of S3 has.
-pub(crate) async fn answer(
+/// Processes one request and adds the headers of every S3 response.
+pub(crate) async fn respond(
     service: &S3Service,
     request: Request<Bytes>,
     request_id: &str,
@@ -57,7 +57,7 @@ pub(crate) async fn answer(
     response
 }
 
-/// An error in S3's form.
+/// Builds an S3 error response.
 pub(crate) fn error_response(error: &ErrorReply, request_id: &str) -> Response<Body> {
     let mut response = Response::new(body::full(format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{}</Code><Message>{}</Message><RequestId>{request_id}</RequestId></Error>",

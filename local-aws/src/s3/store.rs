@@ -1,5 +1,4 @@
-//! Buckets and objects, and the rules S3 keeps about them. Whoever holds the lock around it is alone,
-//! which is what makes conditional writes atomic.
+//! Buckets, objects and S3's rules for them. A lock around the store makes conditional writes atomic.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -16,7 +15,7 @@ use super::object::{Checksum, ChecksumAlgorithm, Content, Object, md5, md5_hex};
 pub(crate) struct Store {
     pub(crate) buckets: BTreeMap<String, Bucket>,
     pub(crate) denials: Vec<Denial>,
-    versions_given: u64,
+    version_count: u64,
 }
 
 #[derive(Debug, Default)]
@@ -29,38 +28,38 @@ pub(crate) struct Bucket {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
-    /// `None` in a bucket that never had versions.
+    /// `None` in an unversioned bucket.
     pub(crate) id: Option<String>,
     pub(crate) last_modified: SystemTime,
-    /// `None`: a delete marker.
+    /// `None` for a delete marker.
     pub(crate) object: Option<Object>,
 }
 
-/// What a conditional write demands of the object it replaces.
+/// Preconditions of a write.
 #[derive(Debug, Default)]
 pub(crate) struct WriteCondition {
     pub(crate) if_match: Option<ETagCondition>,
     pub(crate) if_none_match: Option<ETagCondition>,
 }
 
-/// Where an object is.
+/// Bucket and key of an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ObjectPath<'a> {
     pub(crate) bucket: &'a str,
     pub(crate) key: &'a str,
 }
 
-/// A multipart upload that was begun.
+/// A multipart upload in progress.
 #[derive(Debug)]
 pub(crate) struct Upload {
     pub(crate) key: String,
-    /// The algorithm of its checksum, and whether that is composite.
+    /// Checksum algorithm, and whether the checksum is composite.
     pub(crate) checksum: Option<(ChecksumAlgorithm, bool)>,
     pub(crate) content_type: Option<String>,
     pub(crate) parts: BTreeMap<i32, Bytes>,
 }
 
-/// Which multipart upload a request is about.
+/// Identifies a multipart upload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UploadPath<'a> {
     pub(crate) object: ObjectPath<'a>,
@@ -69,7 +68,7 @@ pub(crate) struct UploadPath<'a> {
 
 pub(crate) struct Listed {
     pub(crate) objects: Vec<(String, Version)>,
-    /// Set where there is more: the last key on this page.
+    /// The last key of this page, if there are more pages.
     pub(crate) next: Option<String>,
 }
 
@@ -86,7 +85,7 @@ impl Store {
         self.buckets.get_mut(name).ok_or_else(no_such_bucket)
     }
 
-    /// The current version of an object.
+    /// Returns the current version of an object.
     pub(crate) fn get(&self, bucket: &str, key: &str) -> S3Result<(&Version, &Object)> {
         let versions = self.bucket(bucket)?.objects.get(key);
         let version = versions
@@ -106,11 +105,11 @@ impl Store {
         now: SystemTime,
     ) -> S3Result<Option<String>> {
         self.check(path, condition)?;
-        self.versions_given += 1;
-        let given = self.versions_given;
+        self.version_count += 1;
+        let number = self.version_count;
         let bucket = self.bucket_mut(path.bucket)?;
         let version = Version {
-            id: bucket.versioned.then(|| version_id(given)),
+            id: bucket.versioned.then(|| version_id(number)),
             last_modified: now,
             object: Some(object),
         };
@@ -119,10 +118,10 @@ impl Store {
         Ok(id)
     }
 
-    /// Whether a write under this condition may happen.
+    /// Checks the preconditions of a write.
     ///
-    /// S3 User Guide, "Conditional writes": 412 where the condition fails, 404 for `If-Match` where
-    /// there is no current object.
+    /// S3 User Guide, "Conditional writes": 412 if a precondition fails, 404 for `If-Match` without a current
+    /// object.
     fn check(&self, path: ObjectPath<'_>, condition: &WriteCondition) -> S3Result<()> {
         let current = match self.get(path.bucket, path.key) {
             Ok((_, object)) => Some(object),
@@ -147,22 +146,21 @@ impl Store {
         }
     }
 
-    /// Deletes the current version of an object, and gives the ID of the delete marker if the bucket is
-    /// versioned.
+    /// Deletes an object. In a versioned bucket, adds a delete marker and returns its version ID.
     pub(crate) fn delete(
         &mut self,
         bucket: &str,
         key: &str,
         now: SystemTime,
     ) -> S3Result<Option<String>> {
-        self.versions_given += 1;
-        let given = self.versions_given;
+        self.version_count += 1;
+        let number = self.version_count;
         let bucket = self.bucket_mut(bucket)?;
         if !bucket.versioned {
             bucket.objects.remove(key);
             return Ok(None);
         }
-        let marker = version_id(given);
+        let marker = version_id(number);
         bucket.add(
             key,
             Version {
@@ -174,7 +172,7 @@ impl Store {
         Ok(Some(marker))
     }
 
-    /// One page of the current objects, by key, in UTF-8 order.
+    /// Returns one page of the current objects, sorted by the UTF-8 bytes of their keys.
     pub(crate) fn list(
         &self,
         bucket: &str,
@@ -237,16 +235,16 @@ impl Store {
         Ok(())
     }
 
-    /// Makes an object of the named parts.
+    /// Creates the object from the listed parts.
     pub(crate) fn complete_upload(
         &mut self,
         path: UploadPath<'_>,
-        named: &[(i32, Option<ETag>)],
+        listed: &[(i32, Option<ETag>)],
         condition: &WriteCondition,
         now: SystemTime,
     ) -> S3Result<(Object, Option<String>)> {
         let bucket = path.object.bucket;
-        let object = self.bucket_mut(bucket)?.upload_mut(path)?.object(named)?;
+        let object = self.bucket_mut(bucket)?.upload_mut(path)?.object(listed)?;
         let version = self.put(path.object, object.clone(), condition, now)?;
         self.bucket_mut(bucket)?.uploads.remove(path.id);
         Ok((object, version))
@@ -254,9 +252,9 @@ impl Store {
 }
 
 impl Upload {
-    /// Puts the named parts together.
-    fn object(&self, named: &[(i32, Option<ETag>)]) -> S3Result<Object> {
-        let parts = self.parts(named)?;
+    /// Assembles the listed parts.
+    fn object(&self, listed: &[(i32, Option<ETag>)]) -> S3Result<Object> {
+        let parts = self.parts(listed)?;
         let whole = parts.concat();
         let digests: Vec<u8> = parts.iter().flat_map(|part| md5(part)).collect();
         let checksum = match self.checksum {
@@ -274,24 +272,24 @@ impl Upload {
         })
     }
 
-    /// The named parts. Every part but the last has at least 5 MiB (S3 User Guide, "Amazon S3 multipart
-    /// upload limits").
-    fn parts(&self, named: &[(i32, Option<ETag>)]) -> S3Result<Vec<Bytes>> {
+    /// Returns the listed parts. Every part except the last must have at least 5 MiB (S3 User Guide, "Amazon
+    /// S3 multipart upload limits").
+    fn parts(&self, listed: &[(i32, Option<ETag>)]) -> S3Result<Vec<Bytes>> {
         const SMALLEST_PART: usize = 5 * 1024 * 1024;
-        if named.is_empty() {
+        if listed.is_empty() {
             return Err(s3_error!(
                 MalformedXML,
                 "You must specify at least one part"
             ));
         }
-        if !named.is_sorted_by(|a, b| a.0 < b.0) {
+        if !listed.is_sorted_by(|a, b| a.0 < b.0) {
             return Err(s3_error!(
                 InvalidPartOrder,
                 "The list of parts was not in ascending order. Parts must be ordered by part number."
             ));
         }
         let mut parts = Vec::new();
-        for (index, (number, e_tag)) in named.iter().enumerate() {
+        for (index, (number, e_tag)) in listed.iter().enumerate() {
             let part = self.parts.get(number).filter(|part| {
                 e_tag
                     .as_ref()
@@ -303,7 +301,7 @@ impl Upload {
                     "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."
                 ));
             };
-            if index + 1 < named.len() && part.len() < SMALLEST_PART {
+            if index + 1 < listed.len() && part.len() < SMALLEST_PART {
                 return Err(s3_error!(
                     EntityTooSmall,
                     "Your proposed upload is smaller than the minimum allowed size"
@@ -324,7 +322,7 @@ impl Bucket {
         self.objects.iter()
     }
 
-    /// Adds a version, or, where it has no id of its own, replaces the one without.
+    /// Adds a version. A version without an ID replaces the existing one without an ID.
     fn add(&mut self, key: &str, version: Version) {
         let versions = self.objects.entry(key.to_owned()).or_default();
         if version.id.is_none() {
@@ -368,7 +366,8 @@ fn no_such_bucket() -> S3Error {
     s3_error!(NoSuchBucket, "The specified bucket does not exist")
 }
 
-/// S3 User Guide, "Working with delete markers": 404 for the current version.
+/// Returns the error for an object whose current version is a delete marker: 404 (S3 User Guide, "Working
+/// with delete markers").
 fn delete_marker(version: &Version) -> S3Error {
     let mut error = no_such_key();
     let mut headers = HeaderMap::new();
@@ -387,8 +386,8 @@ fn delete_marker(version: &Version) -> S3Error {
     error
 }
 
-fn version_id(given: u64) -> String {
-    // Version ids are opaque; a hash keeps anybody from reading an order out of them.
-    let digest = ChecksumAlgorithm::Sha256.digest(&given.to_be_bytes());
+fn version_id(number: u64) -> String {
+    // Version IDs are opaque: a hash hides their order.
+    let digest = ChecksumAlgorithm::Sha256.digest(&number.to_be_bytes());
     hex::encode(&digest[..16])
 }

@@ -1,4 +1,4 @@
-//! What a subscriber receives of a message.
+//! Deliveries of messages to subscribers.
 
 use std::time::SystemTime;
 

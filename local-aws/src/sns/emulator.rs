@@ -1,4 +1,4 @@
-//! SNS from the owner's side: what tests set up, and what reached the subscribers.
+//! The SNS emulator: its state, and the methods that tests call.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,9 +13,9 @@ use crate::error_reply::ErrorReply;
 use crate::ids::Ids;
 use crate::settings::Settings;
 
-/// SNS from the owner's side: topics, subscribers, and what reached them.
+/// Emulates SNS. The methods set up topics and inspect what subscribers received.
 ///
-/// These calls need no permission, are not recorded and meet no faults.
+/// They need no permission, are not recorded and get no injected faults.
 #[derive(Clone, Debug)]
 pub struct Sns(pub(super) Arc<Inner>);
 
@@ -50,15 +50,15 @@ impl Sns {
         }))
     }
 
-    /// Creates a standard topic and gives its ARN. One that is there already stays as it is.
+    /// Creates a standard topic, unless it exists, and returns its ARN.
     pub fn create_topic(&self, name: &str) -> String {
         self.create(name, false, false)
     }
 
-    /// Creates a FIFO topic, whose name must end in `.fifo`, and gives its ARN.
+    /// Creates a FIFO topic, unless it exists, and returns its ARN.
     ///
     /// # Panics
-    /// Where the name does not end so.
+    /// If the name does not end in `.fifo`.
     pub fn create_fifo_topic(&self, name: &str, content_based_deduplication: bool) -> String {
         assert!(
             name.ends_with(".fifo"),
@@ -72,10 +72,10 @@ impl Sns {
         self.state().topics.remove(topic_arn);
     }
 
-    /// Subscribes and gives the subscription's ARN.
+    /// Adds a subscription to a topic and returns its ARN.
     ///
     /// # Errors
-    /// FIFO topics have SQS subscribers only (SNS Developer Guide, "FIFO topic message delivery").
+    /// If the topic is FIFO and the protocol is not SQS (SNS Developer Guide, "FIFO topic message delivery").
     pub fn subscribe(
         &self,
         topic_arn: &str,
@@ -97,7 +97,7 @@ impl Sns {
         })
     }
 
-    /// Confirms a pending subscription, and says whether there is one of this ARN.
+    /// Confirms a pending subscription. Returns whether it exists.
     pub fn confirm(&self, subscription_arn: &str) -> bool {
         let mut state = self.state();
         let mut all = state
@@ -109,24 +109,24 @@ impl Sns {
             .is_some()
     }
 
-    /// All messages that were accepted, oldest first.
+    /// Returns all accepted messages, oldest first.
     pub fn messages(&self) -> Vec<Message> {
         self.state().messages.clone()
     }
 
-    /// All that subscribers received, oldest first.
+    /// Returns all deliveries, oldest first.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.state().deliveries.clone()
     }
 
-    /// What subscribers of one protocol received, oldest first.
+    /// Returns the deliveries by one protocol, oldest first.
     pub fn deliveries_by(&self, protocol: Protocol) -> Vec<Delivery> {
         let mut deliveries = self.deliveries();
         deliveries.retain(|delivery| delivery.protocol == protocol);
         deliveries
     }
 
-    /// Forgets messages and deliveries so far; subscriptions and deduplication stay.
+    /// Deletes recorded messages and deliveries; keeps subscriptions and deduplication.
     pub fn forget_messages(&self) {
         let mut state = self.state();
         state.messages.clear();

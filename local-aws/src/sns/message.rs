@@ -1,4 +1,4 @@
-//! Messages that SNS accepted.
+//! Accepted messages.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -6,36 +6,36 @@ use std::time::SystemTime;
 /// A message attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribute {
-    /// `String`, `String.Array`, `Number` or `Binary`, or one of them with a suffix of its own.
+    /// `String`, `String.Array`, `Number` or `Binary`, possibly with a custom suffix.
     pub data_type: String,
-    /// The value; Base64 where it is binary.
+    /// Value; Base64 if binary.
     pub value: String,
 }
 
-/// A message that was accepted.
+/// An accepted message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
-    /// SNS's id of it.
+    /// Message ID.
     pub message_id: String,
-    /// The topic it was sent to.
+    /// ARN of the topic.
     pub topic_arn: String,
-    /// As it was sent: with the structure `json`, the whole JSON document.
+    /// `Message` as sent; with `MessageStructure=json`, the whole JSON document.
     pub message: String,
-    /// The text by protocol, `default` always among them.
+    /// Text by protocol; always includes `default`.
     pub variants: BTreeMap<String, String>,
-    /// The subject line.
+    /// Subject.
     pub subject: Option<String>,
-    /// The attributes by name.
+    /// Message attributes by name.
     pub attributes: BTreeMap<String, Attribute>,
-    /// Group in a FIFO topic.
+    /// Message group.
     pub message_group_id: Option<String>,
-    /// Deduplication id in a FIFO topic: as given, or made of the content.
+    /// Deduplication ID on a FIFO topic: as sent, or the hash of the content.
     pub message_deduplication_id: Option<String>,
-    /// Sequence number in a FIFO topic.
+    /// Sequence number on a FIFO topic.
     pub sequence_number: Option<String>,
-    /// Whether a FIFO topic had accepted it within the last five minutes: then nobody gets it again.
+    /// Whether a FIFO topic accepted it before, within five minutes: then it is not delivered again.
     pub duplicate: bool,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub at: SystemTime,
 }

@@ -1,4 +1,4 @@
-//! Amazon SNS: topics, subscriptions, and who would have received what.
+//! Emulates Amazon SNS: topics, subscriptions, messages and deliveries.
 
 mod delivery;
 mod emulator;

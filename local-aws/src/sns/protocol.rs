@@ -1,4 +1,4 @@
-//! SNS on the wire: AWS Query, version 2010-03-31.
+//! SNS's protocol: AWS Query, version 2010-03-31.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,8 +15,8 @@ use crate::error_reply::ErrorReply;
 const NAMESPACE: &str = "http://sns.amazonaws.com/doc/2010-03-31/";
 
 impl Sns {
-    /// Answers one request: the action and its form fields.
-    pub(crate) fn answer(
+    /// Processes one request: the action and its form fields.
+    pub(crate) fn respond(
         &self,
         action: &str,
         fields: &BTreeMap<String, String>,
@@ -69,7 +69,7 @@ impl Sns {
             at: now,
         };
         if topic.fifo {
-            topic.number(&mut message);
+            topic.deduplicate(&mut message);
         }
         if !message.duplicate {
             deliveries.extend(topic.deliveries(&message));
@@ -132,7 +132,7 @@ impl Sns {
     }
 }
 
-/// An error in the form of AWS Query.
+/// Builds an AWS Query error response.
 pub(crate) fn error_response(error: &ErrorReply, request_id: &str) -> Response<Body> {
     let kind = if error.status < 500 {
         "Sender"
@@ -156,7 +156,7 @@ fn xml_response(status: u16, document: String, request_id: &str) -> Response<Bod
     response
 }
 
-/// The first of these fields that is given, as the ARN of a topic.
+/// Returns the first of these fields that is set, after checking that it is a topic ARN.
 fn topic_arn<'a>(
     fields: &'a BTreeMap<String, String>,
     names: &[&str],

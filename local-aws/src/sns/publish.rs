@@ -1,4 +1,4 @@
-//! What SNS demands of a message before it accepts it.
+//! SNS's rules for messages.
 //!
 //! Sources: SNS API Reference, `Publish`; SNS Developer Guide, "Message attributes".
 
@@ -12,10 +12,10 @@ use super::errors::invalid;
 use super::message::Attribute;
 use crate::error_reply::ErrorReply;
 
-/// A message's size with its attributes, in bytes.
+/// Maximum size of a message including its attributes, in bytes.
 pub const MAXIMUM_MESSAGE_SIZE: usize = 262_144;
 
-/// The protocols a message of structure `json` can have a variant for.
+/// Keys that a message with `MessageStructure=json` can have.
 pub(crate) const PROTOCOLS: [&str; 9] = [
     "default",
     "email",
@@ -28,7 +28,7 @@ pub(crate) const PROTOCOLS: [&str; 9] = [
     "firehose",
 ];
 
-/// The part of a publish request that the rules are about.
+/// A publish request that is being checked.
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub(crate) message: String,
@@ -40,7 +40,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Reads the form fields of a `Publish`.
+    /// Parses and checks the form fields of `Publish`.
     pub(crate) fn read(fields: &BTreeMap<String, String>) -> Result<Self, ErrorReply> {
         let field = |name: &str| fields.get(name).cloned();
         let message = field("Message").unwrap_or_default();
@@ -82,7 +82,7 @@ impl Draft {
         })
     }
 
-    /// The rules for groups and deduplication, which differ by the kind of topic.
+    /// Checks message group and deduplication ID, whose rules depend on the type of topic.
     pub(crate) fn check_topic(
         &mut self,
         fifo: bool,
@@ -99,7 +99,7 @@ impl Draft {
             }
         }
         if !fifo {
-            // Groups are allowed on standard topics, for fair queues; deduplication is not.
+            // Standard topics allow message groups (for SQS fair queues) but not deduplication IDs.
             if self.message_deduplication_id.is_some() {
                 return Err(invalid(
                     "MessageDeduplicationId Reason: The request includes MessageDeduplicationId parameter that is not valid for this topic type",
@@ -125,7 +125,7 @@ impl Draft {
     }
 }
 
-/// Fewer than 100 characters, printable ASCII, beginning with a letter, a digit or punctuation.
+/// Checks that a subject has fewer than 100 characters, is printable ASCII and does not start with a space.
 fn check_subject(subject: &str) -> Result<(), ErrorReply> {
     let printable = subject
         .bytes()
@@ -141,8 +141,8 @@ fn check_subject(subject: &str) -> Result<(), ErrorReply> {
     }
 }
 
-/// The variants of a message of structure `json`. Keys of no protocol are ignored; duplicate keys and
-/// values that are not strings are not allowed.
+/// Parses a message with `MessageStructure=json`. Unknown keys are ignored; duplicate keys and values that
+/// are not strings are refused.
 fn variants(message: &str) -> Result<BTreeMap<String, String>, ErrorReply> {
     let failed = || invalid("Message Structure - JSON message body failed to parse");
     let Members(members) = serde_json::from_str(message).map_err(|_| failed())?;
@@ -169,7 +169,7 @@ fn variants(message: &str) -> Result<BTreeMap<String, String>, ErrorReply> {
     }
 }
 
-/// The members of a JSON object as they stand, duplicates and all.
+/// Members of a JSON object, including duplicate keys.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> serde::Deserialize<'de> for Members {
@@ -267,13 +267,13 @@ fn check_attribute(name: &str, attribute: &Attribute) -> Result<(), ErrorReply> 
     }
 }
 
-/// Whether a text is a JSON array of strings, numbers, booleans and nulls.
+/// Returns whether a text is a JSON array of strings, numbers, booleans and nulls.
 fn is_flat_array(value: &str) -> bool {
     matches!(serde_json::from_str(value), Ok(Value::Array(values))
         if values.iter().all(|value| !value.is_array() && !value.is_object()))
 }
 
-/// Whether a text is a number of at most 38 significant digits.
+/// Returns whether a text is a number with at most 38 significant digits.
 fn is_number(value: &str) -> bool {
     let mantissa = value.split(['e', 'E']).next().unwrap_or_default();
     let digits = mantissa

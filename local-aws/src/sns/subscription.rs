@@ -1,6 +1,6 @@
-//! Subscriptions, and the protocols they deliver by.
+//! Subscriptions and their protocols.
 
-/// The protocols of subscriptions.
+/// Protocol of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the API's own")]
 pub enum Protocol {
@@ -15,7 +15,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The API's word for it, which is also the key of its variant in a message of structure `json`.
+    /// Returns the API's name, which is also the key in a message with `MessageStructure=json`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Email => "email",
@@ -30,7 +30,7 @@ impl Protocol {
     }
 }
 
-/// A subscription to be made.
+/// A subscription.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Subscription {
@@ -40,7 +40,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// A confirmed subscription that gets everything.
+    /// Creates a confirmed subscription.
     pub fn new(protocol: Protocol, endpoint: impl Into<String>) -> Self {
         Self {
             protocol,
@@ -49,7 +49,7 @@ impl Subscription {
         }
     }
 
-    /// It has not been confirmed yet, and gets nothing.
+    /// Makes the subscription unconfirmed, so that it receives nothing.
     pub fn pending(mut self) -> Self {
         self.confirmed = false;
         self

@@ -1,4 +1,4 @@
-//! Topics: their subscriptions, and who gets what.
+//! Topics: subscriptions, deduplication and delivery.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ pub(super) struct Topic {
     pub(super) fifo: bool,
     pub(super) content_based_deduplication: bool,
     pub(super) subscriptions: Vec<Subscribed>,
-    /// When a FIFO topic last accepted a message of this deduplication id, and its number then.
+    /// Accepted messages of a FIFO topic by deduplication ID: time, message ID and sequence number.
     accepted: BTreeMap<String, (SystemTime, String, String)>,
     sequence: u64,
 }
@@ -40,9 +40,9 @@ impl Topic {
             .count()
     }
 
-    /// Gives a message of a FIFO topic its number, or finds that it came already within five minutes
-    /// (SNS Developer Guide, "Message deduplication for FIFO topics").
-    pub(super) fn number(&mut self, message: &mut Message) {
+    /// Assigns a sequence number to a FIFO message, or marks it as a duplicate of one accepted within five
+    /// minutes (SNS Developer Guide, "Message deduplication for FIFO topics").
+    pub(super) fn deduplicate(&mut self, message: &mut Message) {
         const DEDUPLICATION: Duration = Duration::from_secs(5 * 60);
         let now = message.at;
         self.accepted

@@ -1,4 +1,4 @@
-//! SDK clients for the stand-ins, over HTTP and in process.
+//! SDK clients for the emulators, over HTTP and in process.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ pub fn start() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_233_600)
 }
 
-/// Stand-ins served over HTTP, and clients of them that do not retry.
+/// Emulators served over HTTP, and SDK clients that do not retry.
 pub struct World {
     pub aws: LocalAws,
     pub server: Server,
@@ -43,7 +43,7 @@ impl World {
     }
 }
 
-/// What all clients of one test have in common.
+/// Configuration shared by all clients of a test.
 pub struct Clients {
     pub endpoint_url: String,
     pub http_client: SharedHttpClient,
@@ -125,7 +125,7 @@ impl Clients {
     }
 }
 
-/// The status and code of an error that a service answered.
+/// Returns status and code of a service's error response.
 pub fn refusal<E, T>(result: Result<T, aws_sdk_s3::error::SdkError<E>>) -> (u16, Option<String>)
 where
     E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::fmt::Debug,
@@ -135,13 +135,13 @@ where
     let error = result.expect_err("the service should refuse this");
     let status = error
         .raw_response()
-        .unwrap_or_else(|| panic!("no answer at all: {error:?}"))
+        .unwrap_or_else(|| panic!("no response: {error:?}"))
         .status()
         .as_u16();
     (status, error.code().map(str::to_owned))
 }
 
-/// `(status, Some(code))`, to compare with [`refusal`].
+/// Returns the expected value of [`refusal`].
 pub fn refused(status: u16, code: &str) -> (u16, Option<String>) {
     (status, Some(code.to_owned()))
 }

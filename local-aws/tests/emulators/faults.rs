@@ -1,4 +1,4 @@
-//! Misbehaviour, over HTTP and in process, and the hook.
+//! Injected faults, over HTTP and in process, and the hook.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ async fn put(s3: &aws_sdk_s3::Client, body: &'static str) -> Put {
     put.body(body.as_bytes().to_vec().into()).send().await
 }
 
-/// An account in paused time, and clients in process.
+/// Creates an account for paused time, and clients in process.
 fn in_process() -> (LocalAws, Clients) {
     let aws = LocalAws::with(Settings {
         start: Some(start()),
@@ -32,34 +32,34 @@ fn in_process() -> (LocalAws, Clients) {
     (aws, clients)
 }
 
-/// What is true of every fault, whichever way the requests come.
+/// Checks faults that fail a call, independent of the transport.
 async fn failed_calls(aws: &LocalAws, s3: &aws_sdk_s3::Client) {
     let state = || aws.s3().get(BUCKET, "state");
 
-    aws.misbehave("PutObject", Fault::error(500, "InternalError", "oops"));
+    aws.inject("PutObject", Fault::error(500, "InternalError", "oops"));
     assert_eq!(refusal(put(s3, "1").await), refused(500, "InternalError"));
     assert_eq!(state(), None);
-    aws.misbehave(
+    aws.inject(
         "PutObject",
         Fault::error_after(500, "InternalError", "oops"),
     );
     assert_eq!(refusal(put(s3, "2").await), refused(500, "InternalError"));
     assert_eq!(state().unwrap(), "2");
-    aws.misbehave("PutObject", Fault::Throttle);
+    aws.inject("PutObject", Fault::Throttle);
     assert_eq!(refusal(put(s3, "3").await), refused(503, "SlowDown"));
-    aws.misbehave("PutObject", Fault::Disconnect);
+    aws.inject("PutObject", Fault::Disconnect);
     let error = put(s3, "4").await.unwrap_err();
     assert!(matches!(error, SdkError::DispatchFailure(_)), "{error:?}");
     assert_eq!(state().unwrap(), "2");
-    aws.misbehave("PutObject", Fault::LostReply);
+    aws.inject("PutObject", Fault::LostReply);
     let error = put(s3, "5").await.unwrap_err();
     let SdkError::DispatchFailure(failure) = &error else {
-        panic!("there should be no answer: {error:?}");
+        panic!("there should be no response: {error:?}");
     };
-    // The same class that the SDK's own client gives it: worth a retry.
+    // The SDK's own client uses the same class, which is retried.
     assert!(failure.as_other().is_some(), "{failure:?}");
     assert_eq!(state().unwrap(), "5");
-    let answers: Vec<_> = aws
+    let responses: Vec<_> = aws
         .calls_of("PutObject")
         .into_iter()
         .map(|call| (call.done, call.status))
@@ -71,13 +71,13 @@ async fn failed_calls(aws: &LocalAws, s3: &aws_sdk_s3::Client) {
         (false, None),
         (true, None),
     ];
-    assert_eq!(answers, expected);
+    assert_eq!(responses, expected);
     assert_eq!(aws.calls_of("PutObject")[4].fault, Some(Fault::LostReply));
 }
 
-/// The same for bodies that are cut, and for the other services.
+/// Checks truncated bodies and faults of other services, independent of the transport.
 async fn cut_bodies(aws: &LocalAws, s3: &aws_sdk_s3::Client, sns: &aws_sdk_sns::Client) {
-    aws.misbehave(
+    aws.inject(
         On::operation("GetObject").key_contains("stat"),
         Fault::CutBody { after: 3 },
     );
@@ -90,43 +90,43 @@ async fn cut_bodies(aws: &LocalAws, s3: &aws_sdk_s3::Client, sns: &aws_sdk_sns::
     let got = get().await.unwrap();
     assert_eq!(got.body.collect().await.unwrap().to_vec(), b"0123456789");
 
-    aws.misbehave("Publish", Fault::Throttle);
+    aws.inject("Publish", Fault::Throttle);
     let topic = aws.sns().create_topic("t");
     let publish = || sns.publish().topic_arn(&topic).message("x").send();
     assert_eq!(refusal(publish().await), refused(400, "Throttling"));
-    aws.misbehave("Publish", Fault::LostReply);
+    aws.inject("Publish", Fault::LostReply);
     publish().await.unwrap_err();
     assert_eq!(aws.sns().messages().len(), 1);
-    // A reply that is cut within its document is no reply.
-    aws.misbehave("Publish", Fault::CutBody { after: 10 });
+    // A response that is truncated within its document counts as lost.
+    aws.inject("Publish", Fault::CutBody { after: 10 });
     publish().await.unwrap_err();
     assert_eq!(aws.sns().messages().len(), 2);
     assert_eq!(aws.pending_faults(), 0);
 }
 
 #[tokio::test]
-async fn every_fault_over_http() {
+async fn faults_over_http_fail_calls() {
     let World { aws, s3, sns, .. } = &World::new().await;
     failed_calls(aws, s3).await;
     cut_bodies(aws, s3, sns).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_fault_in_process() {
+async fn faults_in_process_fail_calls() {
     let (aws, clients) = in_process();
     failed_calls(&aws, &clients.s3()).await;
     cut_bodies(&aws, &clients.s3(), &clients.sns()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn late_and_hanging_answers_meet_the_timeouts_of_the_client() {
+async fn late_and_missing_responses_time_out() {
     let (aws, mut clients) = in_process();
     let seconds = Duration::from_secs;
     clients.timeouts = TimeoutConfig::builder().read_timeout(seconds(10)).build();
     let s3 = clients.s3();
 
     let began = Instant::now();
-    aws.misbehave("PutObject", Fault::Late(seconds(9)));
+    aws.inject("PutObject", Fault::Late(seconds(9)));
     put(&s3, "1").await.unwrap();
     assert_eq!(began.elapsed(), seconds(9));
 
@@ -135,25 +135,25 @@ async fn late_and_hanging_answers_meet_the_timeouts_of_the_client() {
         (Fault::HangAfter, "3"),
         (Fault::Late(seconds(11)), "3"),
     ] {
-        aws.misbehave("PutObject", fault.clone());
+        aws.inject("PutObject", fault.clone());
         let began = Instant::now();
         let error = put(&s3, "3").await.unwrap_err();
         let SdkError::DispatchFailure(failure) = &error else {
-            panic!("there should be no answer: {error:?}");
+            panic!("there should be no response: {error:?}");
         };
         assert!(failure.is_timeout());
         assert_eq!(began.elapsed(), seconds(10));
         assert_eq!(aws.s3().get(BUCKET, "state").unwrap(), stored, "{fault:?}");
     }
 
-    // A request that was long on its way is worked on although nobody waits for it any more.
-    aws.misbehave("PutObject", Fault::Delayed(seconds(60)));
+    // A delayed request is processed although the caller has timed out.
+    aws.inject("PutObject", Fault::Delayed(seconds(60)));
     put(&s3, "late").await.unwrap_err();
     assert_eq!(aws.s3().get(BUCKET, "state").unwrap(), "3");
     tokio::time::sleep(seconds(51)).await;
     assert_eq!(aws.s3().get(BUCKET, "state").unwrap(), "late");
 
-    aws.misbehave("GetObject", Fault::StallBody { after: 2 });
+    aws.inject("GetObject", Fault::StallBody { after: 2 });
     let mut got = s3
         .get_object()
         .bucket(BUCKET)
@@ -163,11 +163,11 @@ async fn late_and_hanging_answers_meet_the_timeouts_of_the_client() {
         .unwrap();
     assert_eq!(got.body.try_next().await.unwrap().unwrap(), "la");
     let stalled = tokio::time::timeout(seconds(3), got.body.try_next()).await;
-    // The SDK's own protection against stalled streams may notice first.
+    // The SDK's stalled stream protection may report it first.
     assert!(matches!(stalled, Err(_) | Ok(Err(_))), "{stalled:?}");
 }
 
-/// An object without a checksum, so that the SDK hands out damaged bytes, sent in pieces of this size.
+/// Returns content sent in pieces of this size, without a checksum, so that the SDK returns damaged bytes.
 fn without_checksum(bytes: &'static [u8], piece: usize) -> Generated {
     let pieces = move || -> Pieces { Box::new(bytes.chunks(piece).map(Bytes::from_static)) };
     Generated {
@@ -177,7 +177,7 @@ fn without_checksum(bytes: &'static [u8], piece: usize) -> Generated {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bodies_are_damaged_at_the_very_byte_wherever_pieces_end() {
+async fn damage_hits_the_exact_byte_for_any_piece_size() {
     let (aws, clients) = in_process();
     let s3 = clients.s3();
     let whole = b"0123456789";
@@ -185,7 +185,7 @@ async fn bodies_are_damaged_at_the_very_byte_wherever_pieces_end() {
         aws.s3()
             .put(BUCKET, "state", without_checksum(whole, piece));
         for at in 0..10 {
-            aws.misbehave("GetObject", Fault::CutBody { after: at });
+            aws.inject("GetObject", Fault::CutBody { after: at });
             let mut got = s3
                 .get_object()
                 .bucket(BUCKET)
@@ -197,7 +197,7 @@ async fn bodies_are_damaged_at_the_very_byte_wherever_pieces_end() {
             let error = loop {
                 match got.body.try_next().await {
                     Ok(Some(bytes)) => read.extend_from_slice(&bytes),
-                    Ok(None) => panic!("a body cut after {at} bytes came to its end"),
+                    Ok(None) => panic!("a body truncated after {at} bytes ended normally"),
                     Err(error) => break error,
                 }
             };
@@ -208,7 +208,7 @@ async fn bodies_are_damaged_at_the_very_byte_wherever_pieces_end() {
             let at = usize::try_from(at).unwrap();
             assert_eq!(read, whole[..at], "pieces of {piece}");
 
-            aws.misbehave("GetObject", Fault::FlipByte { at: at as u64 + 10 });
+            aws.inject("GetObject", Fault::FlipByte { at: at as u64 + 10 });
             let got = s3
                 .get_object()
                 .bucket(BUCKET)
@@ -225,14 +225,14 @@ async fn bodies_are_damaged_at_the_very_byte_wherever_pieces_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_of_the_sdk_are_seen_as_attempts() {
+async fn sdk_retries_are_recorded_as_attempts() {
     let (aws, mut clients) = in_process();
     clients.retries = RetryConfig::standard();
     let s3 = clients.s3();
     let twice = On::service(Service::S3)
         .when(|call| call.operation == "PutObject")
         .times(2);
-    aws.misbehave(twice, Fault::error(503, "SlowDown", "slow down"));
+    aws.inject(twice, Fault::error(503, "SlowDown", "slow down"));
     put(&s3, "1").await.unwrap();
     let calls = aws.calls_of("PutObject");
     let attempts: Vec<_> = calls.iter().map(|call| call.attempt).collect();
@@ -243,12 +243,12 @@ async fn retries_of_the_sdk_are_seen_as_attempts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn orders_for_faults_wait_for_their_turn() {
+async fn faults_apply_after_skipped_calls_and_until_cleared() {
     let (aws, clients) = in_process();
     let s3 = clients.s3();
     let second = On::operation("PutObject").after(1);
-    aws.misbehave(second, Fault::error(403, "AccessDenied", "no"));
-    aws.misbehave(
+    aws.inject(second, Fault::error(403, "AccessDenied", "no"));
+    aws.inject(
         On::any()
             .when(|call| call.key.as_deref() == Some("other"))
             .always(),
@@ -261,13 +261,13 @@ async fn orders_for_faults_wait_for_their_turn() {
         let get = s3.get_object().bucket(BUCKET).key("other").send().await;
         assert_eq!(refusal(get), refused(503, "SlowDown"));
     }
-    aws.behave();
+    aws.clear_faults();
     let get = s3.get_object().bucket(BUCKET).key("other").send().await;
     assert_eq!(refusal(get), refused(404, "NoSuchKey"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_can_stop_the_caller_before_and_after_a_call() {
+async fn hook_stops_delays_and_breaks_calls() {
     let (aws, clients) = in_process();
     let s3 = clients.s3();
     for (phase, stored) in [(Phase::Before, false), (Phase::After, true)] {
@@ -284,7 +284,7 @@ async fn a_hook_can_stop_the_caller_before_and_after_a_call() {
         assert_eq!(aws.s3().get(BUCKET, "state").is_some(), stored, "{phase:?}");
     }
 
-    // It sees what was done, can wait, and can do harm.
+    // It sees what was processed, delays the call and injects a fault.
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
     aws.on_call(move |call, phase| {
@@ -294,7 +294,7 @@ async fn a_hook_can_stop_the_caller_before_and_after_a_call() {
                 let wait = tokio::time::sleep(Duration::from_secs(7));
                 Action::Wait(Box::pin(wait) as Pin<Box<dyn Future<Output = ()> + Send>>)
             }
-            Phase::After => Action::Misbehave(Fault::LostReply),
+            Phase::After => Action::Inject(Fault::LostReply),
         }
     });
     let began = Instant::now();
@@ -309,7 +309,7 @@ async fn a_hook_can_stop_the_caller_before_and_after_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_run_twice_is_the_same() {
+async fn repeated_run_has_identical_results() {
     let run = async || {
         let (aws, clients) = in_process();
         let ca = aws.private_ca().create("Example CA");
@@ -331,7 +331,7 @@ async fn the_same_run_twice_is_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_follows_tokio_and_can_be_pushed() {
+async fn clock_follows_tokio_and_can_be_advanced() {
     let (aws, _) = in_process();
     assert_eq!(aws.clock().now(), start());
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -345,7 +345,7 @@ async fn time_follows_tokio_and_can_be_pushed() {
 }
 
 #[tokio::test]
-async fn only_the_latest_calls_are_kept_where_that_is_wanted() {
+async fn recording_keeps_only_the_latest_calls_if_limited() {
     let World { aws, s3, .. } = &World::new().await;
     aws.keep_calls(Some(2));
     for body in ["1", "2", "3"] {

@@ -1,4 +1,4 @@
-//! The Runtime API as a runtime finds it.
+//! The Runtime API as seen by a Lambda runtime.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// A runtime as thin as can be.
+/// A minimal Lambda runtime.
 struct Runtime {
     base: String,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -26,7 +26,7 @@ impl Runtime {
         }
     }
 
-    /// The headers and the event of the next invocation.
+    /// Returns headers and event of the next invocation.
     async fn next(&self) -> (http::HeaderMap, Value) {
         let uri = format!("{}/invocation/next", self.base).parse().unwrap();
         let (parts, body) = self.client.get(uri).await.unwrap().into_parts();
@@ -50,7 +50,7 @@ impl Runtime {
 }
 
 #[tokio::test]
-async fn an_invocation_goes_to_the_runtime_and_its_answer_back() {
+async fn invocation_reaches_the_runtime_and_returns_its_response() {
     let clock = LocalAws::new().clock().clone();
     let api = RuntimeApi::serve().await.unwrap();
     let runtime = Runtime::of(&api);
@@ -74,37 +74,42 @@ async fn an_invocation_goes_to_the_runtime_and_its_answer_back() {
         );
         assert_eq!(runtime.post(&response, json!({})).await, 400);
     };
-    let (answer, ()) = tokio::join!(invoked, work);
-    assert_eq!(answer.unwrap(), json!({ "status": "ok" }));
+    let (response, ()) = tokio::join!(invoked, work);
+    assert_eq!(response.unwrap(), json!({ "status": "ok" }));
 }
 
 #[tokio::test]
-async fn the_function_is_idle_while_it_waits_for_the_next_invocation() {
+async fn function_is_idle_only_while_it_polls() {
     let api = RuntimeApi::serve().await.unwrap();
     let runtime = Runtime::of(&api);
     let waiting = tokio::spawn(async move { runtime.next().await.1 });
     api.idle().await;
     let invoked = api.invoke(json!(1), LONG);
     tokio::select! {
-        answer = invoked => panic!("nobody answered: {answer:?}"),
+        response = invoked => panic!("no runtime polled: {response:?}"),
         event = waiting => assert_eq!(event.unwrap(), json!(1)),
     }
-    // The runtime is at work now.
+    // The runtime is processing the invocation.
     let short = Duration::from_millis(20);
     tokio::time::timeout(short, api.idle()).await.unwrap_err();
 
-    // A runtime that dies while it waits is idle no more.
+    // A runtime that disconnects while it polls is not idle.
     let runtime = Runtime::of(&api);
     let waiting = tokio::spawn(async move { runtime.next().await.1 });
     api.idle().await;
     waiting.abort();
-    while tokio::time::timeout(short, api.idle()).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let no_longer_idle = async {
+        while tokio::time::timeout(short, api.idle()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let limit = Duration::from_secs(10);
+    let ended = tokio::time::timeout(limit, no_longer_idle).await;
+    ended.expect("the disconnected runtime still counts as idle");
 }
 
 #[tokio::test]
-async fn errors_deadlines_and_ends_are_told() {
+async fn errors_deadlines_and_init_errors_fail_invocations() {
     let api = RuntimeApi::serve().await.unwrap();
     let runtime = Runtime::of(&api);
 
@@ -115,12 +120,12 @@ async fn errors_deadlines_and_ends_are_told() {
         let posted = runtime.post(&format!("invocation/{id}/error"), error).await;
         assert_eq!(posted, 202);
     };
-    let (answer, ()) = tokio::join!(api.invoke(json!({}), LONG), failing);
-    let error = answer.unwrap_err();
+    let (response, ()) = tokio::join!(api.invoke(json!({}), LONG), failing);
+    let error = response.unwrap_err();
     assert_eq!(error.error_type, "ThrottlingException");
     assert_eq!(error.error_message, "later");
 
-    // Nobody takes it.
+    // No runtime polls.
     let late = api
         .invoke(json!({}), Duration::from_millis(5))
         .await
@@ -128,13 +133,13 @@ async fn errors_deadlines_and_ends_are_told() {
     assert_eq!(late.error_type, "Sandbox.Timedout");
     assert!(late.error_message.contains("Task timed out after"));
 
-    // Somebody cannot even start.
+    // The function fails to start.
     let starting = async {
         let error = json!({ "errorType": "Configuration", "errorMessage": "TOPIC_ARN is missing" });
         assert_eq!(runtime.post("init/error", error).await, 202);
     };
-    let (answer, ()) = tokio::join!(api.invoke(json!({}), LONG), starting);
-    assert_eq!(answer.unwrap_err().error_type, "Configuration");
+    let (response, ()) = tokio::join!(api.invoke(json!({}), LONG), starting);
+    assert_eq!(response.unwrap_err().error_type, "Configuration");
     let next = api.invoke(json!({}), LONG).await.unwrap_err();
     assert_eq!(next.error_message, "TOPIC_ARN is missing");
 }

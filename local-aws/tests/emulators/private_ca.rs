@@ -1,4 +1,4 @@
-//! Private CA as the SDK's own client finds it over HTTP.
+//! The Private CA emulator as seen by the SDK over HTTP.
 
 use std::time::{Duration, SystemTime};
 
@@ -44,7 +44,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_report_lists_what_was_issued_and_revoked() {
+async fn report_lists_issued_and_revoked_certificates() {
     let world = World::new().await;
     let ca = world.aws.private_ca().create("Example Root CA");
     let first = world.aws.private_ca().issue(&ca, "www.example1.com");
@@ -58,7 +58,7 @@ async fn a_report_lists_what_was_issued_and_revoked() {
     assert_eq!(key, format!("audit-report/{ca_id}/{id}.json"));
     assert_eq!(world.status(&ca, &id).await, AuditReportStatus::Success);
 
-    // The SDK verifies the CRC-64/NVME on the way.
+    // The SDK verifies the CRC-64/NVME checksum.
     let get = world.s3.get_object().bucket(BUCKET).key(&key);
     let got = get
         .checksum_mode(ChecksumMode::Enabled)
@@ -87,7 +87,7 @@ async fn a_report_lists_what_was_issued_and_revoked() {
 }
 
 #[tokio::test]
-async fn reports_take_their_time_and_end_as_they_are_told_to() {
+async fn reports_end_with_the_configured_delay_and_outcome() {
     let world = World::without_quotas().await;
     let pca = world.aws.private_ca();
     for (next, now, later, written) in [
@@ -136,7 +136,7 @@ async fn reports_take_their_time_and_end_as_they_are_told_to() {
 }
 
 #[tokio::test]
-async fn one_report_in_thirty_minutes() {
+async fn second_report_within_the_interval_is_refused() {
     let world = World::without_quotas().await;
     let pca = world.aws.private_ca();
     let (ca, other) = (pca.create("Example CA"), pca.create("Another CA"));
@@ -149,7 +149,7 @@ async fn one_report_in_thirty_minutes() {
     world.aws.advance(Duration::from_secs(60));
     world.create(&ca).send().await.unwrap();
 
-    // Somebody else's report counts too.
+    // Another client's report counts too.
     world.aws.advance(HALF_AN_HOUR);
     pca.request_report(&ca, BUCKET, ReportFormat::Csv).unwrap();
     assert_eq!(refusal(world.create(&ca).send().await), too_soon);
@@ -167,7 +167,7 @@ async fn one_report_in_thirty_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_have_quotas() {
+async fn requests_over_the_quota_are_throttled() {
     let aws = LocalAws::new();
     aws.s3().create_bucket(BUCKET);
     let client = Clients::in_process(&aws).pca();
@@ -187,7 +187,7 @@ async fn requests_have_quotas() {
     assert_eq!(refusal(create().await), throttled);
     tokio::time::sleep(Duration::from_millis(100)).await;
     create().await.unwrap();
-    // At a request per second nothing is refused, and saving up for more than a second is no use.
+    // One request per second is never refused. Unused quota does not accumulate beyond one second.
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         create().await.unwrap();
@@ -209,7 +209,7 @@ async fn requests_have_quotas() {
 }
 
 #[tokio::test]
-async fn only_active_and_disabled_cas_write_reports() {
+async fn report_needs_an_active_or_disabled_ca() {
     let world = World::without_quotas().await;
     let pca = world.aws.private_ca();
     for (status, allowed) in [
@@ -263,7 +263,7 @@ async fn malformed_report_requests_are_refused() {
 }
 
 #[tokio::test]
-async fn bucket_access_decides_how_a_report_ends() {
+async fn report_fails_without_access_to_the_bucket() {
     let world = World::without_quotas().await;
     let ca = world.aws.private_ca().create("Example CA");
     world
@@ -302,7 +302,7 @@ async fn unknown_reports_and_removed_cas_are_not_found() {
         .certificate_authority_arn(&other)
         .audit_report_id(id);
     assert_eq!(refusal(describe.send().await), not_found);
-    world.aws.misbehave(
+    world.aws.inject(
         "DescribeCertificateAuthority",
         Fault::access_denied(Service::PrivateCa),
     );
@@ -321,7 +321,7 @@ async fn unknown_reports_and_removed_cas_are_not_found() {
 }
 
 #[tokio::test]
-async fn certificate_authorities_are_described_and_listed_page_by_page() {
+async fn certificate_authorities_are_described_and_listed_in_pages() {
     let world = World::without_quotas().await;
     let pca = world.aws.private_ca();
     let mut own: Vec<String> = (0..5).map(|n| pca.create(&format!("CA {n}"))).collect();
@@ -381,7 +381,7 @@ async fn certificate_authorities_are_described_and_listed_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_report_may_be_anything_a_test_wants() {
+async fn report_has_the_configured_content_and_checksum() {
     let world = World::without_quotas().await;
     let pca = world.aws.private_ca();
     let ca = pca.create("Example CA");

@@ -1,4 +1,4 @@
-//! Reports in the shapes of AWS's samples.
+//! Reports compared with AWS's samples.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-/// The first record of AWS's sample.
+/// Returns the first record of AWS's sample.
 fn sample() -> Certificate {
     let aws = LocalAws::new();
     let ca = aws
@@ -27,7 +27,7 @@ fn sample() -> Certificate {
 }
 
 #[test]
-fn json_with_two_spaces_is_that_of_the_guide_of_2018() {
+fn two_space_json_equals_the_sample_of_2018() {
     let mut certificate = sample();
     certificate.template_arn = None;
     let expected = r#"[{
@@ -48,7 +48,7 @@ fn json_with_two_spaces_is_that_of_the_guide_of_2018() {
 }
 
 #[test]
-fn csv_is_that_of_the_guide() {
+fn csv_equals_the_sample() {
     let mut issued_by_acm = sample();
     issued_by_acm.requested_by_service_principal = Some("acm.amazonaws.com".to_owned());
     issued_by_acm.revoked_at = None;
@@ -70,11 +70,11 @@ fn csv_is_that_of_the_guide() {
 }
 
 #[test]
-fn every_layout_means_the_same() {
-    let odd = sample()
+fn all_json_layouts_parse_to_the_same_records() {
+    let anomalous = sample()
         .with("revokedAt", 7)
         .with("newKey", serde_json::json!({ "a": [1, "\n\"ü\""] }));
-    let certificates = [sample(), odd, sample()];
+    let certificates = [sample(), anomalous, sample()];
     let parsed: Vec<serde_json::Value> = [
         JsonLayout::TwoSpaces,
         JsonLayout::ThreeSpaces,
@@ -97,7 +97,7 @@ fn every_layout_means_the_same() {
 }
 
 #[test]
-fn the_end_of_time_can_be_written() {
+fn year_9999_is_rendered() {
     let mut certificate = sample();
     certificate.not_after = at(253_402_300_799);
     let report = render(&[certificate], ReportFormat::Csv, JsonLayout::default());

@@ -1,4 +1,4 @@
-//! S3 as the SDK's own client finds it over HTTP.
+//! The S3 emulator as seen by the SDK over HTTP.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ async fn objects_are_put_read_listed_and_deleted() {
 }
 
 #[tokio::test]
-async fn ranges_are_answered_in_part() {
+async fn range_request_returns_the_range() {
     let World { aws, s3, .. } = &World::new().await;
     aws.s3().put(BUCKET, "digits", "0123456789");
     for (range, bytes, content_range) in [
@@ -72,7 +72,7 @@ async fn ranges_are_answered_in_part() {
 }
 
 #[tokio::test]
-async fn writes_and_reads_keep_their_conditions() {
+async fn failed_precondition_refuses_writes_and_reads() {
     let World { aws, s3, .. } = &World::new().await;
     let put = || s3.put_object().bucket(BUCKET).key("state");
 
@@ -98,7 +98,7 @@ async fn writes_and_reads_keep_their_conditions() {
         .if_match(&e_tag);
     assert_eq!(refusal(head.send().await).0, 412);
 
-    aws.misbehave("PutObject", Fault::conditional_request_conflict());
+    aws.inject("PutObject", Fault::conditional_request_conflict());
     let raced = put().body(ByteStream::from_static(b"5"));
     let conflict = refused(409, "ConditionalRequestConflict");
     assert_eq!(refusal(raced.send().await), conflict);
@@ -113,7 +113,7 @@ async fn writes_and_reads_keep_their_conditions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_eight_writers_at_once_exactly_one_wins() {
+async fn exactly_one_of_eight_concurrent_writers_wins() {
     let world = Arc::new(World::new().await);
     for round in 0..20 {
         let key = format!("state-{round}");
@@ -138,7 +138,9 @@ async fn of_eight_writers_at_once_exactly_one_wins() {
                     match sent {
                         Ok(_) => Some(body),
                         Err(error) => {
-                            let lost = error.raw_response().map(|answer| answer.status().as_u16());
+                            let lost = error
+                                .raw_response()
+                                .map(|response| response.status().as_u16());
                             assert_eq!(lost, Some(412), "{error:?}");
                             None
                         }
@@ -204,7 +206,7 @@ async fn upload_part(
 }
 
 #[tokio::test]
-async fn a_large_object_is_uploaded_in_parts() {
+async fn multipart_upload_joins_its_parts() {
     let World { aws, s3, .. } = &World::new().await;
     let create = s3
         .create_multipart_upload()
@@ -245,7 +247,7 @@ async fn a_large_object_is_uploaded_in_parts() {
         checksum.composite && checksum.value.ends_with("-2"),
         "{checksum:?}"
     );
-    // The SDK verifies no composite checksums, but must not choke on one.
+    // The SDK does not verify composite checksums, but must accept them.
     let get = s3.get_object().bucket(BUCKET).key("list");
     let got = get
         .checksum_mode(ChecksumMode::Enabled)
@@ -260,7 +262,7 @@ async fn a_large_object_is_uploaded_in_parts() {
 }
 
 #[tokio::test]
-async fn an_upload_is_aborted_once() {
+async fn second_abort_of_an_upload_is_refused() {
     let World { s3, .. } = &World::new().await;
     let create = s3.create_multipart_upload().bucket(BUCKET).key("other");
     let upload_id = create.send().await.unwrap().upload_id.unwrap();
@@ -275,7 +277,7 @@ async fn an_upload_is_aborted_once() {
 }
 
 #[tokio::test]
-async fn a_deleted_object_of_a_versioned_bucket_leaves_a_marker() {
+async fn delete_in_a_versioned_bucket_leaves_a_marker() {
     let World { aws, s3, .. } = &World::new().await;
     aws.s3().set_versioning(BUCKET, true);
     let first = aws.s3().put(BUCKET, "state", "1");
@@ -286,7 +288,7 @@ async fn a_deleted_object_of_a_versioned_bucket_leaves_a_marker() {
 
     let error = s3.get_object().bucket(BUCKET).key("state").send().await;
     let SdkError::ServiceError(error) = error.unwrap_err() else {
-        panic!("S3 should answer");
+        panic!("S3 should return an error");
     };
     assert!(error.err().is_no_such_key());
     assert_eq!(
@@ -295,8 +297,8 @@ async fn a_deleted_object_of_a_versioned_bucket_leaves_a_marker() {
     );
     let head = s3.head_object().bucket(BUCKET).key("state").send().await;
     let head = head.unwrap_err();
-    let answer = head.raw_response().unwrap();
-    assert_eq!(answer.headers().get("x-amz-delete-marker"), Some("true"));
+    let response = head.raw_response().unwrap();
+    assert_eq!(response.headers().get("x-amz-delete-marker"), Some("true"));
     let replace = s3.put_object().bucket(BUCKET).key("state").if_match(first);
     assert_eq!(refusal(replace.send().await), refused(404, "NoSuchKey"));
 
@@ -308,7 +310,7 @@ async fn a_deleted_object_of_a_versioned_bucket_leaves_a_marker() {
 }
 
 #[tokio::test]
-async fn checksums_are_verified_stored_and_given_back() {
+async fn checksums_are_verified_stored_and_returned() {
     let World { aws, s3, .. } = &World::new().await;
     for algorithm in [
         ChecksumAlgorithm::Crc32,
@@ -318,7 +320,7 @@ async fn checksums_are_verified_stored_and_given_back() {
         ChecksumAlgorithm::Sha256,
     ] {
         let key = format!("with {algorithm}");
-        // Of a body that is a stream, the SDK sends the checksum behind the bytes, aws-chunked.
+        // For a streaming body, the SDK sends the checksum as a trailer (aws-chunked).
         let stream = aws_smithy_types::body::SdkBody::from_body_1_x(http_body_util::Full::new(
             Bytes::from_static(b"hello"),
         ));
@@ -356,10 +358,10 @@ async fn checksums_are_verified_stored_and_given_back() {
 }
 
 #[tokio::test]
-async fn a_flipped_byte_does_not_pass_the_checksum() {
+async fn flipped_byte_fails_the_checksum() {
     let World { aws, s3, .. } = &World::new().await;
     aws.s3().put(BUCKET, "report", "a report");
-    aws.misbehave("GetObject", Fault::FlipByte { at: 3 });
+    aws.inject("GetObject", Fault::FlipByte { at: 3 });
     let get = s3.get_object().bucket(BUCKET).key("report");
     let got = get
         .checksum_mode(ChecksumMode::Enabled)
@@ -372,7 +374,7 @@ async fn a_flipped_byte_does_not_pass_the_checksum() {
         "{error:?}"
     );
 
-    // Where S3 knows no checksum, nobody notices.
+    // Without a stored checksum, the damage goes unnoticed.
     let without_checksum = Generated {
         checksum: None,
         ..Generated::measured(Generated::skipping(|| {
@@ -380,7 +382,7 @@ async fn a_flipped_byte_does_not_pass_the_checksum() {
         }))
     };
     aws.s3().put(BUCKET, "report", without_checksum);
-    aws.misbehave("GetObject", Fault::FlipByte { at: 3 });
+    aws.inject("GetObject", Fault::FlipByte { at: 3 });
     let get = s3.get_object().bucket(BUCKET).key("report");
     let got = get
         .checksum_mode(ChecksumMode::Enabled)
@@ -391,7 +393,7 @@ async fn a_flipped_byte_does_not_pass_the_checksum() {
 }
 
 #[tokio::test]
-async fn signatures_and_permissions_are_checked() {
+async fn wrong_signatures_and_denied_actions_are_refused() {
     let World {
         aws, server, s3, ..
     } = &World::new().await;
@@ -424,7 +426,7 @@ async fn signatures_and_permissions_are_checked() {
 }
 
 #[tokio::test]
-async fn generated_objects_stream_and_are_never_whole_in_memory() {
+async fn generated_objects_are_streamed_in_pieces() {
     let World { aws, s3, .. } = &World::new().await;
     const PIECES: u64 = 64;
     const PIECE: u64 = 1024 * 1024;
@@ -455,7 +457,7 @@ async fn generated_objects_stream_and_are_never_whole_in_memory() {
     let got = get.send().await.unwrap();
     assert_eq!(got.body.collect().await.unwrap().to_vec(), b"ab");
 
-    // A generator that ends early breaks the connection, whatever length was announced.
+    // A generator that ends before its stated length breaks the connection.
     let short = Generated {
         length: 10,
         e_tag: "short".to_owned(),

@@ -1,4 +1,4 @@
-//! SNS as the SDK's own client finds it over HTTP.
+//! The SNS emulator as seen by the SDK over HTTP.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn attribute(data_type: &str, value: &str) -> MessageAttributeValue {
 }
 
 #[tokio::test]
-async fn every_protocol_gets_its_variant() {
+async fn each_protocol_receives_its_variant() {
     let world = World::new().await;
     let sns = world.aws.sns();
     let topic = sns.create_topic("revocations");
@@ -90,10 +90,10 @@ async fn every_protocol_gets_its_variant() {
 }
 
 #[tokio::test]
-async fn a_topic_without_readers_accepts_and_tells_nobody() {
+async fn topic_without_confirmed_subscription_delivers_nothing() {
     let world = World::new().await;
     let sns = world.aws.sns();
-    let topic = sns.create_topic("nobody");
+    let topic = sns.create_topic("unconfirmed");
     let counts = async || {
         let asked = world.sns.get_topic_attributes().topic_arn(&topic);
         let attributes = asked.send().await.unwrap().attributes.unwrap();
@@ -125,7 +125,7 @@ async fn a_topic_without_readers_accepts_and_tells_nobody() {
     assert_eq!(refusal(asked), refused(404, "NotFound"));
     world
         .aws
-        .misbehave("GetTopicAttributes", Fault::access_denied(Service::Sns));
+        .inject("GetTopicAttributes", Fault::access_denied(Service::Sns));
     let asked = world
         .sns
         .get_topic_attributes()
@@ -149,7 +149,7 @@ async fn messages_over_the_size_limit_are_refused() {
         .unwrap();
     let too_long = publish(&"x".repeat(MAXIMUM_MESSAGE_SIZE + 1)).send().await;
     assert_eq!(refusal(too_long), invalid);
-    // Bytes count, not characters, and attributes count too.
+    // The limit counts bytes, not characters, and includes attributes.
     let bytes = publish(&"ü".repeat(MAXIMUM_MESSAGE_SIZE / 2 + 1))
         .send()
         .await;
@@ -240,7 +240,7 @@ async fn publishing_to_no_topic_is_refused() {
 }
 
 #[tokio::test]
-async fn fifo_topics_want_groups_and_drop_repeats_for_five_minutes() {
+async fn fifo_topic_needs_groups_and_drops_duplicates() {
     let world = World::new().await;
     let sns = world.aws.sns();
     let topic = sns.create_fifo_topic("revocations.fifo", false);

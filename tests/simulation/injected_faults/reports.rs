@@ -194,7 +194,7 @@ fn damaged_bytes_alert_nothing_until_the_next_read() {
                 let world = audited_world(&[("REPORT_FORMAT", variable)]).await;
                 let serial = world.revoke(0, "KEY_COMPROMISE");
                 let reading = On::operation("GetObject").key_contains(REPORTS);
-                world.aws.misbehave(reading, Fault::FlipByte { at });
+                world.aws.inject(reading, Fault::FlipByte { at });
 
                 let audit = run_audited(&world).await;
 
@@ -220,9 +220,7 @@ fn damaged_report_is_read_to_its_end_before_any_alert() {
         let report = report(&world, ReportFormat::Json);
         let (at, _) = report.match_indices('{').nth(9).expect("the tenth record");
         let reading = On::operation("GetObject").key_contains(REPORTS);
-        world
-            .aws
-            .misbehave(reading, Fault::FlipByte { at: at as u64 });
+        world.aws.inject(reading, Fault::FlipByte { at: at as u64 });
 
         run_audited(&world).await;
 
@@ -242,8 +240,8 @@ fn permanently_damaged_bytes_are_alerted_once_then_recover() {
         1,
         assert_alerted_once_while_it_lasts(unfinished, Available::Everything, |world| {
             let reading = On::operation("GetObject").key_contains(REPORTS).always();
-            world.aws.misbehave(reading, Fault::FlipByte { at: 700 });
-            |world: &World| world.aws.behave()
+            world.aws.inject(reading, Fault::FlipByte { at: 700 });
+            |world: &World| world.aws.clear_faults()
         }),
     );
 }
@@ -255,7 +253,7 @@ fn damaged_bytes_over_many_periods_are_alerted_once() {
         let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         let reading = On::operation("GetObject").key_contains(REPORTS).always();
-        world.aws.misbehave(reading, Fault::FlipByte { at: 700 });
+        world.aws.inject(reading, Fault::FlipByte { at: 700 });
         for period in 1..=12 {
             world.until(PERIOD * period).await;
             world.schedule(InvokeOptions::default()).await;
@@ -265,7 +263,7 @@ fn damaged_bytes_over_many_periods_are_alerted_once() {
             "ReportUnfinished"
         );
 
-        world.aws.behave();
+        world.aws.clear_faults();
         assert_settles(&world).await;
 
         assert_eq!(alerted_serials(&world), [serial]);
@@ -289,7 +287,7 @@ fn unresponsive_s3_does_not_make_a_report_vanish() {
             let report = control(&world)["pendingReport"]["key"].clone();
             world.until(PERIOD + MISSING_OBJECT_TIMEOUT).await;
             let looking = On::operation("HeadObject").times(9);
-            world.aws.misbehave(looking, fault.clone());
+            world.aws.inject(looking, fault.clone());
 
             let audit = run_audited(&world).await;
 
@@ -386,7 +384,7 @@ fn breaking_connections_never_block_a_ca_for_good() {
         let world = audited_world(&[]).await;
         let serial = world.revoke(0, "KEY_COMPROMISE");
         let reading = On::operation("GetObject").key_contains(REPORTS).always();
-        world.aws.misbehave(reading, Fault::CutBody { after: 100 });
+        world.aws.inject(reading, Fault::CutBody { after: 100 });
         let before = reads_of_reports(&world);
         world.until(PERIOD).await;
         let first = world.invoke(json!({}), InvokeOptions::default()).await;
@@ -408,7 +406,7 @@ fn breaking_connections_never_block_a_ca_for_good() {
         }
 
         assert_ne!(control(&world)["pendingReport"]["id"], report);
-        world.aws.behave();
+        world.aws.clear_faults();
         assert_settles(&world).await;
         assert_eq!(alerted_serials(&world), [serial]);
         assert_failed_and_recovered_once(&world, "ReportOverdue");

@@ -90,8 +90,8 @@ fn denied_report_request_is_alerted_once_then_recovers() {
             let requests = On::operation("CreateCertificateAuthorityAuditReport").always();
             world
                 .aws
-                .misbehave(requests, Fault::access_denied(Service::PrivateCa));
-            |world: &World| world.aws.behave()
+                .inject(requests, Fault::access_denied(Service::PrivateCa));
+            |world: &World| world.aws.clear_faults()
         }),
     );
 }
@@ -197,8 +197,8 @@ fn denied_publish_fails_the_audit_and_notifies_nothing() {
             let publish = On::operation("Publish").always();
             world
                 .aws
-                .misbehave(publish, Fault::access_denied(Service::Sns));
-            |world: &World| world.aws.behave()
+                .inject(publish, Fault::access_denied(Service::Sns));
+            |world: &World| world.aws.clear_faults()
         }),
     );
 }
@@ -260,10 +260,8 @@ fn bucket_in_another_region_is_reported_as_such() {
                 "PermanentRedirect",
                 "The bucket you are attempting to access must be addressed using the specified endpoint.",
             );
-            world
-                .aws
-                .misbehave(On::service(Service::S3).always(), moved);
-            |world: &World| world.aws.behave()
+            world.aws.inject(On::service(Service::S3).always(), moved);
+            |world: &World| world.aws.clear_faults()
         }),
     );
 }
@@ -279,7 +277,7 @@ fn hanging_chat_topic_leaves_time_to_save_the_state() {
         // The first call of the period publishes the message, the others try to publish its card.
         world
             .aws
-            .misbehave(On::operation("Publish").after(1).always(), Fault::Hang);
+            .inject(On::operation("Publish").after(1).always(), Fault::Hang);
         world.until(PERIOD).await;
         let short = InvokeOptions::ending_in(60);
 
@@ -292,7 +290,7 @@ fn hanging_chat_topic_leaves_time_to_save_the_state() {
             warning.contains(chat) && warning.contains("no response"),
             "{warning}"
         );
-        world.aws.behave();
+        world.aws.clear_faults();
         assert_alerted_once_without_errors(&world, &serial).await;
     });
 }
@@ -324,7 +322,7 @@ fn refused_message_is_sent_again_in_reduced_form() {
         let serial = world.revoke(0, "KEY_COMPROMISE");
         let before = world.aws.calls_of("Publish").len();
         let invalid = Fault::error(400, "InvalidParameter", "Invalid parameter: Message");
-        world.aws.misbehave(On::operation("Publish"), invalid);
+        world.aws.inject(On::operation("Publish"), invalid);
 
         run_audited(&world).await;
 
@@ -344,10 +342,8 @@ fn message_refused_in_both_forms_fails_the_audit() {
         1,
         assert_alerted_once_while_it_lasts(refused, Available::ResponseOnly, |world| {
             let invalid = Fault::error(400, "InvalidParameter", "Invalid parameter: Message");
-            world
-                .aws
-                .misbehave(On::operation("Publish").always(), invalid);
-            |world: &World| world.aws.behave()
+            world.aws.inject(On::operation("Publish").always(), invalid);
+            |world: &World| world.aws.clear_faults()
         }),
     );
 }

@@ -132,12 +132,12 @@ fn run_left_with_no_time_after_waiting_counts_no_attempt() {
         let reading = On::operation("GetObject").key_contains(REPORTS).always();
         world
             .aws
-            .misbehave(reading, Fault::Late(Duration::from_secs(25)));
+            .inject(reading, Fault::Late(Duration::from_secs(25)));
 
         let ended = world.schedule(InvokeOptions::default()).await;
 
         assert_eq!(audit_of(&ended)["outcome"], "audited");
-        world.aws.behave();
+        world.aws.clear_faults();
         assert_alerted_once_without_errors(&world, &serial).await;
     });
 }
@@ -150,7 +150,7 @@ fn hanging_topic_leaves_time_to_save_the_state() {
         let serial = world.revoke(0, "KEY_COMPROMISE");
         world.until(PERIOD).await;
         let publish = On::operation("Publish").always();
-        world.aws.misbehave(publish, Fault::Hang);
+        world.aws.inject(publish, Fault::Hang);
         let short = InvokeOptions::ending_in(40);
         for _ in 0..3 {
             let ended = world.invoke(json!({}), short).await;
@@ -159,7 +159,7 @@ fn hanging_topic_leaves_time_to_save_the_state() {
             assert_eq!(control["lease"], Value::Null);
             assert_eq!(control["pendingReport"]["attempts"], 0);
         }
-        world.aws.behave();
+        world.aws.clear_faults();
 
         assert_alerted_once_without_errors(&world, &serial).await;
     });
@@ -174,7 +174,7 @@ fn dry_run_beside_an_audit_reads_the_current_state() {
         let looking = On::operation("HeadObject");
         world
             .aws
-            .misbehave(looking, Fault::Late(Duration::from_secs(20)));
+            .inject(looking, Fault::Late(Duration::from_secs(20)));
         let scheduled = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             world.schedule(InvokeOptions::default()).await
@@ -211,7 +211,7 @@ fn same_run_resolves_a_state_write_of_unknown_outcome() {
                 let serial = world.revoke(0, "KEY_COMPROMISE");
                 let key = control_key(&world, 0);
                 let writes = On::operation("PutObject").key_contains(key).after(write);
-                world.aws.misbehave(writes, fault.clone());
+                world.aws.inject(writes, fault.clone());
                 let (runs, complete) = (world.observed().runs.len(), last_complete(&world));
 
                 run_audited(&world).await;
@@ -249,7 +249,7 @@ fn concurrent_runs_keep_the_notified_revocations_of_both() {
         let publish = On::operation("Publish");
         world
             .aws
-            .misbehave(publish, Fault::Late(Duration::from_secs(5)));
+            .inject(publish, Fault::Late(Duration::from_secs(5)));
         let other = async {
             while alerted_serials(&world).is_empty() {
                 tokio::time::sleep(Duration::from_secs(1)).await;

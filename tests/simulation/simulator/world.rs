@@ -246,7 +246,7 @@ impl World {
     pub fn stop_injecting(&self) {
         self.stop_injecting_at_random();
         self.observed().injections.clear();
-        self.aws.behave();
+        self.aws.clear_faults();
     }
 
     pub fn observed(&self) -> MutexGuard<'_, Observed> {
@@ -559,7 +559,7 @@ impl Observed {
             injected: injected.clone(),
         });
         match injected.map(|injection| injection.failure) {
-            Some(Failure::Fault(_, fault)) => Action::Misbehave(fault),
+            Some(Failure::Fault(_, fault)) => Action::Inject(fault),
             Some(Failure::KillBefore) => {
                 run.kill.notify_one();
                 Action::Stop
