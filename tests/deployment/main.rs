@@ -1,5 +1,7 @@
-//! template.yaml against itself and against the code: every parameter resolves, what it sets is what
-//! the function reads, what it watches is what the function emits, what it allows is what is needed.
+//! Checks `template.yaml` against itself, the code and the docs.
+//!
+//! Parameters resolve, environment variables match what the function reads, alarms and the dashboard use
+//! metrics that the function emits, and the role allows exactly the calls that the function makes.
 
 #[path = "../account/mod.rs"]
 mod account;
@@ -10,6 +12,7 @@ mod template;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use local_aws::Call;
 use pca_revocation_watch::config::{CertificateAuthorities, Config, VARIABLES};
 use pca_revocation_watch::error::{ErrorKind, Remedy};
 use pca_revocation_watch::event::{Mode, Request, Trigger};
@@ -18,11 +21,22 @@ use pca_revocation_watch::revocation::reason::RevocationReason;
 use regex_lite::Regex;
 use serde_json::Value;
 
-use permissions::{BEYOND_CALLS, Grant, Need, allowing, differences, grants, needs, statements};
+use permissions::{Grant, INDIRECT_GRANTS, Need, allowing, differences, grants, needs, statements};
 use recorded::{CALLS, What, kinds, record};
 use template::{Deployment, REGION, Refusal, STACK, Template, list, text};
 
-/// The variable that only tests set, against a stand-in.
+/// Page with the tables of error types.
+const TROUBLESHOOTING_PAGE: &str = "docs/operations.md";
+/// Cell of the error table for errors that a retry may fix.
+const RETRY_CELL: &str = "retry";
+/// Cell of the error table for errors that need operator action.
+const OPERATOR_CELL: &str = "you";
+/// Page with the table of the template's parameters.
+const DEPLOYMENT_PAGE: &str = "docs/operations.md";
+/// Page with the tables of metrics, alarms, permissions and costs.
+const OPERATIONS_PAGE: &str = "docs/operations.md";
+
+/// Variable that only tests set, to shorten the report interval of an emulator.
 const NOT_DEPLOYED: &str = "REPORT_INTERVAL_SECONDS";
 
 const ARN: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566";
@@ -30,7 +44,7 @@ const TWO_ARNS: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-autho
     arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/99887766-1234-1122-2233-112233445566";
 const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-/// Values of each parameter that lead the template along different ways.
+/// Values of each parameter that exercise different branches of the template.
 const VALUES: &[(&str, &[&str])] = &[
     ("CertificateAuthorities", &["*", ARN, TWO_ARNS]),
     ("NotificationEmail", &["", "security@example.com"]),
@@ -102,7 +116,7 @@ fn environment(deployment: &Deployment) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The configuration that the function reads from what the template sets.
+/// Returns the configuration that the function reads from the template's environment variables.
 fn config(deployment: &Deployment) -> Config {
     let environment = environment(deployment);
     Config::from_lookup(|name| match name {
@@ -125,7 +139,7 @@ fn alarms(deployment: &Deployment) -> impl Iterator<Item = (&String, &Value)> {
 }
 
 #[test]
-fn every_pair_of_parameter_values_resolves_and_configures_the_function() {
+fn pairs_of_parameter_values_give_a_valid_configuration() {
     let template = template();
     let named: BTreeSet<&str> = VALUES.iter().map(|(name, _)| *name).collect();
     let parameters = template.section("Parameters");
@@ -157,7 +171,7 @@ fn every_pair_of_parameter_values_resolves_and_configures_the_function() {
 }
 
 #[test]
-fn every_parameter_is_grouped_labelled_and_says_what_it_takes() {
+fn parameters_have_group_label_description_and_constraint() {
     let template = template();
     let interface = &template.section("Metadata")["AWS::CloudFormation::Interface"];
     let groups = interface["ParameterGroups"].as_array().unwrap();
@@ -167,7 +181,7 @@ fn every_parameter_is_grouped_labelled_and_says_what_it_takes() {
         .collect();
     grouped.sort();
     let mut names: Vec<String> = template.section("Parameters").keys().cloned().collect();
-    // Guided deployments ask in the template's order: first what has no default that suits most.
+    // Guided deployments ask in template order: parameters that depend on the deployment come first.
     assert_eq!(names[..4], list(&groups[0]["Parameters"]));
     names.sort();
     assert_eq!(grouped, names);
@@ -190,7 +204,7 @@ fn every_parameter_is_grouped_labelled_and_says_what_it_takes() {
 }
 
 #[test]
-fn values_that_cannot_work_are_refused_by_their_parameter() {
+fn invalid_parameter_values_are_rejected() {
     let long = [ARN; 40].join(",");
     for (name, value) in [
         ("CertificateAuthorities", ""),
@@ -232,7 +246,7 @@ fn values_that_cannot_work_are_refused_by_their_parameter() {
 }
 
 #[test]
-fn the_environment_sets_what_the_code_reads() {
+fn environment_sets_exactly_the_variables_that_code_reads() {
     let set: BTreeSet<String> = environment(&deploy(&[])).into_keys().collect();
     let read = VARIABLES
         .iter()
@@ -242,7 +256,7 @@ fn the_environment_sets_what_the_code_reads() {
 }
 
 #[test]
-fn the_longest_list_of_certificate_authorities_fits_the_environment() {
+fn longest_ca_list_fits_the_lambda_environment_limit() {
     let list = [ARN; 35].join(",");
     let reasons = known_reasons().join(",");
     let topic = format!("arn:aws:sns:us-east-1:123456789012:{}", "t".repeat(64));
@@ -262,7 +276,7 @@ fn the_longest_list_of_certificate_authorities_fits_the_environment() {
 }
 
 #[test]
-fn defaults_are_the_codes_own() {
+fn template_defaults_equal_the_code_defaults() {
     let deployed = config(&deploy(&[]));
     let required = environment(&deploy(&[]));
     let own = Config::from_lookup(|name| match name {
@@ -318,7 +332,7 @@ fn parameters_reach_the_configuration() {
 }
 
 #[test]
-fn every_reason_that_the_code_knows_may_be_chosen_and_no_other() {
+fn notify_reasons_accepts_exactly_the_known_reasons() {
     let all = known_reasons().join(",");
     let chosen = config(&deploy(&[("NotifyReasons", &all)]))
         .notify_reasons
@@ -337,7 +351,7 @@ fn every_reason_that_the_code_knows_may_be_chosen_and_no_other() {
 }
 
 #[test]
-fn the_function_starts_the_binary_that_is_built() {
+fn handler_and_build_settings_name_the_built_binary() {
     let deployment = deploy(&[]);
     let binary = Path::new(env!("CARGO_BIN_EXE_bootstrap"))
         .file_stem()
@@ -358,7 +372,7 @@ fn the_function_starts_the_binary_that_is_built() {
 }
 
 #[test]
-fn the_policies_cover_the_state_prefix_and_nothing_beside_it() {
+fn role_reaches_only_reports_and_state_of_its_stack() {
     for bucket in ["", "amzn-s3-demo-bucket"] {
         let deployment = deploy(&[("ExistingReportBucket", bucket)]);
         let config = config(&deployment);
@@ -366,10 +380,10 @@ fn the_policies_cover_the_state_prefix_and_nothing_beside_it() {
         let object = |key: &str| format!("arn:aws:s3:::{}/{key}", config.report_bucket);
         let state = |name: &str| object(&format!("{}{name}", config.state_prefix));
         let control = state("11223344.json");
-        let told = state("11223344/notified-7.json");
+        let notified = state("11223344/told-7.json");
         let full = state("11223344/full-list/1.jsonl");
 
-        for key in [&control, &told, &full] {
+        for key in [&control, &notified, &full] {
             for action in ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"] {
                 assert_eq!(
                     allowing(&role, action, key),
@@ -378,7 +392,7 @@ fn the_policies_cover_the_state_prefix_and_nothing_beside_it() {
                 );
             }
         }
-        for key in [&told, &state("11223344/error.json")] {
+        for key in [&notified, &state("11223344/fault.json")] {
             assert_eq!(
                 allowing(&role, "s3:DeleteObject", key),
                 ["RemoveSupersededState"],
@@ -416,7 +430,7 @@ fn the_policies_cover_the_state_prefix_and_nothing_beside_it() {
 }
 
 #[test]
-fn every_call_in_the_source_has_its_place_in_the_list_of_calls() {
+fn list_of_sdk_calls_matches_the_source() {
     let call = Regex::new(r"\b(?:s3|sns|acmpca)\.([a-z0-9_]+)\(\)").unwrap();
     let mut found = BTreeSet::new();
     let mut sources = vec![root().join("src")];
@@ -426,20 +440,19 @@ fn every_call_in_the_source_has_its_place_in_the_list_of_calls() {
             sources.extend(entries.map(|entry| entry.unwrap().path()));
             continue;
         }
-        let file = path.strip_prefix(root().join("src")).unwrap();
-        let file = file.to_str().unwrap().to_owned();
+        let file = path.file_name().unwrap().to_str().unwrap().to_owned();
         let source: String = read(&path).split_whitespace().collect();
         let methods: Vec<&str> = call
             .captures_iter(&source)
             .map(|captures| captures.get(1).unwrap().as_str())
             .filter(|method| *method != "clone")
             .collect();
-        // Every request of the SDK ends so: one that begins in another way does not escape.
+        // Every SDK request ends in `.send()`: this finds requests that the pattern above misses.
         let sent = source.matches(".send()").count();
         assert_eq!(
             sent,
             methods.len(),
-            "{file} sends requests that begin in a way not known here"
+            "{file} sends requests that the pattern does not recognize"
         );
         found.extend(
             methods
@@ -453,7 +466,7 @@ fn every_call_in_the_source_has_its_place_in_the_list_of_calls() {
     assert_eq!(found, listed.collect());
 }
 
-/// The API's name of an operation whose method the SDK calls so.
+/// Returns the API operation of an SDK method: `ListObjectsV2` for `list_objects_v2`.
 fn operation(method: &str) -> String {
     method
         .split('_')
@@ -467,7 +480,7 @@ fn operation(method: &str) -> String {
         .collect()
 }
 
-/// A deployment that leaves out no optional permission.
+/// Deploys with every optional permission.
 fn deploy_all(certificate_authorities: &str) -> Deployment {
     deploy(&[
         ("CertificateAuthorities", certificate_authorities),
@@ -478,8 +491,8 @@ fn deploy_all(certificate_authorities: &str) -> Deployment {
     ])
 }
 
-/// Every kind of call in the list but those of one operation: what is in the list is made.
-fn all_calls_but(left_out: &str) -> BTreeSet<(String, What)> {
+/// Returns every kind of call in the list except those of one operation.
+fn all_calls_except(left_out: &str) -> BTreeSet<(String, What)> {
     CALLS
         .iter()
         .filter(|(_, operation, _)| *operation != left_out)
@@ -487,7 +500,7 @@ fn all_calls_but(left_out: &str) -> BTreeSet<(String, What)> {
         .collect()
 }
 
-/// The configuration of a deployment, with a stand-in for S3.
+/// Returns the configuration of a deployment that uses the S3 emulator.
 fn local_config(deployment: &Deployment) -> Config {
     Config {
         custom_s3_endpoint: true,
@@ -496,74 +509,23 @@ fn local_config(deployment: &Deployment) -> Config {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_permissions_are_those_that_the_calls_need_and_the_stated_ones() {
+async fn role_allows_exactly_the_calls_that_are_made() {
     let deployment = deploy_all("*");
     let config = local_config(&deployment);
     let calls = record(config.clone()).await;
 
-    // The list of all brings the names along.
+    // ListCertificateAuthorities includes the names.
     assert_eq!(
         kinds(&calls, &config),
-        all_calls_but("DescribeCertificateAuthority")
+        all_calls_except("DescribeCertificateAuthority")
     );
-    let needed: Vec<Need> = calls
-        .iter()
-        .flat_map(needs)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let needed = needs_of(&calls);
     let granted = grants(&statements(&deployment, "WatchRole"));
     assert_eq!(differences(&granted, &needed), [""; 0]);
+    assert_each_grant_is_needed(&granted, &needed);
+    assert_unneeded_grants_are_found(&granted, &needed);
 
-    // Without any one of them, something is missing.
-    let mut taken_out = 0;
-    for grant in &granted {
-        if BEYOND_CALLS
-            .iter()
-            .any(|(sid, action, _)| *sid == grant.sid && *action == grant.action)
-        {
-            continue;
-        }
-        let without: Vec<_> = granted
-            .iter()
-            .filter(|other| *other != grant)
-            .cloned()
-            .collect();
-        let differences = differences(&without, &needed);
-        assert!(!differences.is_empty(), "{grant:?} is not needed");
-        assert!(
-            differences.iter().all(|d| d.starts_with("missing: ")),
-            "{differences:?}"
-        );
-        taken_out += 1;
-    }
-    assert_eq!(taken_out + BEYOND_CALLS.len(), granted.len());
-    // One more of any kind is unused.
-    for (action, resource) in [
-        (
-            "s3:GetObjectVersion",
-            "arn:aws:s3:::pca-revocation-watch-reportbucket/*",
-        ),
-        (
-            "s3:GetObject",
-            "arn:aws:s3:::pca-revocation-watch-reportbucket/crl/*",
-        ),
-        ("acm-pca:RevokeCertificate", "*"),
-        ("sns:Publish", "arn:aws:sns:us-east-1:123456789012:another"),
-    ] {
-        let mut more = granted.clone();
-        more.push(Grant {
-            sid: "Another".to_owned(),
-            action: action.to_owned(),
-            resource: resource.to_owned(),
-            prefixes: None,
-        });
-        let differences = differences(&more, &needed);
-        assert_eq!(differences.len(), 1, "{action} {resource}");
-        assert!(differences[0].starts_with("unused: "), "{differences:?}");
-    }
-
-    // What the owner of a topic in another account is told to allow.
+    // The output for the owner of a topic in another account allows the same calls.
     let existing = deploy(&[("ExistingTopicArn", &config.topic_arn)]);
     let statement = text(&existing.outputs["TopicPolicyStatement"]["Value"]);
     let statement: Value = serde_json::from_str(&statement).unwrap();
@@ -578,27 +540,81 @@ async fn the_permissions_are_those_that_the_calls_need_and_the_stated_ones() {
     );
 }
 
+/// Returns what the calls need, each need once.
+fn needs_of(calls: &[Call]) -> Vec<Need> {
+    let unique: BTreeSet<Need> = calls.iter().flat_map(needs).collect();
+    unique.into_iter().collect()
+}
+
+/// Fails unless removing any grant, except indirect ones, leaves a need uncovered.
+fn assert_each_grant_is_needed(granted: &[Grant], needed: &[Need]) {
+    let mut removed = 0;
+    for grant in granted {
+        if INDIRECT_GRANTS
+            .iter()
+            .any(|(sid, action, _)| *sid == grant.sid && *action == grant.action)
+        {
+            continue;
+        }
+        let without: Vec<_> = granted
+            .iter()
+            .filter(|other| *other != grant)
+            .cloned()
+            .collect();
+        let differences = differences(&without, needed);
+        assert!(!differences.is_empty(), "{grant:?} is not needed");
+        assert!(
+            differences.iter().all(|d| d.starts_with("missing: ")),
+            "{differences:?}"
+        );
+        removed += 1;
+    }
+    assert_eq!(removed + INDIRECT_GRANTS.len(), granted.len());
+}
+
+/// Fails unless an added grant is reported as unused.
+fn assert_unneeded_grants_are_found(granted: &[Grant], needed: &[Need]) {
+    for (action, resource) in [
+        (
+            "s3:GetObjectVersion",
+            "arn:aws:s3:::pca-revocation-watch-reportbucket/*",
+        ),
+        (
+            "s3:GetObject",
+            "arn:aws:s3:::pca-revocation-watch-reportbucket/crl/*",
+        ),
+        ("acm-pca:RevokeCertificate", "*"),
+        ("sns:Publish", "arn:aws:sns:us-east-1:123456789012:another"),
+    ] {
+        let mut more = granted.to_vec();
+        more.push(Grant {
+            sid: "Another".to_owned(),
+            action: action.to_owned(),
+            resource: resource.to_owned(),
+            prefixes: None,
+        });
+        let differences = differences(&more, needed);
+        assert_eq!(differences.len(), 1, "{action} {resource}");
+        assert!(differences[0].starts_with("unused: "), "{differences:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_list_of_certificate_authorities_needs_no_other_permissions() {
+async fn role_for_a_ca_list_allows_exactly_the_calls_made() {
     let deployment = deploy_all(TWO_ARNS);
     let config = local_config(&deployment);
     let calls = record(config.clone()).await;
     assert_eq!(
         kinds(&calls, &config),
-        all_calls_but("ListCertificateAuthorities")
+        all_calls_except("ListCertificateAuthorities")
     );
-    let needed: Vec<Need> = calls
-        .iter()
-        .flat_map(needs)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let needed = needs_of(&calls);
     let granted = grants(&statements(&deployment, "WatchRole"));
     assert_eq!(differences(&granted, &needed), [""; 0]);
 }
 
 #[test]
-fn listed_certificate_authorities_are_the_only_ones_that_may_be_audited() {
+fn role_for_a_ca_list_allows_audits_of_listed_cas_only() {
     const CREATE: &str = "acm-pca:CreateCertificateAuthorityAuditReport";
     const LIST: &str = "acm-pca:ListCertificateAuthorities";
     let other = ARN.replace("11223344", "55667788");
@@ -635,7 +651,7 @@ fn listed_certificate_authorities_are_the_only_ones_that_may_be_audited() {
 }
 
 #[test]
-fn optional_permissions_come_with_what_they_are_for() {
+fn optional_parameters_add_only_their_own_permissions() {
     let sids = |parameters: &[(&str, &str)]| -> BTreeSet<String> {
         let deployment = deploy(parameters);
         statements(&deployment, "WatchRole")
@@ -661,7 +677,7 @@ fn optional_permissions_come_with_what_they_are_for() {
 }
 
 #[test]
-fn private_ca_may_write_reports_and_only_the_function_writes_state() {
+fn bucket_policy_limits_writers_of_reports_and_state() {
     let deployment = deploy(&[("CertificateAuthorities", TWO_ARNS)]);
     let policy = &deployment.resources["ReportBucketPolicy"]["Properties"]["PolicyDocument"];
     let by_sid = |sid: &str| {
@@ -697,14 +713,14 @@ fn private_ca_may_write_reports_and_only_the_function_writes_state() {
 }
 
 #[test]
-fn statements_for_an_existing_bucket_and_topic_are_the_templates_own() {
+fn outputs_for_existing_resources_match_the_stack_policies() {
     let parameters = [
         ("CertificateAuthorities", TWO_ARNS),
         ("ExistingReportBucket", "amzn-s3-demo-bucket"),
     ];
     let existing = deploy(&parameters);
     assert!(!existing.resources.contains_key("ReportBucketPolicy"));
-    let told: Vec<Value> =
+    let printed: Vec<Value> =
         serde_json::from_str(&text(&existing.outputs["BucketPolicyStatements"]["Value"])).unwrap();
 
     let created = deploy(&parameters[..1]);
@@ -716,7 +732,7 @@ fn statements_for_an_existing_bucket_and_topic_are_the_templates_own() {
     .unwrap();
     let own = policy["Statement"].as_array().unwrap();
     assert_eq!(
-        told,
+        printed,
         own.iter()
             .filter(|s| s["Sid"] != "RefuseUnencryptedTransport")
             .cloned()
@@ -742,7 +758,7 @@ fn statements_for_an_existing_bucket_and_topic_are_the_templates_own() {
 }
 
 #[test]
-fn nothing_expires_the_current_state() {
+fn lifecycle_rules_never_expire_current_state() {
     let deployment = deploy(&[]);
     let bucket = &deployment.resources["ReportBucket"];
     assert_eq!(bucket["DeletionPolicy"], "Retain");
@@ -772,7 +788,7 @@ fn nothing_expires_the_current_state() {
 }
 
 #[test]
-fn the_intervals_are_three_times_and_sixty_times_themselves() {
+fn interval_mapping_gives_valid_alarm_and_schedule_periods() {
     let template = template();
     let intervals = template.section("Mappings")["Intervals"]
         .as_object()
@@ -791,7 +807,7 @@ fn the_intervals_are_three_times_and_sixty_times_themselves() {
         for (id, alarm) in alarms(&deployment) {
             let period = alarm["Period"].as_u64().unwrap();
             let whole = period * alarm["EvaluationPeriods"].as_u64().unwrap();
-            // CloudWatch API Reference, PutMetricAlarm: 7 days in all, a day for periods below an hour.
+            // CloudWatch API Reference, PutMetricAlarm: 7 days in total, one day for periods below an hour.
             assert!(
                 whole <= if period < 3600 { 86_400 } else { 604_800 },
                 "{id}: {whole} s"
@@ -807,7 +823,7 @@ fn the_intervals_are_three_times_and_sixty_times_themselves() {
 }
 
 #[test]
-fn alarms_and_dashboard_show_metrics_that_the_function_emits() {
+fn alarms_and_dashboard_use_metrics_that_are_emitted() {
     let deployment = deploy(&[("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat")]);
     let name = "pca-revocation-watch-WatchFunction";
     let emitted: BTreeSet<&str> = METRICS.iter().map(|(metric, _)| *metric).collect();
@@ -815,13 +831,13 @@ fn alarms_and_dashboard_show_metrics_that_the_function_emits() {
     for (id, alarm) in alarms(&deployment) {
         assert!(
             !list(&alarm["AlarmActions"]).is_empty(),
-            "{id} tells nobody"
+            "{id} notifies no topic"
         );
         if alarm["Namespace"] == NAMESPACE {
             let metric = alarm["MetricName"].as_str().unwrap();
             assert!(
                 emitted.contains(metric),
-                "{id} watches {metric}, which nobody emits"
+                "{id} uses {metric}, which is not emitted"
             );
             assert_eq!(
                 alarm["Dimensions"],
@@ -860,10 +876,10 @@ fn alarms_and_dashboard_show_metrics_that_the_function_emits() {
     );
 }
 
-/// Age and new revocations by certificate authority are no metrics, which would cost as much as one
-/// each, but properties of the line: a query of the log shows them.
+/// Age and new revocations per CA are properties of the metrics log line, shown by a log query: a
+/// metric per CA would add the cost of a custom metric each.
 #[test]
-fn the_dashboard_shows_by_certificate_authority_what_the_line_of_metrics_holds() {
+fn dashboard_query_shows_every_per_ca_property() {
     let deployment = deploy(&[]);
     let body = text(&deployment.resources["Dashboard"]["Properties"]["DashboardBody"]);
     let body: Value = serde_json::from_str(&body).unwrap();
@@ -883,7 +899,7 @@ fn the_dashboard_shows_by_certificate_authority_what_the_line_of_metrics_holds()
     let query = queries
         .iter()
         .find(|query| query.contains(list))
-        .expect("a query by CA");
+        .expect("a query per CA");
 
     let line: Value =
         serde_json::from_str(&read(root().join("tests/data/metrics/run.json"))).unwrap();
@@ -894,7 +910,7 @@ fn the_dashboard_shows_by_certificate_authority_what_the_line_of_metrics_holds()
         .collect();
     let held = line["certificateAuthorities"][0].as_object().unwrap();
     assert_eq!(shown, held.keys().map(String::as_str).collect());
-    // What a widget says of a missing list is not known: only lines that hold one are asked.
+    // The query must skip lines without the list: how a widget handles them is not documented.
     assert!(
         query.contains("| filter ispresent(_aws.Timestamp) |"),
         "{query}"
@@ -903,7 +919,7 @@ fn the_dashboard_shows_by_certificate_authority_what_the_line_of_metrics_holds()
 }
 
 #[test]
-fn a_silent_watch_is_loud() {
+fn watch_silent_alarm_fires_on_missing_data() {
     let deployment = deploy(&[]);
     let alarm = &deployment.resources["WatchSilentAlarm"]["Properties"];
     assert_eq!(alarm["TreatMissingData"], "breaching");
@@ -911,11 +927,8 @@ fn a_silent_watch_is_loud() {
 }
 
 #[test]
-fn revocation_events_come_back_when_a_run_is_surely_over() {
-    let deployment = deploy(&[
-        ("RevocationEvents", "yes"),
-        ("CertificateAuthorities", TWO_ARNS),
-    ]);
+fn visibility_timeout_covers_timeout_and_batching_window() {
+    let deployment = deploy(&[("RevocationEvents", "yes")]);
     let queue = &deployment.resources["RevocationEventQueue"]["Properties"];
     let source = &deployment.resources["RevocationEventSource"]["Properties"];
     let longest = function(&deployment)["Timeout"].as_u64().unwrap()
@@ -925,19 +938,25 @@ fn revocation_events_come_back_when_a_run_is_surely_over() {
         list(&source["FunctionResponseTypes"]),
         ["ReportBatchItemFailures"]
     );
+}
 
-    // The rule lets Private CA's own event through.
+#[test]
+fn revocation_event_rule_matches_the_sample_event() {
+    let deployment = deploy(&[
+        ("RevocationEvents", "yes"),
+        ("CertificateAuthorities", TWO_ARNS),
+    ]);
     let event: Value = serde_json::from_str(&read(root().join("events/revocation.json"))).unwrap();
     let pattern = &deployment.resources["RevocationEventRule"]["Properties"]["EventPattern"];
     for key in ["source", "detail-type"] {
         assert!(list(&pattern[key]).contains(&text(&event[key])), "{key}");
     }
     assert!(list(&pattern["detail"]["result"]).contains(&text(&event["detail"]["result"])));
-    let expected = list(&pattern["resources"]);
+    let accepted = list(&pattern["resources"]);
     assert!(
         list(&event["resources"])
             .iter()
-            .any(|resource| expected.contains(resource))
+            .any(|resource| accepted.contains(resource))
     );
 
     let all = deploy(&[("RevocationEvents", "yes")]);
@@ -946,9 +965,13 @@ fn revocation_events_come_back_when_a_run_is_surely_over() {
             .get("resources")
             .is_none()
     );
-    let none = deploy(&[]);
+}
+
+#[test]
+fn revocation_event_resources_are_absent_by_default() {
+    let default = deploy(&[]);
     assert!(
-        !none
+        !default
             .resources
             .keys()
             .any(|id| id.starts_with("RevocationEvent"))
@@ -956,7 +979,7 @@ fn revocation_events_come_back_when_a_run_is_surely_over() {
 }
 
 #[test]
-fn every_event_is_one_that_the_function_takes() {
+fn sample_events_parse_as_the_intended_requests() {
     let mut seen = BTreeMap::new();
     for entry in std::fs::read_dir(root().join("events")).expect("events/") {
         let path = entry.expect("an entry").path();
@@ -999,31 +1022,42 @@ fn every_event_is_one_that_the_function_takes() {
 }
 
 #[test]
-fn the_operators_guide_knows_every_error_type_parameter_and_alarm() {
-    let guide = read(root().join("docs/operations.md"));
+fn troubleshooting_page_lists_every_error_type() {
+    let page = read(root().join(TROUBLESHOOTING_PAGE));
     for kind in ErrorKind::ALL {
-        let cured = match kind.remedy() {
-            Remedy::Retry => "retry",
-            Remedy::Operator => "you",
+        let cell = match kind.remedy() {
+            Remedy::Retry => RETRY_CELL,
+            Remedy::Operator => OPERATOR_CELL,
         };
-        let row = format!("\n| `{}` | {cured} |", kind.name());
-        assert!(guide.contains(&row), "{row}");
+        let row = format!("\n| `{}` | {cell} |", kind.name());
+        assert!(page.contains(&row), "{TROUBLESHOOTING_PAGE} lacks {row:?}");
     }
-    let template = template();
-    for name in template.section("Parameters").keys() {
-        assert!(guide.contains(&format!("`{name}`")), "{name}");
+}
+
+#[test]
+fn deployment_page_lists_every_parameter() {
+    let page = read(root().join(DEPLOYMENT_PAGE));
+    for name in template().section("Parameters").keys() {
+        assert!(
+            page.contains(&format!("`{name}`")),
+            "{DEPLOYMENT_PAGE} lacks {name}"
+        );
     }
-    for (metric, _) in METRICS {
-        assert!(guide.contains(&format!("`{metric}`")), "{metric}");
+}
+
+#[test]
+fn operations_page_lists_metrics_alarms_and_indirect_grants() {
+    let page = read(root().join(OPERATIONS_PAGE));
+    let deployment = deploy(&[("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat")]);
+    let metrics = METRICS.iter().map(|(metric, _)| *metric);
+    let sids = INDIRECT_GRANTS.iter().map(|(sid, ..)| *sid);
+    let alarms = alarms(&deployment).map(|(id, _)| id.as_str());
+    for name in metrics.chain(sids).chain(alarms) {
+        assert!(
+            page.contains(&format!("`{name}`")),
+            "{OPERATIONS_PAGE} lacks {name}"
+        );
     }
-    assert!(guide.contains(&format!("\n| {} metrics,", METRICS.len())));
-    for (sid, ..) in BEYOND_CALLS {
-        assert!(guide.contains(&format!("`{sid}`")), "{sid}");
-    }
-    for (id, _) in alarms(&deploy(&[(
-        "ChatTopicArn",
-        "arn:aws:sns:us-east-1:123456789012:chat",
-    )])) {
-        assert!(guide.contains(&format!("`{id}`")), "{id}");
-    }
+    let cost = format!("\n| {} metrics,", METRICS.len());
+    assert!(page.contains(&cost), "{OPERATIONS_PAGE} lacks {cost:?}");
 }

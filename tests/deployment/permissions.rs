@@ -1,16 +1,16 @@
-//! What an IAM policy of the template allows, and what calls need.
+//! Compares what the template's IAM policies allow with what calls need.
 
 use local_aws::{Call, Service};
 use serde_json::Value;
 
 use crate::template::{Deployment, list};
 
-/// What is allowed without a call of the function's own: statement, action, and why.
-pub const BEYOND_CALLS: &[(&str, &str, &str)] = &[
+/// Permissions that the function needs without calling the action itself: statement, action, reason.
+pub const INDIRECT_GRANTS: &[(&str, &str, &str)] = &[
     (
         "AskForReports",
         "s3:PutObject",
-        "editions of Private CA's API reference ask it of the caller of CreateCertificateAuthorityAuditReport",
+        "editions of Private CA's API reference require it to call CreateCertificateAuthorityAuditReport",
     ),
     (
         "WriteTheLog",
@@ -25,7 +25,7 @@ pub const BEYOND_CALLS: &[(&str, &str, &str)] = &[
     (
         "HandOverFailedInvocations",
         "sqs:SendMessage",
-        "Lambda hands failed invocations over with the function's role",
+        "Lambda sends failed invocations with the function's role",
     ),
     (
         "TakeRevocationEvents",
@@ -45,26 +45,26 @@ pub const BEYOND_CALLS: &[(&str, &str, &str)] = &[
     (
         "UseTheBucketKeyThroughS3",
         "kms:Decrypt",
-        "S3 uses the key for the caller",
+        "S3 uses the key on behalf of the caller",
     ),
     (
         "UseTheBucketKeyThroughS3",
         "kms:GenerateDataKey",
-        "S3 uses the key for the caller",
+        "S3 uses the key on behalf of the caller",
     ),
     (
         "UseTheTopicKeyThroughSns",
         "kms:Decrypt",
-        "SNS uses the key for the caller",
+        "SNS uses the key on behalf of the caller",
     ),
     (
         "UseTheTopicKeyThroughSns",
         "kms:GenerateDataKey",
-        "SNS uses the key for the caller",
+        "SNS uses the key on behalf of the caller",
     ),
 ];
 
-/// The `Allow` statements of a role's inline policies.
+/// Returns the statements of a role's inline policies, which must all be `Allow`.
 pub fn statements<'a>(deployment: &'a Deployment, role: &str) -> Vec<&'a Value> {
     let policies = deployment.resources[role]["Properties"]["Policies"]
         .as_array()
@@ -80,7 +80,7 @@ pub fn statements<'a>(deployment: &'a Deployment, role: &str) -> Vec<&'a Value> 
         .collect()
 }
 
-/// The statements that allow an action on a resource, by `Sid`; conditions are taken as met.
+/// Returns the Sids of the statements that allow an action on a resource, assuming their conditions hold.
 pub fn allowing<'a>(statements: &[&'a Value], action: &str, resource: &str) -> Vec<&'a str> {
     let any = |patterns: &Value, value: &str| list(patterns).iter().any(|p| matches(p, value));
     statements
@@ -90,18 +90,18 @@ pub fn allowing<'a>(statements: &[&'a Value], action: &str, resource: &str) -> V
         .collect()
 }
 
-/// One action on one resource, as one statement allows it.
+/// One action on one resource, allowed by one statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     pub sid: String,
     pub action: String,
-    /// A pattern.
+    /// Resource ARN pattern.
     pub resource: String,
-    /// The patterns of its condition on `s3:prefix`, or on none.
+    /// Patterns of the condition on `s3:prefix`, if there is one.
     pub prefixes: Option<Vec<String>>,
 }
 
-/// Statements, taken apart into what each allows by itself.
+/// Splits statements into single grants.
 pub fn grants(statements: &[&Value]) -> Vec<Grant> {
     let mut grants = Vec::new();
     for statement in statements {
@@ -120,17 +120,19 @@ pub fn grants(statements: &[&Value]) -> Vec<Grant> {
     grants
 }
 
-/// What the caller of a call must be allowed to do.
+/// A permission that a call requires.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Need {
     pub action: String,
     pub resource: String,
-    /// What S3 calls `s3:prefix`.
+    /// Value of the condition key `s3:prefix`.
     pub prefix: Option<String>,
 }
 
-/// What a call needs (Service Authorization Reference, "Actions, resources, and condition keys"; for
-/// S3 also the User Guide, "Required permissions for Amazon S3 API operations").
+/// Returns the permissions that a call requires.
+///
+/// Sources: Service Authorization Reference, "Actions, resources, and condition keys"; for S3 also the
+/// User Guide, "Required permissions for Amazon S3 API operations".
 pub fn needs(call: &Call) -> Vec<Need> {
     let need = |action: &str, resource: String| Need {
         action: action.to_owned(),
@@ -161,7 +163,7 @@ pub fn needs(call: &Call) -> Vec<Need> {
             );
             let key = call.key.clone().unwrap_or_default();
             let object = format!("{bucket}/{key}");
-            // Of a missing object, a caller who may not list hears 403, not 404.
+            // Without s3:ListBucket, S3 returns 403 instead of 404 for a missing object.
             let missing = (call.status == Some(404)).then(|| Need {
                 prefix: Some(key.clone()),
                 ..need("s3:ListBucket", bucket.clone())
@@ -182,16 +184,16 @@ pub fn needs(call: &Call) -> Vec<Need> {
                     prefix: Some(call.prefix.clone().unwrap_or_default()),
                     ..need("s3:ListBucket", bucket)
                 }],
-                other => panic!("what does {other} need?"),
+                other => panic!("add the permissions of s3 operation {other}"),
             }
         }
     }
 }
 
-/// Where what is allowed and what is needed differ, but for [`BEYOND_CALLS`].
+/// Returns the missing and the unused grants, and those of [`INDIRECT_GRANTS`] not in the template.
 pub fn differences(grants: &[Grant], needs: &[Need]) -> Vec<String> {
-    let is_beyond = |grant: &Grant| {
-        BEYOND_CALLS
+    let is_indirect = |grant: &Grant| {
+        INDIRECT_GRANTS
             .iter()
             .any(|(sid, action, _)| *sid == grant.sid && *action == grant.action)
     };
@@ -200,34 +202,34 @@ pub fn differences(grants: &[Grant], needs: &[Need]) -> Vec<String> {
         .filter(|need| {
             !grants
                 .iter()
-                .any(|grant| !is_beyond(grant) && grant.covers(need))
+                .any(|grant| !is_indirect(grant) && grant.covers(need))
         })
         .map(|need| format!("missing: {need:?}"));
     let unused = grants
         .iter()
-        .filter(|grant| !is_beyond(grant) && !needs.iter().any(|need| grant.covers(need)))
+        .filter(|grant| !is_indirect(grant) && !needs.iter().any(|need| grant.covers(need)))
         .map(|grant| format!("unused: {grant:?}"));
-    let stale = BEYOND_CALLS
+    let stale = INDIRECT_GRANTS
         .iter()
         .filter(|(sid, action, _)| !grants.iter().any(|g| g.sid == *sid && g.action == *action))
-        .map(|beyond| format!("not in the template: {beyond:?}"));
+        .map(|indirect| format!("not in the template: {indirect:?}"));
     missing.chain(unused).chain(stale).collect()
 }
 
 impl Grant {
     fn covers(&self, need: &Need) -> bool {
-        let is_under = |prefix: &String| {
+        let is_allowed_prefix = |prefix: &String| {
             self.prefixes
                 .as_ref()
                 .is_none_or(|patterns| patterns.iter().any(|p| matches(p, prefix)))
         };
         matches(&self.action, &need.action)
             && matches(&self.resource, &need.resource)
-            && need.prefix.as_ref().is_none_or(is_under)
+            && need.prefix.as_ref().is_none_or(is_allowed_prefix)
     }
 }
 
-/// IAM's wildcard `*`, any number of any characters.
+/// Matches a value against an IAM pattern, in which `*` stands for any number of characters.
 fn matches(pattern: &str, value: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == value,

@@ -1,4 +1,4 @@
-//! Every kind of call that the function makes, recorded as it made them.
+//! Records every kind of AWS call that the function makes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use crate::account::InProcess;
 
-/// Where the source makes which call, and to what. A call that is new in the source is to be added
-/// here, and one that is new here needs a scenario in [`record`].
+/// Every SDK call in the source: file name, operation, and what the call is about.
+///
+/// A new call in the source must be added here, and [`record`] needs a scenario that makes it.
 pub const CALLS: &[(&str, &str, What)] = &[
     (
         "certificate_authorities.rs",
@@ -22,65 +23,53 @@ pub const CALLS: &[(&str, &str, What)] = &[
         "ListCertificateAuthorities",
         What::Account,
     ),
+    ("fetch.rs", "GetObject", What::PartOfReport),
+    ("fetch.rs", "GetObject", What::Report),
+    ("full_list.rs", "AbortMultipartUpload", What::FullList),
+    ("full_list.rs", "CompleteMultipartUpload", What::FullList),
+    ("full_list.rs", "CreateMultipartUpload", What::FullList),
+    ("full_list.rs", "PutObject", What::FullList),
+    ("full_list.rs", "UploadPart", What::FullList),
     ("publish.rs", "GetTopicAttributes", What::Topic),
     ("publish.rs", "Publish", What::ChatTopic),
     ("publish.rs", "Publish", What::Topic),
     (
-        "publish/full_list.rs",
-        "AbortMultipartUpload",
-        What::FullList,
-    ),
-    (
-        "publish/full_list.rs",
-        "CompleteMultipartUpload",
-        What::FullList,
-    ),
-    (
-        "publish/full_list.rs",
-        "CreateMultipartUpload",
-        What::FullList,
-    ),
-    ("publish/full_list.rs", "PutObject", What::FullList),
-    ("publish/full_list.rs", "UploadPart", What::FullList),
-    ("report/fetch.rs", "GetObject", What::PartOfReport),
-    ("report/fetch.rs", "GetObject", What::Report),
-    (
-        "report/request.rs",
+        "request.rs",
         "CreateCertificateAuthorityAuditReport",
         What::CertificateAuthority,
     ),
-    ("report/request.rs", "ListObjectsV2", What::Reports),
+    ("request.rs", "ListObjectsV2", What::Reports),
+    ("store.rs", "DeleteObject", What::ErrorMarker),
+    ("store.rs", "DeleteObject", What::NotifiedSet),
+    ("store.rs", "GetObject", What::Control),
+    ("store.rs", "GetObject", What::ErrorMarker),
+    ("store.rs", "GetObject", What::NotifiedSet),
+    ("store.rs", "ListObjectsV2", What::NotifiedSets),
+    ("store.rs", "PutObject", What::Control),
+    ("store.rs", "PutObject", What::ErrorMarker),
+    ("store.rs", "PutObject", What::NotifiedSet),
     (
-        "report/wait.rs",
+        "wait.rs",
         "DescribeCertificateAuthorityAuditReport",
         What::CertificateAuthority,
     ),
-    ("report/wait.rs", "HeadObject", What::Report),
-    ("state/store.rs", "DeleteObject", What::Note),
-    ("state/store.rs", "DeleteObject", What::NotifiedSet),
-    ("state/store.rs", "GetObject", What::Control),
-    ("state/store.rs", "GetObject", What::Note),
-    ("state/store.rs", "GetObject", What::NotifiedSet),
-    ("state/store.rs", "ListObjectsV2", What::ToldLists),
-    ("state/store.rs", "PutObject", What::Control),
-    ("state/store.rs", "PutObject", What::Note),
-    ("state/store.rs", "PutObject", What::NotifiedSet),
+    ("wait.rs", "HeadObject", What::Report),
 ];
 
-/// What a call is about.
+/// The kind of object or resource that a call is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
     Account,
     CertificateAuthority,
     Report,
-    /// The rest of a report whose body broke off.
+    /// The rest of a report whose response body ended early.
     PartOfReport,
     Reports,
     Control,
     NotifiedSet,
-    ToldLists,
-    /// Remembers that a fault was told that the control document could not record.
-    Note,
+    NotifiedSets,
+    /// Records an announced error that the control document could not record.
+    ErrorMarker,
     FullList,
     Topic,
     ChatTopic,
@@ -106,7 +95,7 @@ impl What {
             return if is_report(prefix) {
                 Some(What::Reports)
             } else {
-                Some(What::ToldLists)
+                Some(What::NotifiedSets)
             };
         }
         let key = call.key.as_deref()?;
@@ -123,56 +112,88 @@ impl What {
             .unwrap_or(("", ""));
         Some(match name {
             "" => What::Control,
-            "error.json" => What::Note,
-            name if name.starts_with("notified-") => What::NotifiedSet,
+            "fault.json" => What::ErrorMarker,
+            name if name.starts_with("told-") => What::NotifiedSet,
             name if name.starts_with("full-list/") => What::FullList,
             _ => return None,
         })
     }
 }
 
-/// The kinds of calls among these.
+/// Returns the kinds of these calls.
 pub fn kinds(calls: &[Call], config: &Config) -> BTreeSet<(String, What)> {
     calls
         .iter()
         .map(|call| {
-            let what = What::of(call, config).unwrap_or_else(|| panic!("a call to what? {call:?}"));
+            let what = What::of(call, config).unwrap_or_else(|| panic!("cannot classify {call:?}"));
             (call.operation.clone(), what)
         })
         .collect()
 }
 
-/// Lets the function do everything that it can, and gives the calls that it made.
+/// Time between two invocations: long enough for Private CA to allow another report.
+const BETWEEN_INVOCATIONS: Duration = Duration::from_secs(1_860);
+
+/// Makes the function run through scenarios with every kind of call, and returns the calls.
 pub async fn record(config: Config) -> Vec<Call> {
-    const HALF_AN_HOUR: Duration = Duration::from_secs(1_860);
-    let aws = LocalAws::new();
-    let (s3, pca) = (aws.s3(), aws.private_ca());
-    s3.create_bucket(&config.report_bucket);
-    s3.set_versioning(&config.report_bucket, true);
-    for arn in [Some(&config.topic_arn), config.chat_topic_arn.as_ref()]
-        .into_iter()
-        .flatten()
-    {
-        let topic = aws
-            .sns()
-            .create_topic(arn.rsplit(':').next().expect("a name"));
-        assert_eq!(topic, *arn);
-        let subscription = Subscription::new(Protocol::Https, "https://example.com");
-        aws.sns()
-            .subscribe(&topic, subscription)
-            .expect("a standard topic");
+    let account = Account::new(config);
+    account.audit_repeatedly().await;
+    account.lose_replies().await;
+    account.run_without_saving().await;
+    account.damage_the_state().await;
+    account.upload_in_parts().await;
+    account.aws.calls()
+}
+
+/// An emulated account with two CAs, and the function under test.
+struct Account {
+    aws: LocalAws,
+    config: Config,
+    /// ARN of the CA that most scenarios audit.
+    ca: String,
+    function: InProcess,
+}
+
+impl Account {
+    fn new(config: Config) -> Self {
+        let aws = LocalAws::new();
+        let (s3, pca) = (aws.s3(), aws.private_ca());
+        s3.create_bucket(&config.report_bucket);
+        s3.set_versioning(&config.report_bucket, true);
+        for arn in [Some(&config.topic_arn), config.chat_topic_arn.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            let topic = aws
+                .sns()
+                .create_topic(arn.rsplit(':').next().expect("a name"));
+            assert_eq!(topic, *arn);
+            let subscription = Subscription::new(Protocol::Https, "https://example.com");
+            aws.sns()
+                .subscribe(&topic, subscription)
+                .expect("a standard topic");
+        }
+        let cas: Vec<String> = crate::TWO_ARNS
+            .split(',')
+            .map(|arn| pca.create_with_id(arn.rsplit('/').next().expect("an id"), "Example Corp"))
+            .collect();
+        assert_eq!(cas.join(","), crate::TWO_ARNS);
+        pca.set_reports(|reports| reports.delay = Duration::from_secs(1));
+        let function = InProcess::new(&aws, config.clone());
+        let ca = cas[0].clone();
+        Self {
+            aws,
+            config,
+            ca,
+            function,
+        }
     }
-    let cas: Vec<String> = crate::TWO_ARNS
-        .split(',')
-        .map(|arn| pca.create_with_id(arn.rsplit('/').next().expect("an id"), "Example Corp"))
-        .collect();
-    assert_eq!(cas.join(","), crate::TWO_ARNS);
-    let ca = &cas[0];
-    pca.set_reports(|reports| reports.delay = Duration::from_secs(1));
-    let function = InProcess::new(&aws, config.clone());
-    let outcome = async |payload: Value| {
-        aws.advance(HALF_AN_HOUR);
-        let response = function
+
+    /// Invokes the function and returns the error type or the outcome of the first CA.
+    async fn invoke(&self, payload: Value) -> String {
+        self.aws.advance(BETWEEN_INVOCATIONS);
+        let response = self
+            .function
             .invoke(payload)
             .await
             .unwrap_or_else(|error| panic!("{error}"));
@@ -182,62 +203,82 @@ pub async fn record(config: Config) -> Vec<Call> {
             .or(first["outcome"].as_str())
             .unwrap_or_default()
             .to_owned()
-    };
-    let all = || json!({});
-    // Of the first only: the second has nothing to tell but what its first audit found.
-    let one = || json!({ "certificateAuthorityArns": [ca] });
-    // The line of one revocation takes some 5 KB, so that 2,000 take more than a part of an upload.
-    let revoke_many = |count: usize| {
+    }
+
+    /// Audits one CA only: the other has no new revocations after its first audit.
+    async fn audit_one(&self) -> String {
+        self.invoke(json!({ "certificateAuthorityArns": [self.ca] }))
+            .await
+    }
+
+    /// Revokes certificates whose entries take about 5 KB each, so that 2,000 exceed an upload part.
+    fn revoke_many(&self, count: usize) {
+        let pca = self.aws.private_ca();
         for _ in 0..count {
-            let mut certificate = pca.certificate(ca, "www.example.com");
+            let mut certificate = pca.certificate(&self.ca, "www.example.com");
             certificate.subject = format!("CN=www.example.com,OU={}", "x".repeat(2_000));
             let serial = certificate.serial.clone();
-            pca.add(ca, certificate);
-            assert!(pca.revoke(ca, &serial, "SUPERSEDED"));
+            pca.add(&self.ca, certificate);
+            assert!(pca.revoke(&self.ca, &serial, "SUPERSEDED"));
         }
-    };
-
-    // A first audit, and then one that adds to the told list.
-    for _ in 0..2 {
-        let serial = pca.issue(ca, "www.example.com");
-        pca.revoke(ca, &serial, "KEY_COMPROMISE");
-        assert_eq!(outcome(all()).await, "audited");
     }
-    // More than a message holds; a body that breaks off.
-    revoke_many(200);
-    aws.inject(
-        On::operation("GetObject").key_contains("audit-report/"),
-        Fault::CutBody { after: 10_000 },
-    );
-    assert_eq!(outcome(one()).await, "audited");
-    // A request whose answer is lost.
-    aws.inject("CreateCertificateAuthorityAuditReport", Fault::LostReply);
-    assert_eq!(outcome(one()).await, "audited");
-    assert_eq!(pca.reports(ca).len(), 4);
-    // Without a trace.
-    let dry_run = json!({ "dryRun": true });
-    assert_eq!(outcome(dry_run).await, "audited");
-    let replay = json!({ "since": "2020-01-01T00:00:00Z", "certificateAuthorityArns": [ca] });
-    assert_eq!(outcome(replay).await, "audited");
-    assert_eq!(outcome(json!({ "testMessage": true })).await, "");
-    // A state that is damaged, and then restored.
-    let id = ca.rsplit('/').next().expect("an id");
-    let control = format!("{}{id}.json", config.state_prefix);
-    let whole = s3
-        .get(&config.report_bucket, &control)
-        .expect("a control document");
-    s3.put(&config.report_bucket, &control, "damaged");
-    assert_eq!(outcome(one()).await, "StateUnreadable");
-    s3.put(&config.report_bucket, &control, whole);
-    assert_eq!(outcome(one()).await, "audited");
-    // More than a part of an upload holds; the first time, a byte is wrong at its end.
-    revoke_many(2_000);
-    aws.inject(
-        On::operation("GetObject").key_contains("audit-report/"),
-        Fault::FlipByte { at: 4_000_000 },
-    );
-    assert_eq!(outcome(one()).await, "ReportCorrupted");
-    assert_eq!(outcome(one()).await, "audited");
 
-    aws.calls()
+    /// A first audit of both CAs, and one that adds to the notified set.
+    async fn audit_repeatedly(&self) {
+        let pca = self.aws.private_ca();
+        for _ in 0..2 {
+            let serial = pca.issue(&self.ca, "www.example.com");
+            pca.revoke(&self.ca, &serial, "KEY_COMPROMISE");
+            assert_eq!(self.invoke(json!({})).await, "audited");
+        }
+    }
+
+    /// A report body that ends early, of more revocations than a message holds, and a report request
+    /// whose reply is lost.
+    async fn lose_replies(&self) {
+        self.revoke_many(200);
+        self.aws.inject(
+            On::operation("GetObject").key_contains("audit-report/"),
+            Fault::CutBody { after: 10_000 },
+        );
+        assert_eq!(self.audit_one().await, "audited");
+        self.aws
+            .inject("CreateCertificateAuthorityAuditReport", Fault::LostReply);
+        assert_eq!(self.audit_one().await, "audited");
+        assert_eq!(self.aws.private_ca().reports(&self.ca).len(), 4);
+    }
+
+    /// A dry run, a replay and a test message.
+    async fn run_without_saving(&self) {
+        assert_eq!(self.invoke(json!({ "dryRun": true })).await, "audited");
+        let replay =
+            json!({ "since": "2020-01-01T00:00:00Z", "certificateAuthorityArns": [self.ca] });
+        assert_eq!(self.invoke(replay).await, "audited");
+        assert_eq!(self.invoke(json!({ "testMessage": true })).await, "");
+    }
+
+    /// A control document that is damaged, then restored.
+    async fn damage_the_state(&self) {
+        let s3 = self.aws.s3();
+        let bucket = &self.config.report_bucket;
+        let id = self.ca.rsplit('/').next().expect("an id");
+        let control = format!("{}{id}.json", self.config.state_prefix);
+        let whole = s3.get(bucket, &control).expect("a control document");
+        s3.put(bucket, &control, "damaged");
+        assert_eq!(self.audit_one().await, "StateUnreadable");
+        s3.put(bucket, &control, whole);
+        assert_eq!(self.audit_one().await, "audited");
+    }
+
+    /// Full lists larger than one upload part. The first report has a wrong byte near its end, so its
+    /// upload is aborted.
+    async fn upload_in_parts(&self) {
+        self.revoke_many(2_000);
+        self.aws.inject(
+            On::operation("GetObject").key_contains("audit-report/"),
+            Fault::FlipByte { at: 4_000_000 },
+        );
+        assert_eq!(self.audit_one().await, "ReportCorrupted");
+        assert_eq!(self.audit_one().await, "audited");
+    }
 }

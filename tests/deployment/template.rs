@@ -1,6 +1,7 @@
-//! Reads a CloudFormation template and resolves it for given parameters, as far as this project's
-//! template uses the language. A function or attribute that is not known here is an error, never
-//! passed over.
+//! Parses a CloudFormation template and resolves it for given parameters.
+//!
+//! Supports only the intrinsic functions and attributes that this project's template uses; any other
+//! causes a panic.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -13,22 +14,22 @@ pub const ACCOUNT: &str = "123456789012";
 pub const REGION: &str = "us-east-1";
 pub const STACK: &str = "pca-revocation-watch";
 
-/// A template, its short tags (`!Ref`) written out (`{"Ref": ...}`).
+/// A template with short tags (`!Ref`) expanded to long form (`{"Ref": ...}`).
 pub struct Template(pub Value);
 
-/// What a deployment with certain parameters would create.
+/// The resources and outputs of a deployment with certain parameters.
 pub struct Deployment {
-    /// By logical id, only those whose condition holds.
+    /// By logical id; only resources whose condition holds.
     pub resources: BTreeMap<String, Value>,
     pub outputs: BTreeMap<String, Value>,
 }
 
-/// Why parameters cannot be deployed.
+/// The reason that parameters are rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A value breaks its parameter's constraint: the parameter's name.
+    /// A value violates the constraint of the parameter with this name.
     Constraint(String),
-    /// A rule of the template: its name.
+    /// An assertion of the rule with this name fails.
     Rule(String),
 }
 
@@ -47,7 +48,7 @@ impl Template {
             .unwrap_or(&EMPTY)
     }
 
-    /// The parameters' defaults, overridden by those given.
+    /// Returns the parameter values: the given ones, and defaults for the rest.
     pub fn parameters(&self, overrides: &[(&str, &str)]) -> BTreeMap<String, String> {
         let mut values: BTreeMap<String, String> = self
             .section("Parameters")
@@ -67,7 +68,7 @@ impl Template {
     /// Resolves conditions, resources and outputs.
     ///
     /// # Panics
-    /// On a reference to nothing, or to a resource that these parameters leave out.
+    /// If a reference names nothing, or a resource that these parameters exclude.
     pub fn deploy(&self, overrides: &[(&str, &str)]) -> Result<Deployment, Refusal> {
         let parameters = self.parameters(overrides);
         self.check_constraints(&parameters)?;
@@ -92,7 +93,7 @@ impl Template {
                 .map(|(id, part)| (id.clone(), resolver.without_condition(id, part)))
                 .collect()
         };
-        // Conditions that nothing uses would hide mistakes of their own.
+        // Unused conditions are resolved too, so that their errors are found.
         for name in self.section("Conditions").keys() {
             resolver.condition(name);
         }
@@ -114,7 +115,7 @@ impl Template {
                     number("MinValue").is_none_or(|min| value >= min)
                         && number("MaxValue").is_none_or(|max| value <= max)
                 }),
-                other => panic!("{name}: type {other:?} is not known"),
+                other => panic!("{name}: unknown type {other:?}"),
             } && parameter.get("AllowedValues").is_none_or(|values| {
                 values
                     .as_array()
@@ -136,16 +137,16 @@ impl Template {
     }
 }
 
-/// The value as CloudFormation passes it on: as text.
+/// Returns the value as text, the form in which CloudFormation passes it on.
 pub fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Number(_) | Value::Bool(_) => value.to_string(),
-        other => panic!("{other} is no text"),
+        other => panic!("{other} is not a scalar"),
     }
 }
 
-/// A value that may be one or a list of them, as in IAM policies.
+/// Returns the items of a list, or a single value as a list of one, as in IAM policies.
 pub fn list(value: &Value) -> Vec<String> {
     match value {
         Value::Array(values) => values.iter().map(text).collect(),
@@ -180,7 +181,7 @@ fn long_form(yaml: &Yaml<'_>) -> Value {
                 name => json!({ format!("Fn::{name}"): value }),
             }
         }
-        other => panic!("{other:?} is no plain YAML"),
+        other => panic!("{other:?} is not plain YAML"),
     }
 }
 
@@ -211,14 +212,14 @@ impl Resolver<'_> {
             "Fn::Not" => !self.holds(&all()[0]),
             "Fn::And" => all().iter().all(|part| self.holds(part)),
             "Fn::Or" => all().iter().any(|part| self.holds(part)),
-            other => panic!("{other} is not known in conditions"),
+            other => panic!("unknown condition function {other}"),
         }
     }
 
     fn without_condition(&self, id: &str, part: &Value) -> Value {
         let mut part = part
             .as_object()
-            .unwrap_or_else(|| panic!("{id} is no mapping"))
+            .unwrap_or_else(|| panic!("{id} is not a mapping"))
             .clone();
         part.remove("Condition");
         for name in part.remove("DependsOn").iter().flat_map(list) {
@@ -229,10 +230,10 @@ impl Resolver<'_> {
 
     fn value(&self, value: &Value) -> Value {
         self.maybe(value)
-            .expect("AWS::NoValue stands in a list or mapping")
+            .expect("AWS::NoValue may only be used in a list or mapping")
     }
 
-    /// Nothing for `AWS::NoValue`.
+    /// Returns `None` for `AWS::NoValue`.
     fn maybe(&self, value: &Value) -> Option<Value> {
         if let Some((function, argument)) = only_entry(value)
             && (function == "Ref" || function.starts_with("Fn::"))
@@ -268,7 +269,7 @@ impl Resolver<'_> {
                 let found = self.template.section("Mappings")[&text(map)].get(&first);
                 let found = found.and_then(|keys| keys.get(&second));
                 found
-                    .unwrap_or_else(|| panic!("{map} holds no {first}, {second}"))
+                    .unwrap_or_else(|| panic!("{map} has no entry {first}, {second}"))
                     .clone()
             }
             ("Fn::Join", [delimiter, values]) => {
@@ -298,7 +299,7 @@ impl Resolver<'_> {
             ("Fn::Sub", []) => {
                 json!(self.substitute(argument.as_str().expect("text"), &Map::new()))
             }
-            _ => panic!("{function} with {argument} is not known"),
+            _ => panic!("unknown function {function} with {argument}"),
         })
     }
 
@@ -307,7 +308,7 @@ impl Resolver<'_> {
         let mut whole = String::new();
         let mut rest = pattern;
         while let Some((before, after)) = rest.split_once("${") {
-            let (name, after) = after.split_once('}').expect("${ has its }");
+            let (name, after) = after.split_once('}').expect("${ is closed by }");
             let value = match names.get(name) {
                 Some(value) => {
                     used.insert(name);
@@ -318,7 +319,7 @@ impl Resolver<'_> {
                     None => self.reference(name).expect("a value"),
                 },
             };
-            write!(whole, "{before}{}", text(&value)).expect("a string takes all");
+            write!(whole, "{before}{}", text(&value)).expect("writing to a string does not fail");
             rest = after;
         }
         for name in names.keys() {
@@ -345,7 +346,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// What `Ref` answers for a resource.
+    /// Returns the value of `Ref` for a resource.
     fn existing(&self, id: &str) -> String {
         let kind = self.kind(id);
         match kind {
@@ -381,14 +382,15 @@ impl Resolver<'_> {
         }
     }
 
-    /// The type of a resource that these parameters create.
+    /// Returns the type of a resource that these parameters create.
     fn kind(&self, id: &str) -> &str {
         let resource = self.template.section("Resources").get(id);
-        let resource = resource.unwrap_or_else(|| panic!("{id} is neither parameter nor resource"));
+        let resource =
+            resource.unwrap_or_else(|| panic!("{id} is neither a parameter nor a resource"));
         let condition = resource.get("Condition").and_then(Value::as_str);
         assert!(
             condition.is_none_or(|name| self.condition(name)),
-            "{id} is referred to, but left out with {:?}",
+            "{id} is referenced but excluded by {:?}",
             self.parameters
         );
         resource["Type"].as_str().expect("a type")
