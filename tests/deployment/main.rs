@@ -26,15 +26,15 @@ use recorded::{CALLS, What, kinds, record};
 use template::{Deployment, REGION, Refusal, STACK, Template, list, text};
 
 /// Page with the tables of error types.
-const TROUBLESHOOTING_PAGE: &str = "docs/operations.md";
+const TROUBLESHOOTING_PAGE: &str = "docs/troubleshoot.md";
 /// Cell of the error table for errors that a retry may fix.
 const RETRY_CELL: &str = "retry";
 /// Cell of the error table for errors that need operator action.
 const OPERATOR_CELL: &str = "you";
 /// Page with the table of the template's parameters.
-const DEPLOYMENT_PAGE: &str = "docs/operations.md";
+const DEPLOYMENT_PAGE: &str = "docs/deploy.md";
 /// Page with the tables of metrics, alarms, permissions and costs.
-const OPERATIONS_PAGE: &str = "docs/operations.md";
+const OPERATIONS_PAGE: &str = "docs/operate.md";
 
 /// Variable that only tests set, to shorten the report interval of an emulator.
 const NOT_DEPLOYED: &str = "REPORT_INTERVAL_SECONDS";
@@ -165,7 +165,7 @@ fn pairs_of_parameter_values_give_a_valid_configuration() {
     let expected = (
         "NotificationEmail",
         "ExistingTopicArn",
-        r#"Rule("EmailNeedsATopicOfThisStack")"#.to_owned(),
+        r#"Rule("EmailRequiresStackTopic")"#.to_owned(),
     );
     assert_eq!(refused, BTreeSet::from([expected]));
 }
@@ -395,7 +395,7 @@ fn role_reaches_only_reports_and_state_of_its_stack() {
         for key in [&notified, &state("11223344/fault.json")] {
             assert_eq!(
                 allowing(&role, "s3:DeleteObject", key),
-                ["RemoveSupersededState"],
+                ["DeleteSupersededState"],
                 "{key}"
             );
         }
@@ -407,7 +407,7 @@ fn role_reaches_only_reports_and_state_of_its_stack() {
         }
         let report = object("audit-report/11223344/1.json");
         assert_eq!(allowing(&role, "s3:GetObject", &report), ["ReadReports"]);
-        assert_eq!(allowing(&role, "s3:PutObject", &report), ["AskForReports"]);
+        assert_eq!(allowing(&role, "s3:PutObject", &report), ["RequestReports"]);
         for other in [
             "crl/1.crl",
             "revocation-watch/another-stack/1.json",
@@ -424,7 +424,7 @@ fn role_reaches_only_reports_and_state_of_its_stack() {
         let bucket = format!("arn:aws:s3:::{}", config.report_bucket);
         assert_eq!(
             allowing(&role, "s3:ListBucket", &bucket),
-            ["FindReportsAndState"]
+            ["ListReportsAndState"]
         );
     }
 }
@@ -624,7 +624,7 @@ fn role_for_a_ca_list_allows_audits_of_listed_cas_only() {
     for arn in TWO_ARNS.split(',') {
         assert_eq!(
             allowing(&role, CREATE, arn),
-            ["AuditTheCertificateAuthorities"]
+            ["AuditCertificateAuthorities"]
         );
     }
     assert!(allowing(&role, CREATE, &other).is_empty());
@@ -634,7 +634,7 @@ fn role_for_a_ca_list_allows_audits_of_listed_cas_only() {
     let role = statements(&all, "WatchRole");
     assert_eq!(
         allowing(&role, CREATE, &other),
-        ["AuditTheCertificateAuthorities"]
+        ["AuditCertificateAuthorities"]
     );
     assert!(
         allowing(
@@ -644,10 +644,7 @@ fn role_for_a_ca_list_allows_audits_of_listed_cas_only() {
         )
         .is_empty()
     );
-    assert_eq!(
-        allowing(&role, LIST, "*"),
-        ["FindTheCertificateAuthorities"]
-    );
+    assert_eq!(allowing(&role, LIST, "*"), ["ListCertificateAuthorities"]);
 }
 
 #[test]
@@ -664,11 +661,11 @@ fn optional_parameters_add_only_their_own_permissions() {
         (
             "ChatTopicArn",
             "arn:aws:sns:us-east-1:123456789012:chat",
-            "TellTheChat",
+            "PublishChatCards",
         ),
-        ("BucketKmsKeyArn", KEY, "UseTheBucketKeyThroughS3"),
-        ("TopicKmsKeyArn", KEY, "UseTheTopicKeyThroughSns"),
-        ("RevocationEvents", "yes", "TakeRevocationEvents"),
+        ("BucketKmsKeyArn", KEY, "UseBucketKeyThroughS3"),
+        ("TopicKmsKeyArn", KEY, "UseTopicKeyThroughSns"),
+        ("RevocationEvents", "yes", "ReceiveRevocationEvents"),
     ] {
         let with: BTreeSet<String> = sids(&[(parameter, value)]);
         let added: Vec<&String> = with.difference(&plain).collect();
@@ -687,7 +684,7 @@ fn bucket_policy_limits_writers_of_reports_and_state() {
             .find(|s| s["Sid"] == sid)
             .unwrap_or_else(|| panic!("no {sid}"))
     };
-    let write = by_sid("LetPrivateCAWriteReports");
+    let write = by_sid("AllowPrivateCAToWriteReports");
     assert_eq!(write["Principal"]["Service"], "acm-pca.amazonaws.com");
     assert_eq!(
         write["Condition"]["StringEquals"]["aws:SourceAccount"],
@@ -696,7 +693,7 @@ fn bucket_policy_limits_writers_of_reports_and_state() {
     let sources = list(&write["Condition"]["ArnLike"]["aws:SourceArn"]);
     assert_eq!(sources, TWO_ARNS.split(',').collect::<Vec<_>>());
 
-    let only = by_sid("LetOnlyTheFunctionWriteState");
+    let only = by_sid("DenyStateWritesExceptFunction");
     let state = format!(
         "{}/{}*",
         "arn:aws:s3:::pca-revocation-watch-reportbucket",
@@ -734,7 +731,7 @@ fn outputs_for_existing_resources_match_the_stack_policies() {
     assert_eq!(
         printed,
         own.iter()
-            .filter(|s| s["Sid"] != "RefuseUnencryptedTransport")
+            .filter(|s| s["Sid"] != "DenyUnencryptedTransport")
             .cloned()
             .collect::<Vec<_>>()
     );

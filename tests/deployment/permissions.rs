@@ -8,57 +8,57 @@ use crate::template::{Deployment, list};
 /// Permissions that the function needs without calling the action itself: statement, action, reason.
 pub const INDIRECT_GRANTS: &[(&str, &str, &str)] = &[
     (
-        "AskForReports",
+        "RequestReports",
         "s3:PutObject",
         "editions of Private CA's API reference require it to call CreateCertificateAuthorityAuditReport",
     ),
     (
-        "WriteTheLog",
+        "WriteLog",
         "logs:CreateLogStream",
         "Lambda writes the log with the function's role",
     ),
     (
-        "WriteTheLog",
+        "WriteLog",
         "logs:PutLogEvents",
         "Lambda writes the log with the function's role",
     ),
     (
-        "HandOverFailedInvocations",
+        "SendFailedInvocations",
         "sqs:SendMessage",
         "Lambda sends failed invocations with the function's role",
     ),
     (
-        "TakeRevocationEvents",
+        "ReceiveRevocationEvents",
         "sqs:ReceiveMessage",
         "Lambda reads the queue with the function's role",
     ),
     (
-        "TakeRevocationEvents",
+        "ReceiveRevocationEvents",
         "sqs:DeleteMessage",
         "Lambda reads the queue with the function's role",
     ),
     (
-        "TakeRevocationEvents",
+        "ReceiveRevocationEvents",
         "sqs:GetQueueAttributes",
         "Lambda reads the queue with the function's role",
     ),
     (
-        "UseTheBucketKeyThroughS3",
+        "UseBucketKeyThroughS3",
         "kms:Decrypt",
         "S3 uses the key on behalf of the caller",
     ),
     (
-        "UseTheBucketKeyThroughS3",
+        "UseBucketKeyThroughS3",
         "kms:GenerateDataKey",
         "S3 uses the key on behalf of the caller",
     ),
     (
-        "UseTheTopicKeyThroughSns",
+        "UseTopicKeyThroughSns",
         "kms:Decrypt",
         "SNS uses the key on behalf of the caller",
     ),
     (
-        "UseTheTopicKeyThroughSns",
+        "UseTopicKeyThroughSns",
         "kms:GenerateDataKey",
         "SNS uses the key on behalf of the caller",
     ),
