@@ -380,7 +380,7 @@ fn role_reaches_only_reports_and_state_of_its_stack() {
         let object = |key: &str| format!("arn:aws:s3:::{}/{key}", config.report_bucket);
         let state = |name: &str| object(&format!("{}{name}", config.state_prefix));
         let control = state("11223344.json");
-        let notified = state("11223344/told-7.json");
+        let notified = state("11223344/notified-7.jsonl");
         let full = state("11223344/full-list/1.jsonl");
 
         for key in [&control, &notified, &full] {
@@ -392,7 +392,7 @@ fn role_reaches_only_reports_and_state_of_its_stack() {
                 );
             }
         }
-        for key in [&notified, &state("11223344/fault.json")] {
+        for key in [&notified, &state("11223344/error.json")] {
             assert_eq!(
                 allowing(&role, "s3:DeleteObject", key),
                 ["DeleteSupersededState"],
@@ -411,7 +411,7 @@ fn role_reaches_only_reports_and_state_of_its_stack() {
         for other in [
             "crl/1.crl",
             "revocation-watch/another-stack/1.json",
-            "revocation-watch/another-stack/1/notified-1.json",
+            "revocation-watch/another-stack/1/notified-1.jsonl",
             "1.json",
         ] {
             for action in ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"] {

@@ -112,8 +112,8 @@ impl What {
             .unwrap_or(("", ""));
         Some(match name {
             "" => What::Control,
-            "fault.json" => What::ErrorMarker,
-            name if name.starts_with("told-") => What::NotifiedSet,
+            "error.json" => What::ErrorMarker,
+            name if name.starts_with("notified-") => What::NotifiedSet,
             name if name.starts_with("full-list/") => What::FullList,
             _ => return None,
         })
