@@ -8,7 +8,7 @@ use crate::arn::{CertificateAuthorityArn, is_certificate_authority_id, partition
 use crate::report_format::ReportFormat;
 use crate::revocation::reason::RevocationReason;
 
-/// Every variable that the function reads, beside the SDK's and Lambda's own.
+/// Every variable that the function reads, besides those of the SDK and of Lambda.
 pub const VARIABLES: &[&str] = &[
     "CERTIFICATE_AUTHORITY_ARNS",
     "REPORT_BUCKET",
@@ -21,47 +21,53 @@ pub const VARIABLES: &[&str] = &[
     "REPORT_INTERVAL_SECONDS",
 ];
 
-/// What to audit, where reports go, whom to tell.
+/// The function's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// The CAs to audit.
     pub certificate_authorities: CertificateAuthorities,
     /// Bucket for reports and state.
     pub report_bucket: String,
+    /// SNS topic for alerts.
     pub topic_arn: String,
+    /// SNS topic for chat cards.
     pub chat_topic_arn: Option<String>,
+    /// Format of the reports to request.
     pub report_format: ReportFormat,
-    /// The reasons worth a message; none means all.
+    /// The reasons that cause a message; `None` means all.
     pub notify_reasons: Option<BTreeSet<RevocationReason>>,
-    /// How far back the first audit of a certificate authority tells revocations.
+    /// How far back the first audit of a CA reports revocations.
     pub initial_lookback: Duration,
-    /// Begins the key of every object of the state; empty or ends in `/`.
+    /// Key prefix of the state's objects; ends in `/`.
     pub state_prefix: String,
-    /// Private CA's limit between two reports of one certificate authority.
+    /// Private CA's minimum interval between two reports of one CA.
     pub report_interval: Duration,
+    /// The function's region.
     pub region: String,
-    /// Whether S3 is reached at an endpoint of somebody's own.
+    /// Whether S3 has a custom endpoint.
     pub custom_s3_endpoint: bool,
 }
 
-/// The certificate authorities on the list.
+/// The configured CAs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateAuthorities {
-    /// Every one that the account owns in the region and that can be audited, found anew each run.
+    /// Every auditable CA that the account owns in the region, listed in each run.
     All,
-    /// These, in this order, without repetition.
+    /// These, in this order, without duplicates.
     Listed(Vec<Listed>),
 }
 
-/// One entry of the list.
+/// One configured CA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listed {
+    /// By ARN.
     Arn(CertificateAuthorityArn),
-    /// The id of a certificate authority of the function's own account and region.
+    /// By the ID of a CA in the function's account and region.
     Id(String),
 }
 
 impl Listed {
-    /// The id: the last part of the ARN.
+    /// Returns the CA's ID, the last part of its ARN.
     pub fn id(&self) -> &str {
         match self {
             Listed::Arn(arn) => arn.id(),
@@ -70,10 +76,10 @@ impl Listed {
     }
 }
 
-/// Every problem of a configuration at once.
+/// All problems of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The variable, and what is wrong with it and how to mend it.
+    /// Each variable with what is wrong and how to fix it.
     pub problems: Vec<(&'static str, String)>,
 }
 
@@ -81,7 +87,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the configuration is not valid; set these environment variables right:"
+            "invalid configuration; fix these environment variables:"
         )?;
         for (variable, problem) in &self.problems {
             write!(f, "\n  {variable}: {problem}")?;
@@ -93,22 +99,22 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// Reads the configuration. A variable that is blank counts as not set.
+    /// Reads the configuration. A blank variable counts as not set.
     ///
     /// # Errors
-    /// Names every problem at once, variable by variable.
+    /// Lists every problem, variable by variable.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut variables = Variables {
             lookup: |name: &str| lookup(name).filter(|value| !value.trim().is_empty()),
             problems: Vec::new(),
         };
-        let region = variables.required("AWS_REGION", "Lambda sets it; elsewhere, name the region");
+        let region = variables.required("AWS_REGION", "Lambda sets it; elsewhere, set it to the region");
         let certificate_authorities = variables.certificate_authorities(&region);
         let config = Self {
             certificate_authorities,
             report_bucket: variables.bucket(),
             topic_arn: variables.topic("TOPIC_ARN").unwrap_or_else(|| {
-                variables.required("TOPIC_ARN", "give the ARN of the SNS topic to publish to")
+                variables.required("TOPIC_ARN", "set it to the ARN of the SNS topic for alerts")
             }),
             chat_topic_arn: variables.topic("CHAT_TOPIC_ARN"),
             report_format: variables.report_format(),
@@ -136,12 +142,12 @@ impl Config {
         }
     }
 
-    /// The region of the topic, which need not be the function's.
+    /// Returns the topic's region, which may differ from the function's.
     pub fn topic_region(&self) -> &str {
         self.topic_arn.split(':').nth(3).unwrap_or(&self.region)
     }
 
-    /// Whether a revocation of that reason is worth a message. Unknown reasons always are.
+    /// Whether a revocation with that reason causes a message. Unknown reasons always do.
     pub fn notifies(&self, reason: &RevocationReason) -> bool {
         match (&self.notify_reasons, reason) {
             (None, _) | (_, RevocationReason::Other(_)) => true,
@@ -175,7 +181,7 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
         const NAME: &str = "CERTIFICATE_AUTHORITY_ARNS";
         let text = self.required(
             NAME,
-            "list the certificate authorities to watch (ARNs or ids, separated by commas), or * for all",
+            "list the CAs to audit (ARNs or IDs, separated by commas), or * for all",
         );
         if text == "*" {
             return CertificateAuthorities::All;
@@ -189,7 +195,7 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
                 _ if entry == "*" => {
                     self.problem(
                         NAME,
-                        "* stands for every certificate authority and goes alone",
+                        "* means every CA and cannot be combined with others",
                     );
                     continue;
                 }
@@ -198,7 +204,7 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
                     self.problem(
                         NAME,
                         format!(
-                            "{entry} is of region {}, the function runs in {region}; deploy it once per region",
+                            "{entry} is in region {}, but the function runs in {region}; deploy one stack per region",
                             arn.region()
                         ),
                     );
@@ -208,7 +214,7 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
                     self.problem(
                         NAME,
                         format!(
-                            "{entry} is of partition {}, {region} belongs to {}",
+                            "{entry} is in partition {}, but {region} is in partition {}",
                             arn.partition(),
                             partition_of_region(region)
                         ),
@@ -220,7 +226,7 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
                     self.problem(
                         NAME,
                         format!(
-                            "{entry:?} is neither the ARN of a certificate authority (arn:aws:acm-pca:REGION:ACCOUNT:certificate-authority/ID) nor an id"
+                            "{entry:?} is neither a CA ARN (expected arn:aws:acm-pca:REGION:ACCOUNT:certificate-authority/ID) nor a CA ID"
                         ),
                     );
                     continue;
@@ -235,7 +241,7 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
 
     fn bucket(&mut self) -> String {
         const NAME: &str = "REPORT_BUCKET";
-        let bucket = self.required(NAME, "name the S3 bucket for reports and state");
+        let bucket = self.required(NAME, "set it to the name of the S3 bucket for reports and state");
         let well_formed =
             |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_".contains(c);
         let is_name = (3..=63).contains(&bucket.len()) && bucket.chars().all(well_formed);
@@ -243,7 +249,7 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
             self.problem(
                 NAME,
                 format!(
-                    "{bucket:?} is not a bucket's name; give the plain name, no ARN and no s3://"
+                    "{bucket:?} is not a bucket name; use the plain name without ARN or s3://"
                 ),
             );
         }
@@ -258,7 +264,7 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
         {
             self.problem(
                 name,
-                format!("{arn:?} is not the ARN of an SNS topic (arn:aws:sns:REGION:ACCOUNT:NAME)"),
+                format!("{arn:?} is not an SNS topic ARN (expected arn:aws:sns:REGION:ACCOUNT:NAME)"),
             );
         }
         Some(arn)
@@ -295,7 +301,7 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
                     self.problem(
                         "NOTIFY_REASONS",
                         format!(
-                            "{entry:?} is not a revocation reason; those are {}",
+                            "{entry:?} is not a revocation reason; use {}",
                             known.join(", ")
                         ),
                     );
@@ -316,7 +322,7 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
             self.problem(
                 "STATE_PREFIX",
                 format!(
-                    "{prefix:?} must not begin with / or with audit-report/, where the reports lie"
+                    "{prefix:?} must not begin with / or with audit-report/, where reports expire; choose another prefix"
                 ),
             );
         }

@@ -1,24 +1,23 @@
-//! What can go wrong with one certificate authority, and who can cure it.
+//! Errors of one CA's audit, and how each is resolved.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Why a certificate authority could not be audited: what the answer, the log and the
-/// `watch-failed` message say.
+/// Why a CA could not be audited, as shown in the response, the log and `watch-failed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuditError {
-    /// The stable name of what happened.
+    /// The stable name of the error.
     #[serde(rename = "type")]
     pub kind: ErrorKind,
-    /// What happened, to what.
+    /// What failed, on which resource, and why.
     pub message: String,
     /// What to do next.
     pub hint: String,
 }
 
 impl AuditError {
-    /// A fault with the advice that goes with its kind.
+    /// Creates an error with the hint of its kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -27,7 +26,7 @@ impl AuditError {
         }
     }
 
-    /// The same fault with advice of its own.
+    /// Replaces the hint.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
         self
@@ -44,7 +43,7 @@ impl std::error::Error for AuditError {}
 
 macro_rules! error_kinds {
     ($($kind:ident, $remedy:ident, $meaning:literal, $hint:literal;)*) => {
-        /// The kinds of faults. Their names are stable: alarms and runbooks may rely on them.
+        /// The kinds of errors. Their names are stable: alarms and runbooks may rely on them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum ErrorKind {
             $(#[doc = $meaning] $kind,)*
@@ -54,17 +53,17 @@ macro_rules! error_kinds {
             /// Every kind, in the order of the documentation.
             pub const ALL: &[ErrorKind] = &[$(ErrorKind::$kind,)*];
 
-            /// The stable name, as the answer and the messages carry it.
+            /// Returns the stable name, as in responses and messages.
             pub fn name(self) -> &'static str {
                 match self { $(ErrorKind::$kind => stringify!($kind),)* }
             }
 
-            /// Who can cure it.
+            /// Returns how the error is resolved.
             pub fn remedy(self) -> Remedy {
                 match self { $(ErrorKind::$kind => Remedy::$remedy,)* }
             }
 
-            /// What to do where nothing more particular is known.
+            /// Returns what to do if the cause is not known in more detail.
             fn hint(self) -> &'static str {
                 match self { $(ErrorKind::$kind => $hint,)* }
             }
@@ -72,76 +71,76 @@ macro_rules! error_kinds {
     };
 }
 
-/// Who can cure a fault.
+/// How an error is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// A retry may: a scheduled run with such a fault fails as an invocation.
+    /// A retry may resolve it: a scheduled run with such an error fails as an invocation.
     Retry,
-    /// Only a person can: told once as `watch-failed`, later as `watch-recovered`.
+    /// Needs operator action: reported once as `watch-failed`, later as `watch-recovered`.
     Operator,
 }
 
 error_kinds! {
     Throttled, Retry,
-        "AWS refused too many requests in too short a time.",
-        "Nothing to do unless it lasts: the next run tries again. If it lasts, something else in the account uses up the request quota of AWS Private CA, S3 or SNS.";
+        "AWS throttled the function's requests.",
+        "No action needed unless it persists: the next run tries again. If it persists, find out what else in the account uses the request quota of AWS Private CA, S3 or SNS.";
     Unavailable, Retry,
-        "AWS did not answer, or answered with a fault of its own.",
-        "Nothing to do unless it lasts: the next run tries again. If it lasts, look at the AWS Health Dashboard and at the function's network access.";
+        "AWS did not respond, or returned a server error.",
+        "No action needed unless it persists: the next run tries again. If it persists, check the AWS Health Dashboard and the function's network access.";
     OutOfTime, Retry,
-        "The invocation's time was over before the work was done.",
-        "The next run goes on where this one stopped. If it lasts, raise the function's timeout (up to 15 minutes) or its memory, which brings CPU along.";
+        "The invocation ran out of time.",
+        "The next run continues from here. If it persists, raise the function's timeout (up to 15 minutes) or its memory, which also raises its CPU share.";
     StateConflict, Retry,
         "Another run changed the state at the same time.",
-        "Nothing to do: the next run starts from the newer state. If it lasts, something other than this function writes to the state.";
+        "No action needed: the next run starts from the newer state. If it persists, find out what else writes to the state.";
     ReportCorrupted, Retry,
-        "The bytes that arrived are not the ones that S3 holds.",
-        "Nothing was told from these bytes. The next run reads the report again.";
+        "The bytes received differ from the report in S3.",
+        "No alert was sent from these bytes. The next run reads the report again.";
     AccessDenied, Operator,
         "AWS denied the function a permission.",
-        "Compare the function's role with the policies in template.yaml; look for a service control policy, a bucket, topic or key policy that denies it.";
+        "Compare the function's role with the policies in template.yaml, and check service control policies and the policies of the bucket, the topic and the KMS key.";
     CertificateAuthorityState, Operator,
-        "The certificate authority is in a state in which no audit report can be requested.",
-        "AWS Private CA writes reports for certificate authorities that are ACTIVE or DISABLED. Finish, renew or restore this one, or take it off CERTIFICATE_AUTHORITY_ARNS.";
+        "The CA is in a state in which no audit report can be requested.",
+        "AWS Private CA writes reports only for CAs that are ACTIVE or DISABLED. Activate, renew or restore this CA, or remove it from CERTIFICATE_AUTHORITY_ARNS.";
     CertificateAuthorityNotFound, Operator,
-        "There is no such certificate authority in this account and region.",
-        "Correct CERTIFICATE_AUTHORITY_ARNS (parameter CertificateAuthorities of the template), or take the certificate authority off it.";
+        "The CA does not exist in this account and region.",
+        "Correct CERTIFICATE_AUTHORITY_ARNS (template parameter CertificateAuthorities), or remove the CA from it.";
     ReportBucketNotFound, Operator,
         "The bucket for reports and state does not exist, or is in another region than the function.",
-        "Create the bucket again and restore the state in it (without it, every certificate authority starts anew), or correct REPORT_BUCKET: it names a bucket of the function's region.";
+        "Create the bucket again and restore the state in it (without the state, every CA starts with a first audit), or set REPORT_BUCKET to a bucket in the function's region.";
     ReportBucketRefused, Operator,
-        "AWS Private CA refused to write the audit report to the bucket.",
-        "The bucket needs the policy that lets acm-pca.amazonaws.com write and read its ACL and location, no Object Lock as default, and SSE-S3 or a customer-managed KMS key (aws/s3 does not work) whose policy lets acm-pca.amazonaws.com use it.";
+        "AWS Private CA cannot write audit reports to the bucket.",
+        "Add the statements of the stack output BucketPolicyStatements to the bucket policy. The bucket needs SSE-S3 or a customer-managed KMS key whose policy allows acm-pca.amazonaws.com to use it (aws/s3 does not work), and no default Object Lock.";
     ReportFailed, Operator,
         "AWS Private CA failed to generate the audit report.",
-        "A later run requests a new report. If it fails again, check the bucket's policy, encryption and Object Lock, then ask AWS Support with the report's id.";
+        "A later run requests a new report. If it fails again, check the bucket's policy, encryption and Object Lock, then contact AWS Support with the report ID.";
     ReportVanished, Operator,
-        "An audit report that was there, or should be, is gone.",
-        "A later run requests a new report. If it happens again, see who deletes objects under audit-report/ (lifecycle rules shorter than a day, other tools).";
+        "The audit report is missing from the bucket.",
+        "A later run requests a new report. If it happens again, find out what deletes objects under audit-report/ (lifecycle rules shorter than a day, other tools).";
     ReportInvalid, Operator,
-        "The audit report is not a whole, valid report.",
-        "Every whole revoked record before the fault was told. The next run reads the report once more, the one after that requests a new report. If that is invalid too, open an issue with the byte and the form of the record, its names and serial made up.";
+        "The audit report is incomplete or malformed.",
+        "Alerts were sent for every revoked record before the error. The next run reads the report again, and the one after that requests a new report. If that one is invalid too, open an issue with the byte offset and the structure of the record; replace names and serials with sample values.";
     ReportUnfinished, Operator,
         "The audit report could not be read to its end in two attempts.",
-        "Raise the function's memory (which brings CPU and time along) and its timeout up to 15 minutes. A later run requests a new report.";
+        "Raise the function's memory (which also raises its CPU share) and its timeout up to 15 minutes. A later run requests a new report.";
     ReportOverdue, Operator,
-        "More than three scheduled runs and an hour and a half went by without a complete audit.",
-        "Look at the earlier answers and log lines of this certificate authority: reports that never become ready, or requests that are always refused because somebody else requests reports of it.";
+        "More than three scheduled runs and 90 minutes passed without a complete audit.",
+        "Check the function's log for \"audit failed\" and \"report not ready\" on this CA, and whether something else requests audit reports for it.";
     StateUnreadable, Operator,
-        "The state of this certificate authority cannot be read.",
-        "The state is never overwritten. Go back to an earlier version of the object by deleting the newer versions (the bucket is versioned), or, to start anew on purpose, delete every version of the control document and of all objects of this certificate authority: see docs/operations.md, Repairing the state.";
+        "The state of this CA cannot be read.",
+        "The function never overwrites unreadable state. Restore an earlier version of the object by deleting the newer versions (the bucket is versioned). To start over on purpose, delete every version of the control document and of all objects of this CA: see docs/troubleshoot.md, Restore the state.";
     StateNewer, Operator,
-        "The state was written by a newer version of this program.",
+        "A newer version of this program wrote the state.",
         "Deploy that version, or restore an earlier version of the object.";
     TopicNotFound, Operator,
         "The SNS topic does not exist.",
         "Correct TOPIC_ARN, or create the topic and subscribe to it.";
     TopicWithoutSubscription, Operator,
-        "Nobody has confirmed a subscription to the SNS topic, so a message would reach nobody.",
-        "Confirm the subscription: open the e-mail of AWS Notifications and follow its link, or subscribe something else. Nothing is marked as told until then.";
+        "The SNS topic has no confirmed subscription, so nobody would receive a message.",
+        "Confirm the subscription: open the email from AWS Notifications and follow its link, or add another subscription. Revocations stay pending until then.";
     MessageRefused, Operator,
-        "SNS refused the message, and its reduced form too.",
-        "Nothing of it is marked as told. Look at the topic's settings (type, encryption, data protection policy) and at the message of SNS.";
+        "SNS refused the message and its reduced form.",
+        "Its revocations stay pending. Check the topic's settings (type, encryption, data protection policy) and the error message from SNS.";
 }
 
 impl Serialize for ErrorKind {

@@ -1,71 +1,90 @@
-//! Tells people and systems about new certificate revocations of AWS Private CA.
+//! Alerts people and systems when an AWS Private CA certificate is revoked, especially for key
+//! compromise.
 //!
-//! One invocation takes each certificate authority this way:
+//! Each certificate authority (CA) is audited like this:
 //!
-//! > event → configuration → load state, take the lease → report in hand? else request one → wait →
-//! > stream → scan → difference → notice → publish → save state, release the lease
+//! > lease → pending report, else request one → wait → fetch and scan → new revocations → alert →
+//! > publish → commit as notified, release
 //!
-//! The modules below stand in that order: [`runtime`] serves Lambda, [`config`] and [`event`] say what
-//! to do, [`handler`] works on certificate authorities side by side, [`audit`] is the sentence above for
-//! one of them, [`response`] is what comes back. [`report`] requests, awaits, fetches and scans one
-//! report; [`state`] is what the program remembers and works out what is new; [`alert`] turns that into
-//! messages, and [`publish`] hands them to SNS. The rest serves all of them.
+//! # Layers
+//!
+//! From top to bottom; a module imports only from its own directory or from a lower layer.
+//!
+//! 1. [`runtime`] serves the Lambda Runtime API.
+//! 2. [`handler`] processes one invocation: [`targets`] selects the CAs, and each is audited, all
+//!    side by side.
+//! 3. [`audit`] is the sentence above for one CA, the only module that combines the next three.
+//! 4. [`report`] requests, awaits, fetches and scans audit reports; [`state`] keeps control documents
+//!    and notified sets in S3; [`alert`] builds messages and publishes them to SNS. They do not import
+//!    one another.
+//! 5. [`aws`] has the SDK clients, classified failures, and the account's CAs.
+//! 6. Everything else is shared: configuration, events, responses and metrics, facts about
+//!    revocations ([`revocation`]), text ([`text`]), time ([`budget`], [`timestamp`]).
 //!
 //! # Promises
 //!
-//! 1. No revocation is lost: it is recorded as told only after SNS accepted the message.
-//! 2. No noise: it is told twice only where, between the two, the process died, SNS's reply was lost
-//!    or S3 did not take the state.
-//! 3. Unknown never reads as good: what cannot be read, fetched or understood is a [`AuditError`](error::AuditError)
-//!    in the answer, the log and the metrics.
-//! 4. Memory is bounded by one record, the new revocations that fit a message and the told list, never
-//!    by the report.
+//! 1. No revocation is lost: it is recorded as notified only after SNS accepted the message.
+//! 2. No noise: a revocation is reported twice only if the process died, SNS's reply was lost, or S3
+//!    did not save the state, after SNS accepted the message; or if a person asked for it.
+//! 3. Unknown is never reported as good: whatever cannot be read, fetched or understood is an
+//!    [`AuditError`](error::AuditError) in the response, the log and the metrics.
+//! 4. Memory is bounded by one record, the new revocations that fit a message, and the notified set,
+//!    never by the report.
 //!
 //! # Architecture invariants
 //!
-//! - Only [`aws`], [`certificate_authorities`], `report::{request, wait, fetch}`, [`state::store`] and
-//!   [`publish`] know the AWS SDK.
-//! - The scanners (`report::{scan, json, csv}`), [`report::subject`], [`state`] but its store, and
-//!   [`alert`] do no I/O and read no clock. What a message holds depends on report, state and
-//!   configuration only, so that a repeat is recognised as one.
-//! - [`budget`] is the only module that reads a clock; everything else is given the time.
-//! - A requested report is in the state before anything waits for it; an attempt to scan it is counted
+//! Checked by `tests/architecture.rs` and `clippy.toml`:
+//!
+//! - Imports have no cycles and go down the layers.
+//! - Only `aws/`, `report/{request,wait,fetch}`, `state/store` and `alert/{publish,full_list}` use the
+//!   AWS SDK. The scanner, [`revocation`], [`text`], [`state`] except its store, and [`alert`] except
+//!   publishing do no I/O, so that a message depends only on report, state and configuration, and a
+//!   repeat can be recognized.
+//! - Only [`budget`] reads a clock, and only `runtime` and `config` read the environment.
+//!
+//! Checked by the simulation and the other tests:
+//!
+//! - A requested report is in the state before anything waits for it, and a scan attempt is counted
 //!   there before it starts.
-//! - State is written under conditions only (`If-None-Match: *`, `If-Match`), and state that cannot be
+//! - State is written under conditions only (`If-None-Match: *`, `If-Match`). State that cannot be
 //!   read is never overwritten.
-//! - What people were told about the watch itself is in the state, else in a note beside it, else in
-//!   this process: told once, and its end told once.
-//! - Nothing is told from bytes that are not known to be what S3 holds.
-//! - Nothing runs on after the answer: Lambda freezes the process.
-#![forbid(unsafe_code)]
+//! - Errors that need operator action are announced once, and so is their end: the announcement is
+//!   recorded in the state, else in an error marker beside it, else in this process.
+//! - Nothing is published before length and checksum show that the bytes read are what S3 holds.
+//! - No task outlives the response, because Lambda then freezes the process.
+#![warn(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        reason = "unit tests control their own time and fail by panicking"
+    )
+)]
 
 pub mod runtime;
-
-pub mod config;
-pub mod event;
 
 pub mod handler;
 pub mod targets;
 
 pub mod audit;
 
-pub mod response;
-
+pub mod alert;
 pub mod report;
-
 pub mod state;
 
-pub mod alert;
-
-pub mod revocation;
+pub mod aws;
 
 pub mod arn;
-pub mod aws;
 pub mod budget;
+pub mod config;
 pub mod error;
+pub mod event;
 pub mod logging;
 pub mod metrics;
 pub mod pending_report;
 pub mod report_format;
+pub mod response;
+pub mod revocation;
 pub mod text;
 pub mod timestamp;

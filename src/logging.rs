@@ -1,14 +1,14 @@
-//! Log lines: one JSON object each, with what Lambda's JSON format asks for.
+//! Log lines: one JSON object each, with the keys that Lambda's JSON format requires.
 
 use std::io;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::UtcTime;
 
-/// Sends every event of `tracing` to standard output as the environment asks.
+/// Writes `tracing` events to standard output as the environment configures it.
 ///
-/// `AWS_LAMBDA_LOG_LEVEL` sets the least level (default `INFO`), `AWS_LAMBDA_LOG_FORMAT=Text`
-/// plain lines instead of JSON (AWS Lambda Developer Guide, "Configuring advanced logging controls
+/// `AWS_LAMBDA_LOG_LEVEL` sets the minimum level (default `INFO`); `AWS_LAMBDA_LOG_FORMAT=Text`
+/// selects plain lines instead of JSON (AWS Lambda Developer Guide, "Configuring advanced logging controls
 /// for Lambda functions"). The runtime library's own subscriber prints no timestamp, without which
 /// Lambda files every line as INFO.
 pub fn init(lookup: impl Fn(&str) -> Option<String>) {
@@ -17,7 +17,7 @@ pub fn init(lookup: impl Fn(&str) -> Option<String>) {
         Some(level) => level,
         None => "info".to_owned(),
     };
-    // The libraries' own lines are of use to their authors only.
+    // Libraries log at WARN and above only.
     let filter = EnvFilter::builder().parse_lossy(format!("warn,pca_revocation_watch={level}"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -25,7 +25,7 @@ pub fn init(lookup: impl Fn(&str) -> Option<String>) {
         .with_ansi(false)
         .with_target(false)
         .with_writer(io::stdout);
-    // A second call, as tests make, finds the subscriber in place.
+    // Tests call this more than once; the first subscriber stays.
     let _ = if lookup("AWS_LAMBDA_LOG_FORMAT").is_some_and(|f| f.eq_ignore_ascii_case("text")) {
         subscriber.try_init()
     } else {

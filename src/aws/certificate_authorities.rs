@@ -1,4 +1,4 @@
-//! Which certificate authorities there are, and what they are called.
+//! Lists the account's certificate authorities and looks up their names.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -12,24 +12,24 @@ use crate::aws::clients::Clients;
 use crate::aws::failure::{CallFailure, FailureClass};
 use crate::error::{AuditError, ErrorKind};
 
-/// A name is worth no longer wait.
+/// Timeout for looking up a CA's name.
 const NAME_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Half of the 20 `DescribeCertificateAuthority` per second that AWS Private CA takes of an account
+/// Interval between name lookups: half of the quota of 20 `DescribeCertificateAuthority` per second
 /// (AWS General Reference, "AWS Private Certificate Authority endpoints and quotas").
 const NAME_PACE: Duration = Duration::from_millis(100);
 
-/// Every certificate authority that the account owns in the region and that can be audited. Their
-/// names come along.
+/// Lists every CA that the account owns in the region and that can be audited, and caches their
+/// names.
 ///
 /// # Errors
-/// The faults of `ListCertificateAuthorities`.
+/// If `ListCertificateAuthorities` fails.
 pub async fn list_auditable(
     clients: &Clients,
     names: &Names,
 ) -> Result<Vec<CertificateAuthorityArn>, AuditError> {
     let mut auditable = Vec::new();
-    let mut left_out = Vec::new();
+    let mut skipped = Vec::new();
     let mut pages = clients
         .acmpca
         .list_certificate_authorities()
@@ -39,7 +39,7 @@ pub async fn list_auditable(
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| {
             let failure = CallFailure::new("ListCertificateAuthorities", &error);
-            let target = "the account's certificate authorities";
+            let target = "the CAs of the account";
             if failure.class == FailureClass::Refused {
                 failure.error_of(ErrorKind::AccessDenied, target)
             } else {
@@ -55,7 +55,7 @@ pub async fn list_auditable(
                     names.insert(&arn, common_name(ca));
                     auditable.push(arn);
                 }
-                status => left_out.push(format!(
+                status => skipped.push(format!(
                     "{} ({})",
                     arn.id(),
                     status.map_or("no status", CertificateAuthorityStatus::as_str)
@@ -63,29 +63,28 @@ pub async fn list_auditable(
             }
         }
     }
-    if !left_out.is_empty() {
+    if !skipped.is_empty() {
         warn!(
-            count = left_out.len(),
-            left_out = left_out.join(", "),
-            "left out: no audit reports in their states"
+            count = skipped.len(),
+            skipped = skipped.join(", "),
+            "CAs skipped; they are neither ACTIVE nor DISABLED"
         );
     }
-    info!(count = auditable.len(), "found certificate authorities");
+    info!(count = auditable.len(), "CAs listed");
     Ok(auditable)
 }
 
-/// The names of certificate authorities, kept for the life of the process.
+/// A cache of CA names for the life of the process.
 #[derive(Debug, Default)]
 pub struct Names {
-    /// `None`: it has no common name.
+    /// `None` if the CA has no common name.
     known: Mutex<HashMap<CertificateAuthorityArn, Option<String>>>,
-    /// Held for as long as nobody else may ask.
+    /// Held by the lookup whose turn it is.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Names {
-    /// The common name of a certificate authority; `None` where it has none or none can be had.
-    /// Never holds a message up.
+    /// Returns the common name of a CA; `None` if it has none or the lookup fails or is slow.
     pub async fn get(&self, clients: &Clients, arn: &CertificateAuthorityArn) -> Option<String> {
         if let Some(name) = self
             .known
@@ -114,13 +113,13 @@ impl Names {
             }
             Ok(Err(error)) => {
                 let error = CallFailure::new("DescribeCertificateAuthority", &error);
-                warn!(certificate_authority = arn.id(), %error, "no name: the id stands in");
+                warn!(certificate_authority = arn.id(), %error, "CA name lookup failed; using the CA ID");
                 None
             }
             Err(_) => {
                 warn!(
                     certificate_authority = arn.id(),
-                    "no name in time: the id stands in"
+                    "CA name lookup timed out; using the CA ID"
                 );
                 None
             }

@@ -7,19 +7,22 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 
 use crate::config::Config;
 
-/// Of one attempt until the head of its answer; bodies are read as slowly as they come.
+/// Timeout of one attempt until the response headers; it does not limit reading the body.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One client per service, shared by all certificate authorities of an invocation.
+/// One client per service, shared by all CAs of an invocation.
 #[derive(Clone, Debug)]
 pub struct Clients {
+    /// AWS Private CA.
     pub acmpca: aws_sdk_acmpca::Client,
+    /// Reports and state.
     pub s3: aws_sdk_s3::Client,
+    /// Alerts.
     pub sns: aws_sdk_sns::Client,
 }
 
 impl Clients {
-    /// Clients as the process's environment says.
+    /// Creates clients from the process environment.
     pub async fn from_environment(config: &Config) -> Self {
         let sdk_config = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .timeout_config(Self::timeouts())
@@ -28,7 +31,7 @@ impl Clients {
         Self::new(&sdk_config, config)
     }
 
-    /// How long a connection and an attempt may take.
+    /// Returns the timeouts of connections and attempts.
     pub fn timeouts() -> TimeoutConfig {
         TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(5))
@@ -36,15 +39,15 @@ impl Clients {
             .build()
     }
 
-    /// Clients with the given settings of the SDK.
+    /// Creates clients with the given SDK settings.
     pub fn new(sdk_config: &SdkConfig, config: &Config) -> Self {
-        // One topic may serve many regions, and SNS takes a message only in the topic's own.
+        // One topic may serve many regions, and SNS accepts messages only in the topic's own region.
         let topic_region = aws_sdk_sns::config::Region::new(config.topic_region().to_owned());
         Self {
             acmpca: aws_sdk_acmpca::Client::new(sdk_config),
             s3: aws_sdk_s3::Client::from_conf(
                 aws_sdk_s3::config::Builder::from(sdk_config)
-                    // A custom endpoint is rarely reachable under a bucket's name.
+                    // Bucket names rarely resolve as host names at a custom endpoint.
                     .force_path_style(config.custom_s3_endpoint)
                     .build(),
             ),

@@ -1,4 +1,4 @@
-//! What the failure of a call to AWS means.
+//! Classifies failed calls to AWS.
 
 use std::error::Error;
 use std::fmt;
@@ -8,31 +8,33 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::error::{AuditError, ErrorKind};
 
-/// What became of a call that did not succeed.
+/// A failed call to AWS.
 #[derive(Clone, Debug)]
 pub struct CallFailure {
+    /// AWS's name of the operation.
     pub operation: &'static str,
+    /// What the failure says about the call's effect.
     pub class: FailureClass,
     /// The service's error code, such as `NoSuchKey`.
     pub code: Option<String>,
-    /// The HTTP status of the answer, if there was one.
+    /// The HTTP status of the response, if there was one.
     pub status: Option<u16>,
     message: String,
 }
 
-/// Who failed.
+/// Whether a failed call had an effect, and whether a retry may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureClass {
-    /// Too many requests: nothing was done.
+    /// Too many requests: the call had no effect.
     Throttled,
-    /// No answer, a broken one, or a 5xx: the work may have been done or not.
+    /// No response, a broken one, or a 5xx: the call may have had an effect.
     Unavailable,
-    /// The service said no: nothing was done.
+    /// The service refused: the call had no effect.
     Refused,
 }
 
 impl CallFailure {
-    /// Reads the SDK's error. `operation` is AWS's name of it.
+    /// Classifies an SDK error. `operation` is AWS's name of the call.
     pub fn new<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -48,7 +50,7 @@ impl CallFailure {
             (SdkError::ServiceError(_), _, Some(400..=499)) => FailureClass::Refused,
             // An error with an empty body, as HEAD gets, has no code but a status.
             (_, _, Some(400..=499)) => FailureClass::Refused,
-            // S3's answer where the bucket is in another region.
+            // S3's response if the bucket is in another region.
             (_, _, Some(301)) => FailureClass::Refused,
             (SdkError::ConstructionFailure(_), _, _) => FailureClass::Refused,
             _ => FailureClass::Unavailable,
@@ -67,12 +69,12 @@ impl CallFailure {
         }
     }
 
-    /// Whether the service answered with this error code.
+    /// Whether the service returned this error code.
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }
 
-    /// Whether what was asked for does not exist.
+    /// Whether the requested resource does not exist.
     pub fn is_not_found(&self) -> bool {
         self.status == Some(404)
     }
@@ -96,8 +98,8 @@ impl CallFailure {
         self.status == Some(301) || self.is("AuthorizationHeaderMalformed")
     }
 
-    /// The fault where nothing more particular is known of this failure. `target` says what was
-    /// asked for, for people.
+    /// Returns the error for a failure without a more specific kind. `target` names the resource for
+    /// people.
     pub fn error(&self, target: &str) -> AuditError {
         let kind = match self.class {
             FailureClass::Throttled => ErrorKind::Throttled,
@@ -110,11 +112,11 @@ impl CallFailure {
         self.error_of(kind, target)
     }
 
-    /// A fault of a given kind, in the words of this failure.
+    /// Returns an error of the given kind with this failure's message.
     pub fn error_of(&self, kind: ErrorKind, target: &str) -> AuditError {
         AuditError::new(
             kind,
-            format!("{} of {target} failed: {}", self.operation, self.message),
+            format!("{} failed for {target}: {}", self.operation, self.message),
         )
     }
 }
@@ -125,7 +127,7 @@ impl fmt::Display for CallFailure {
     }
 }
 
-/// The codes under which AWS services refuse too many requests.
+/// The error codes of throttled requests.
 const THROTTLED: &[&str] = &[
     "Throttling",
     "ThrottlingException",
@@ -141,7 +143,7 @@ const THROTTLED: &[&str] = &[
     "PriorRequestNotComplete",
 ];
 
-/// An error and its sources in one line: the outermost message of the SDK says next to nothing.
+/// Returns an error and its sources in one line; the SDK's outermost message is just "service error".
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! The AWS SDK: clients, the meaning of failures, and what Private CA says of its CAs.
+//! The AWS SDK: clients, classified failures, and the account's certificate authorities.
 
 pub mod certificate_authorities;
 pub mod clients;

@@ -38,7 +38,7 @@ async fn assert_invalid_report_is_replaced(
     let invalid = expected_error(
         "ReportInvalid",
         message,
-        &["before the fault was told", "new report"],
+        &["before the error", "new report"],
     );
     let complete = control(world)["lastCompleteAudit"].clone();
     next_report(world, next);

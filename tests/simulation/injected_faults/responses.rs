@@ -82,7 +82,7 @@ fn denied_report_request_is_alerted_once_then_recovers() {
             "CreateCertificateAuthorityAuditReport",
             ":certificate-authority/",
         ],
-        &["role", "template.yaml", "policy"],
+        &["role", "template.yaml", "service control policies"],
     );
     on_paused_clock(
         1,
@@ -189,7 +189,7 @@ fn denied_publish_fails_the_audit_and_notifies_nothing() {
     let denied = expected_error(
         "AccessDenied",
         &["Publish", ":revocations"],
-        &["role", "topic", "key policy"],
+        &["role", "topic", "KMS key"],
     );
     on_paused_clock(
         1,
@@ -227,7 +227,7 @@ fn unconfirmed_topic_fails_the_audit_and_notifies_nothing() {
     let unconfirmed = expected_error(
         "TopicWithoutSubscription",
         &[":revocations", "1 pending confirmation"],
-        &["Confirm the subscription", "e-mail"],
+        &["Confirm the subscription", "email"],
     );
     on_paused_clock(
         1,

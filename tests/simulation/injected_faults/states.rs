@@ -58,11 +58,11 @@ const EARLIER: Damage = |world, key, content| {
 };
 
 const RESTORE: &[&str] = &[
-    "never overwritten",
+    "never overwrites",
     "earlier version",
     "deleting the newer versions",
-    "start anew",
-    "docs/operations.md",
+    "start over",
+    "docs/troubleshoot.md",
 ];
 const DEPLOY: &[&str] = &["Deploy that version", "restore an earlier version"];
 
