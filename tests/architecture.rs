@@ -129,7 +129,10 @@ fn tests_and_mod_declarations_are_no_imports() {
     let sources = Sources::from_text([
         ("lib.rs", "pub mod a; pub mod b;"),
         ("a.rs", "#[cfg(test)] mod tests { use crate::b::B; }"),
-        ("b.rs", "use crate::a::A; struct crate_; fn f() { std::a::b() }"),
+        (
+            "b.rs",
+            "use crate::a::A; struct crate_; fn f() { std::a::b() }",
+        ),
     ]);
     let imports = sources.imports();
     assert!(imports["lib.rs"].is_empty());
@@ -144,7 +147,11 @@ fn files_that_mention(pattern: &str) -> Vec<String> {
     sources
         .files
         .iter()
-        .filter(|(_, file)| file.paths.iter().any(|path| pattern.is_match(&path.join("::"))))
+        .filter(|(_, file)| {
+            file.paths
+                .iter()
+                .any(|path| pattern.is_match(&path.join("::")))
+        })
         .map(|(name, _)| name.clone())
         .collect()
 }
@@ -208,7 +215,9 @@ impl Sources {
         for (name, file) in &self.files {
             let imported = file.paths.iter().filter_map(|path| {
                 let path = absolute(path, &file.module, &file_of)?;
-                let innermost = (0..=path.len()).rev().find_map(|len| file_of.get(&path[..len]));
+                let innermost = (0..=path.len())
+                    .rev()
+                    .find_map(|len| file_of.get(&path[..len]));
                 innermost.filter(|to| **to != name).map(|to| (*to).clone())
             });
             imports.insert(name.clone(), imported.collect());

@@ -292,7 +292,10 @@ impl LocalAws {
         if status.is_client_error() || status.is_server_error() {
             let (parts, body) = response.into_parts();
             // Error documents are in memory, so reading them cannot fail.
-            let document = body.collect().await.map(|all| all.to_bytes());
+            let document = body
+                .collect()
+                .await
+                .map(http_body_util::Collected::to_bytes);
             let document = document.unwrap_or_default();
             error_code = read_error_code(&document);
             response = Response::from_parts(parts, body::full(document));

@@ -27,10 +27,6 @@ impl Clock {
     }
 
     /// Creates a clock that shows the machine's time now.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the only place where the emulators read the machine's clock"
-    )]
     pub(crate) fn from_machine() -> Self {
         Self::starting_at(SystemTime::now())
     }

@@ -259,7 +259,7 @@ impl Upload {
         let digests: Vec<u8> = parts.iter().flat_map(|part| md5(part)).collect();
         let checksum = match self.checksum {
             Some((algorithm, true)) => {
-                Checksum::composite(algorithm, parts.iter().map(|part| part.as_ref()))
+                Checksum::composite(algorithm, parts.iter().map(std::convert::AsRef::as_ref))
             }
             Some((algorithm, false)) => Checksum::of(algorithm, &whole),
             None => Checksum::of(ChecksumAlgorithm::Crc64Nvme, &whole),
