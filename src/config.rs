@@ -438,7 +438,7 @@ mod tests {
         for part in [
             "eu-west-1",
             "nonsense",
-            "goes alone",
+            "cannot be combined",
             "is not set",
             "XML",
             "KEYCOMPROMISE",
