@@ -23,7 +23,6 @@ pub mod size;
 pub mod types;
 
 pub use batch::{RevocationBatch, full_list_line};
-pub use format::json::SCHEMA;
 pub use message::{Attribute, Message};
 pub use types::{
     Alert, AlertKind, CertificateAuthority, ObjectLocation, ReportSource, RevocationAlert, Totals,

@@ -31,7 +31,7 @@ const MAX_TITLE_CHARS: usize = 250;
 const MAX_NAME_CHARS: usize = 64;
 
 /// Returns the card as JSON text.
-pub(in crate::alert) fn render(content: &Content) -> String {
+pub fn render(content: &Content) -> String {
     let document = &content.document;
     let arn = &content.certificate_authority;
     let line = content.title.fitted(MAX_TITLE_CHARS, "..", name);

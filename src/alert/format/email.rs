@@ -20,7 +20,7 @@ const MAX_NAME_CHARS: usize = 64;
 const MAX_QUOTED_CHARS: usize = 600;
 
 /// Returns the text of the email.
-pub(in crate::alert) fn render(content: &Content) -> String {
+pub fn render(content: &Content) -> String {
     let name = |name: &str| defang(name, MAX_NAME_CHARS);
     let mut page = Page::default();
     page.line(&content.headline.fitted(80, "..", name));

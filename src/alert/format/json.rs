@@ -19,7 +19,7 @@ pub const SCHEMA: &str = "pca-revocation-watch/1";
 /// The JSON message.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::alert) struct Document {
+pub struct Document {
     pub schema: &'static str,
     #[serde(rename = "type")]
     pub kind: &'static str,

@@ -7,7 +7,7 @@ use crate::text::defang::ascii;
 const MAX_LEN: usize = 140;
 
 /// Returns one line of characters of the GSM 03.38 default alphabet that take one septet each.
-pub(in crate::alert) fn render(content: &Content) -> String {
+pub fn render(content: &Content) -> String {
     let title = content.title.clone();
     let line = title.words(". CA ").name(&content.authority_name);
     line.fitted(MAX_LEN, "..", |name| ascii(name, MAX_LEN))
