@@ -5,10 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// How urgent a revocation is. A greater value is worse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Housekeeping: the certificate was replaced or is no longer needed.
+    #[default]
     Low,
     /// The reason is unknown, or someone lost a privilege.
     High,
@@ -76,47 +79,34 @@ impl RevocationReason {
 
     /// Returns the reason as in the report; empty if the report states none.
     pub fn name(&self) -> &str {
-        match self {
-            RevocationReason::KeyCompromise => "KEY_COMPROMISE",
-            RevocationReason::CertificateAuthorityCompromise => "CERTIFICATE_AUTHORITY_COMPROMISE",
-            RevocationReason::AACompromise => "A_A_COMPROMISE",
-            RevocationReason::PrivilegeWithdrawn => "PRIVILEGE_WITHDRAWN",
-            RevocationReason::Unspecified => "UNSPECIFIED",
-            RevocationReason::AffiliationChanged => "AFFILIATION_CHANGED",
-            RevocationReason::Superseded => "SUPERSEDED",
-            RevocationReason::CessationOfOperation => "CESSATION_OF_OPERATION",
-            RevocationReason::Other(text) => text,
-        }
+        self.properties().0
     }
 
     /// Returns the code of the CRL reason extension (RFC 5280, section 5.3.1); `None` for an unknown
     /// reason.
     pub fn code(&self) -> Option<u8> {
-        match self {
-            RevocationReason::Unspecified => Some(0),
-            RevocationReason::KeyCompromise => Some(1),
-            RevocationReason::CertificateAuthorityCompromise => Some(2),
-            RevocationReason::AffiliationChanged => Some(3),
-            RevocationReason::Superseded => Some(4),
-            RevocationReason::CessationOfOperation => Some(5),
-            RevocationReason::PrivilegeWithdrawn => Some(9),
-            RevocationReason::AACompromise => Some(10),
-            RevocationReason::Other(_) => None,
-        }
+        self.properties().1
     }
 
     /// Returns the severity. An unknown reason is high.
     pub fn severity(&self) -> Severity {
+        self.properties().2
+    }
+
+    fn properties(&self) -> (&str, Option<u8>, Severity) {
+        use Severity::{Critical, High, Low};
         match self {
-            RevocationReason::KeyCompromise
-            | RevocationReason::CertificateAuthorityCompromise
-            | RevocationReason::AACompromise => Severity::Critical,
-            RevocationReason::PrivilegeWithdrawn
-            | RevocationReason::Unspecified
-            | RevocationReason::Other(_) => Severity::High,
-            RevocationReason::AffiliationChanged
-            | RevocationReason::Superseded
-            | RevocationReason::CessationOfOperation => Severity::Low,
+            Self::KeyCompromise => ("KEY_COMPROMISE", Some(1), Critical),
+            Self::CertificateAuthorityCompromise => {
+                ("CERTIFICATE_AUTHORITY_COMPROMISE", Some(2), Critical)
+            }
+            Self::AACompromise => ("A_A_COMPROMISE", Some(10), Critical),
+            Self::PrivilegeWithdrawn => ("PRIVILEGE_WITHDRAWN", Some(9), High),
+            Self::Unspecified => ("UNSPECIFIED", Some(0), High),
+            Self::AffiliationChanged => ("AFFILIATION_CHANGED", Some(3), Low),
+            Self::Superseded => ("SUPERSEDED", Some(4), Low),
+            Self::CessationOfOperation => ("CESSATION_OF_OPERATION", Some(5), Low),
+            Self::Other(name) => (name, None, High),
         }
     }
 }
