@@ -1,7 +1,5 @@
 //! Text in which every character can be seen.
 
-use std::fmt::Write as _;
-
 /// The end of a text that was cut.
 pub const CUT_MARK: &str = "[...]";
 
@@ -61,15 +59,12 @@ impl Visible {
         if !is_invisible(c) && self.marks <= 2 {
             return self.push_plain(c);
         }
-        let code = u32::from(c);
-        let width = if code > 0xFFFF { 10 } else { 6 };
-        if self.take(width) {
-            let written = if code > 0xFFFF {
-                write!(self.text, "\\U{code:08X}")
-            } else {
-                write!(self.text, "\\u{code:04X}")
-            };
-            written.expect("writing to a String does not fail");
+        let escaped = match u32::from(c) {
+            code @ ..=0xFFFF => format!("\\u{code:04X}"),
+            code => format!("\\U{code:08X}"),
+        };
+        if self.take(escaped.len()) {
+            self.text.push_str(&escaped);
         }
     }
 
