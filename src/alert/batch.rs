@@ -3,9 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::alert::entry::{Entry, TruncatedRevocation};
+use crate::alert::entry::{entry, truncate};
 use crate::alert::size::{ENTRIES_ROOM, escaped_len, to_json};
 use crate::revocation::id::RevocationId;
 use crate::revocation::reason::Severity;
@@ -44,7 +45,9 @@ struct Rank {
 
 #[derive(Clone, Debug)]
 struct HeldRevocation {
-    truncated: TruncatedRevocation,
+    revocation: Revocation,
+    /// The names of its truncated fields.
+    truncated: Vec<&'static str>,
     /// Bytes of its entry in the JSON message, escaped.
     len: usize,
 }
@@ -88,19 +91,21 @@ impl RevocationBatch {
         if self.cut_off.is_some_and(|cut_off| cut_off < rank) {
             return due;
         }
-        let truncated = TruncatedRevocation::of(id, &revocation);
-        let len = self.entry_len(&truncated);
-        if !self.needs_full_list
-            && (!truncated.fields.is_empty() || self.held_len + len > ENTRIES_ROOM)
-        {
+        let mut held = HeldRevocation {
+            revocation: revocation.clone(),
+            truncated: Vec::new(),
+            len: 0,
+        };
+        held.truncated = truncate(&mut held.revocation);
+        let comma = 1;
+        held.len = escaped_len(&to_json(&self.entry(&rank, &held))) + comma;
+        self.held_len += held.len;
+        if !self.needs_full_list && (!held.truncated.is_empty() || self.held_len > ENTRIES_ROOM) {
             self.needs_full_list = true;
-            for earlier in self.worst() {
-                due.extend(self.line(earlier));
-            }
-            due.extend(self.line(&revocation));
+            let all = self.worst().chain([&revocation]);
+            due = all.flat_map(|revocation| self.line(revocation)).collect();
         }
-        self.held_len += len;
-        self.held.insert(rank, HeldRevocation { truncated, len });
+        self.held.insert(rank, held);
         while self.held_len > ENTRIES_ROOM
             && let Some((least, held)) = self.held.pop_last()
         {
@@ -134,14 +139,13 @@ impl RevocationBatch {
     /// Iterates over the revocations that fit the message, worst first; overlong fields are
     /// truncated.
     pub fn worst(&self) -> impl Iterator<Item = &Revocation> {
-        self.held.values().map(|held| &held.truncated.revocation)
+        self.held.values().map(|held| &held.revocation)
     }
 
     /// Returns the entries of the JSON message, worst first.
-    pub(super) fn entries(&self) -> Vec<Entry> {
-        let held = self.held.values();
-        held.map(|held| Entry::of(&held.truncated, self.detected_at))
-            .collect()
+    pub(super) fn entries(&self) -> Vec<Map<String, Value>> {
+        let held = self.held.iter();
+        held.map(|(rank, held)| self.entry(rank, held)).collect()
     }
 
     /// Returns a hash of the sorted, distinct IDs of all revocations and frees their memory. No more
@@ -165,10 +169,8 @@ impl RevocationBatch {
         )
     }
 
-    fn entry_len(&self, truncated: &TruncatedRevocation) -> usize {
-        let entry = Entry::of(truncated, self.detected_at);
-        let comma = 1;
-        escaped_len(&to_json(&entry)) + comma
+    fn entry(&self, rank: &Rank, held: &HeldRevocation) -> Map<String, Value> {
+        entry(rank.id, &held.revocation, &held.truncated, self.detected_at)
     }
 }
 
@@ -179,8 +181,6 @@ pub fn full_list_line(
     detected_at: Timestamp,
 ) -> Vec<u8> {
     let id = RevocationId::of(certificate_authority_arn, &revocation.key);
-    let entry = Entry::whole(id, revocation, detected_at);
-    let mut line = to_json(&entry).into_bytes();
-    line.push(b'\n');
-    line
+    let entry = entry(id, revocation, &[], detected_at);
+    (to_json(&entry) + "\n").into_bytes()
 }

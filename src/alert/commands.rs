@@ -2,6 +2,7 @@
 
 use crate::alert::certificate::Certificate;
 use crate::alert::entry::is_plain;
+use crate::alert::types::ObjectLocation;
 use crate::arn::CertificateAuthorityArn;
 
 /// A command and what it is for.
@@ -11,28 +12,25 @@ pub(super) struct Command {
     pub text: String,
 }
 
-impl Command {
-    pub fn new(purpose: &'static str, text: String) -> Self {
-        Self { purpose, text }
-    }
-}
-
-/// Returns the command that downloads the full list.
-pub(super) fn full_list(object: &str, region: &str) -> Command {
-    Command::new(
-        "To download the full list (one JSON line per revocation):",
-        format!("aws s3 cp {} . --region {region}", shell_word(object)),
-    )
-}
-
 /// Returns the commands for following up on revocations, of which `certificates` are the worst.
 pub(super) fn of_revocations(
     authority: &CertificateAuthorityArn,
+    full_list: Option<&ObjectLocation>,
     certificates: &[Certificate],
 ) -> Vec<Command> {
     let region = authority.region();
-    let inspect = certificates.iter().find_map(|item| item.arn.as_ref());
-    let inspect = inspect.map(|arn| {
+    let mut commands = Vec::new();
+    let mut add = |purpose, text| commands.push(Command { purpose, text });
+    if let Some(location) = full_list {
+        add(
+            "To download the full list (one JSON line per revocation):",
+            format!(
+                "aws s3 cp {} . --region {region}",
+                shell_word(&location.uri())
+            ),
+        );
+    }
+    if let Some(arn) = certificates.iter().find_map(|item| item.arn.as_ref()) {
         let purpose = match certificates.len() {
             1 => "To inspect the certificate:",
             _ => "To inspect a certificate (for others, change the last ARN):",
@@ -43,38 +41,34 @@ pub(super) fn of_revocations(
              --certificate-arn {arn} \\\n\
              --query Certificate --output text | openssl x509 -noout -text"
         );
-        Command::new(purpose, text)
-    });
-    let in_use = certificates
-        .iter()
-        .any(|item| item.is_through_acm)
-        .then(|| {
-            let text = format!(
+        add(purpose, text);
+    }
+    if certificates.iter().any(|item| item.is_through_acm) {
+        add(
+            "To find the AWS resources that use certificates issued through ACM:",
+            format!(
                 "aws acm list-certificates --region {region} --query \\\n\
-             \"CertificateSummaryList[?Type=='PRIVATE'&&InUse].[DomainName,CertificateArn]\" \\\n\
-             --output text"
-            );
-            let purpose = "To find the AWS resources that use certificates issued through ACM:";
-            Command::new(purpose, text)
-        });
-    let always = [
-        Command::new(
-            "To check whether the CA publishes revocations through a CRL or OCSP:",
-            format!(
-                "aws acm-pca describe-certificate-authority --region {region} \\\n\
-                 --certificate-authority-arn {authority} \\\n\
-                 --query CertificateAuthority.RevocationConfiguration"
+                 \"CertificateSummaryList[?Type=='PRIVATE'&&InUse].[DomainName,CertificateArn]\" \\\n\
+                 --output text"
             ),
+        );
+    }
+    add(
+        "To check whether the CA publishes revocations through a CRL or OCSP:",
+        format!(
+            "aws acm-pca describe-certificate-authority --region {region} \\\n\
+             --certificate-authority-arn {authority} \\\n\
+             --query CertificateAuthority.RevocationConfiguration"
         ),
-        Command::new(
-            "To find out who revoked certificates in the last 90 days:",
-            format!(
-                "aws cloudtrail lookup-events --region {region} --lookup-attributes \\\n\
-                 AttributeKey=EventName,AttributeValue=RevokeCertificate"
-            ),
+    );
+    add(
+        "To find out who revoked certificates in the last 90 days:",
+        format!(
+            "aws cloudtrail lookup-events --region {region} --lookup-attributes \\\n\
+             AttributeKey=EventName,AttributeValue=RevokeCertificate"
         ),
-    ];
-    inspect.into_iter().chain(in_use).chain(always).collect()
+    );
+    commands
 }
 
 /// Returns the address of a console page; `None` in partitions whose console is not known.

@@ -12,16 +12,14 @@ use crate::alert::format::json::{Document, SCHEMA};
 use crate::alert::line::{Line, Name};
 use crate::alert::reasons;
 use crate::alert::sample;
-use crate::alert::types::{
-    Alert, AlertKind, ObjectLocation, ReportSource, RevocationAlert, Totals, WatchError,
-};
+use crate::alert::size::with_values;
+use crate::alert::types::{Alert, AlertKind, ReportSource, RevocationAlert, Totals, WatchError};
 use crate::arn::CertificateAuthorityArn;
 use crate::revocation::id::{hash, hex};
 use crate::revocation::reason::Severity;
 use crate::revocation::reason_counts::ReasonCounts;
 use crate::text::defang::{ascii, defang};
 use crate::text::numbers::{count, duration, grouped, instant};
-use crate::text::visible::visible;
 use crate::timestamp::Timestamp;
 
 /// Maximum revocations that a message for people lists; the others are only counted.
@@ -72,20 +70,14 @@ pub(super) struct NextSteps {
     pub steps: Vec<String>,
 }
 
-impl NextSteps {
-    fn only(step: String) -> Self {
-        Self {
-            about: String::new(),
-            steps: vec![step],
-        }
-    }
-}
-
 impl Content {
     /// Returns the content of an alert.
     pub fn of(alert: &Alert) -> Self {
         match &alert.kind {
-            AlertKind::Revocations(revocations) => new_revocations(alert, revocations),
+            AlertKind::Revocations(revocations) => {
+                let identity = [revocations.digest.as_slice()];
+                revocation_alert(alert, revocations, ("revocations", ""), &identity)
+            }
             AlertKind::Replay {
                 revocations,
                 since,
@@ -136,20 +128,9 @@ impl Content {
                 kind,
                 id: hex(&hash(&parts)),
                 severity,
-                certificate_authority_arn: authority.arn.clone(),
-                reasons: Vec::new(),
-                detected_at: alert.detected_at,
-                since: None,
-                request_id: None,
-                error: None,
-                last_complete_audit_at: None,
-                report: None,
-                notify_from: None,
-                counts: None,
-                reduced: false,
-                complete: None,
-                full_list: None,
-                revocations: None,
+                certificate_authority_arn: authority.arn.to_string(),
+                detected_at: Some(alert.detected_at),
+                ..Document::default()
             },
             certificate_authority: authority.arn.clone(),
             authority_name: Name {
@@ -167,10 +148,7 @@ impl Content {
             total: 0,
             next_steps: Vec::new(),
             commands: Vec::new(),
-            links: console
-                .map(|address| Fact::code("AWS Private CA console", address))
-                .into_iter()
-                .collect(),
+            links: Vec::from_iter(console.map(|url| Fact::code("AWS Private CA console", url))),
             report: None,
             sources: Vec::new(),
         }
@@ -191,8 +169,8 @@ impl Content {
             text = format!("{text} ({})", numbers(totals));
         }
         self.report = Some(Fact::text("Report requested", text));
-        let object = object(&report.location);
-        self.sources.push(Fact::code("Report", object));
+        let location = report.location.uri();
+        self.sources.push(Fact::code("Report", location));
     }
 
     fn fact(&mut self, label: &'static str, text: String) {
@@ -211,14 +189,17 @@ impl Content {
         self.sources.push(Fact::code("CA ARN", arn));
     }
 
-    /// Adds a batch of revocations; `mark` is set before the severity.
-    fn revocations(&mut self, mark: &str, batch: &RevocationBatch, totals: Option<Totals>) {
+    /// Adds a batch of revocations.
+    fn revocations(
+        &mut self,
+        mark: &str,
+        batch: &RevocationBatch,
+        detected_at: Timestamp,
+        totals: Option<Totals>,
+    ) {
         let account = self.certificate_authority.account().to_owned();
-        let detected_at = self.document.detected_at;
-        let listed = batch.worst().take(MAX_LISTED);
-        self.certificates = listed
-            .map(|revocation| Certificate::of(revocation, detected_at, &account))
-            .collect();
+        let certificate = |revocation| Certificate::of(revocation, detected_at, &account);
+        self.certificates = batch.worst().take(MAX_LISTED).map(certificate).collect();
         self.total = batch.len();
         self.counts = by_reason(batch.counts());
         self.document.reasons = batch.counts().iter().map(|(name, _)| name.into()).collect();
@@ -226,7 +207,7 @@ impl Content {
         self.document.complete = Some(!batch.needs_full_list());
         self.document.revocations = Some(batch.entries());
         self.revocation_lines(mark);
-        self.next_steps();
+        self.advise();
         if self.total > 1 {
             self.fact("Detected", instant(detected_at));
         }
@@ -266,50 +247,60 @@ impl Content {
     }
 
     /// Adds the advice for every reason.
-    fn next_steps(&mut self) {
-        let mut previous: &[&str] = &[];
+    fn advise(&mut self) {
         for (name, (_, words)) in self.document.reasons.iter().zip(&self.counts) {
             let advice = reasons::advice(name);
-            if let Some(group) = self.next_steps.last_mut()
-                && std::ptr::eq(previous, advice)
-            {
-                group.about = format!("{}, {words}", group.about);
-                continue;
+            match self.next_steps.last_mut() {
+                Some(group) if group.steps == advice => {
+                    group.about = format!("{}, {words}", group.about);
+                }
+                _ => self.next_steps.push(NextSteps {
+                    about: capitalized(words),
+                    steps: advice.iter().map(|&step| step.to_owned()).collect(),
+                }),
             }
-            previous = advice;
-            self.next_steps.push(NextSteps {
-                about: capitalized(words),
-                steps: advice.iter().map(|&step| step.to_owned()).collect(),
-            });
         }
         if let [only] = self.next_steps.as_mut_slice() {
             only.about.clear();
         }
     }
 
-    fn commands(&mut self, full_list: Option<&ObjectLocation>) {
-        let arn = &self.certificate_authority;
-        if let Some(location) = full_list {
-            self.document.full_list = Some(location.clone());
-            let object = object(location);
-            self.commands
-                .push(commands::full_list(&object, arn.region()));
-        }
-        self.commands
-            .extend(commands::of_revocations(arn, &self.certificates));
-        if self.certificates.iter().any(|item| item.is_through_acm)
-            && let Some(address) = commands::console(arn, "acm/home", "certificates/list")
-        {
-            self.links.push(Fact::code("ACM console", address));
-        }
+    /// Sets the only next step.
+    fn next_step(&mut self, step: String) {
+        let about = String::new();
+        let steps = vec![step];
+        self.next_steps = vec![NextSteps { about, steps }];
+    }
+
+    fn request(&mut self, request_id: &str) {
+        self.document.request_id = Some(request_id.to_owned());
+        self.sources
+            .push(Fact::text("Request", defang(request_id, 64)));
     }
 }
 
-fn new_revocations(alert: &Alert, revocations: &RevocationAlert) -> Content {
-    let severity = worst(&revocations.batch);
-    let mut content = Content::new(alert, "revocations", severity, &[&revocations.digest]);
-    content.revocations("", &revocations.batch, Some(revocations.totals));
-    content.commands(revocations.full_list.as_ref());
+/// `mark` is set before the severity.
+fn revocation_alert(
+    alert: &Alert,
+    revocations: &RevocationAlert,
+    (kind, mark): (&'static str, &str),
+    identity: &[&[u8]],
+) -> Content {
+    let RevocationAlert {
+        batch, full_list, ..
+    } = revocations;
+    let severity = batch.counts().severity().unwrap_or_default();
+    let mut content = Content::new(alert, kind, (severity, sign_of(severity)), identity);
+    content.revocations(mark, batch, alert.detected_at, Some(revocations.totals));
+    content.document.full_list.clone_from(full_list);
+    let arn = &content.certificate_authority;
+    content.commands = commands::of_revocations(arn, full_list.as_ref(), &content.certificates);
+    if content.certificates.iter().any(|item| item.is_through_acm) {
+        let address = commands::console(arn, "acm/home", "certificates/list");
+        content
+            .links
+            .extend(address.map(|address| Fact::code("ACM console", address)));
+    }
     content.report(&revocations.report, Some(revocations.totals));
     content
 }
@@ -321,40 +312,32 @@ fn replay(
     request_id: &str,
 ) -> Content {
     let identity: [&[u8]; 2] = [&revocations.digest, request_id.as_bytes()];
-    let (severity, _) = worst(&revocations.batch);
-    let mut content = Content::new(alert, "replay", (severity, "\u{1f501}"), &identity);
+    let mut content = revocation_alert(alert, revocations, ("replay", "REPLAY"), &identity);
+    content.sign = "\u{1f501}";
     content.document.since = Some(since);
-    content.document.request_id = Some(request_id.to_owned());
     content.intro.push(format!(
         "Someone requested all revocations since {}. You may have been notified about them before, with the same revocationId.",
         instant(since)
     ));
-    content.revocations("REPLAY", &revocations.batch, Some(revocations.totals));
-    content.commands(revocations.full_list.as_ref());
-    content.report(&revocations.report, Some(revocations.totals));
-    content.sources.push(request(request_id));
+    content.request(request_id);
     content
 }
 
 fn test(alert: &Alert, request_id: &str) -> Content {
     let look = (Severity::Critical, "\u{1f9ea}");
     let mut content = Content::new(alert, "test", look, &[request_id.as_bytes()]);
-    content.document.request_id = Some(request_id.to_owned());
     content.intro.push(
         "Someone requested a test message. The certificate is a sample; nothing was revoked."
             .to_owned(),
     );
     let arn = content.certificate_authority.as_str();
     let batch = sample::batch(arn, alert.detected_at);
-    content.revocations("TEST", &batch, None);
+    content.revocations("TEST", &batch, alert.detected_at, None);
     content.headline = Line::new("TEST: this is what a critical alert looks like.");
-    content
-        .certificates
-        .iter_mut()
-        .for_each(|sample| sample.arn = None);
+    content.certificates[0].arn = None;
     let step = "Confirm that this message reached everyone who should get it.";
-    content.next_steps = vec![NextSteps::only(step.to_owned())];
-    content.sources.push(request(request_id));
+    content.next_step(step.to_owned());
+    content.request(request_id);
     content
 }
 
@@ -387,10 +370,10 @@ fn started(
     );
     content.counts = by_reason(revoked);
     let earlier = notify_from.saturating_sub(Duration::from_secs(30 * 24 * 3600));
-    content.commands.push(Command::new(
-        "Older revocations are only counted. To be alerted to them as well, invoke the function with an earlier time:",
-        format!("{{\"since\": \"{earlier}\"}}"),
-    ));
+    content.commands.push(Command {
+        purpose: "Older revocations are only counted. To be alerted to them as well, invoke the function with an earlier time:",
+        text: format!("{{\"since\": \"{earlier}\"}}"),
+    });
     content
 }
 
@@ -424,7 +407,7 @@ fn failed(
     let last = last_complete_audit_at.map_or("none yet".to_owned(), instant);
     content.fact("Last complete audit", last);
     let hint = defang(&error.hint, MAX_ERROR_CHARS);
-    content.next_steps.push(NextSteps::only(hint));
+    content.next_step(hint);
     content
 }
 
@@ -451,21 +434,12 @@ fn recovered(alert: &Alert, error_type: &str, since: Timestamp, report: &ReportS
     content
 }
 
-fn worst(batch: &RevocationBatch) -> (Severity, &'static str) {
-    let severity = batch.counts().severity().unwrap_or(Severity::Low);
-    (severity, sign_of(severity))
-}
-
 fn sign_of(severity: Severity) -> &'static str {
     match severity {
         Severity::Critical => "\u{1f534}",
         Severity::High => "\u{1f7e0}",
         Severity::Low => "\u{1f535}",
     }
-}
-
-fn request(request_id: &str) -> Fact {
-    Fact::text("Request", defang(request_id, 64))
 }
 
 fn numbers(totals: Totals) -> String {
@@ -475,34 +449,26 @@ fn numbers(totals: Totals) -> String {
 
 /// The field `counts` of the JSON message.
 fn counts(new: u64, by_reason: &ReasonCounts, totals: Option<Totals>) -> Value {
-    let reasons = by_reason.iter();
-    let reasons: Map<String, Value> = reasons
-        .map(|(name, number)| (name.to_owned(), number.into()))
-        .collect();
-    match totals {
-        Some(Totals {
-            revoked,
-            certificates,
-        }) => json!({
-            "new": new, "byReason": reasons, "revoked": revoked, "certificates": certificates,
-        }),
-        None => json!({ "new": new, "byReason": reasons }),
-    }
+    let reasons = by_reason
+        .iter()
+        .map(|(name, number)| (name.to_owned(), number.into()));
+    let counts = json!({
+        "new": new,
+        "byReason": reasons.collect::<Map<String, Value>>(),
+        "revoked": totals.map(|totals| totals.revoked),
+        "certificates": totals.map(|totals| totals.certificates),
+    });
+    with_values(&counts).into()
 }
 
 fn by_reason(counts: &ReasonCounts) -> Vec<(u64, String)> {
-    let counts = counts.iter();
-    counts
-        .map(|(name, number)| (number, reasons::words(name)))
-        .collect()
+    let counts = counts
+        .iter()
+        .map(|(name, number)| (number, reasons::words(name)));
+    counts.collect()
 }
 
 fn capitalized(text: &str) -> String {
     let (first, rest) = text.split_at(text.floor_char_boundary(1));
     first.to_uppercase() + rest
-}
-
-/// `s3://bucket/key`, on one line.
-fn object(location: &ObjectLocation) -> String {
-    visible(&format!("s3://{}/{}", location.bucket, location.key))
 }

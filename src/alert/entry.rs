@@ -1,103 +1,56 @@
 //! One revocation as the JSON message and the full list contain it.
 
+use serde_json::{Map, Value, json};
+
+use crate::alert::size::with_values;
 use crate::revocation::distinguished_name;
 use crate::revocation::id::RevocationId;
 use crate::revocation::key::{RevocationKey, serial_octets};
-use crate::revocation::reason::{RevocationReason, Severity};
+use crate::revocation::reason::RevocationReason;
 use crate::revocation::reason_counts::NOT_STATED;
 use crate::revocation::record::{ReportTime, Revocation};
 use crate::timestamp::Timestamp;
 
-/// An entry of `revocations` or a line of the full list.
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Entry {
-    pub revocation_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub certificate_arn: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub serial: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub subject_text: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub common_name: Option<String>,
-    pub reason: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason_code: Option<u8>,
-    pub severity: Severity,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub revoked_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_before: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_after: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub issued_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expired: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub aws_account_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub template_arn: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requested_by_service_principal: Option<String>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub malformed: bool,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub truncated: Vec<&'static str>,
-}
-
-impl Entry {
-    /// Returns the entry of a message.
-    pub fn of(truncated: &TruncatedRevocation, detected_at: Timestamp) -> Self {
-        Self {
-            truncated: truncated.fields.clone(),
-            ..Self::whole(truncated.id, &truncated.revocation, detected_at)
-        }
-    }
-
-    /// Returns the line of a full list.
-    pub fn whole(id: RevocationId, revocation: &Revocation, detected_at: Timestamp) -> Self {
-        let subject = revocation.subject.clone();
-        let decoded = subject.as_deref().map(distinguished_name::decode);
-        let not_after = revocation.not_after.as_ref();
-        Self {
-            revocation_id: id.to_string(),
-            certificate_arn: revocation.certificate_arn.clone(),
-            serial: revocation.serial.clone(),
-            common_name: decoded
-                .as_ref()
-                .and_then(|decoded| decoded.common_name.clone()),
-            subject_text: decoded.map(|decoded| decoded.text),
-            subject,
-            reason: match revocation.reason.name() {
-                "" => NOT_STATED.to_owned(),
-                name => name.to_owned(),
-            },
-            reason_code: revocation.reason.code(),
-            severity: revocation.reason.severity(),
-            revoked_at: Some(written(&revocation.revoked_at)),
-            not_before: revocation.not_before.as_ref().map(written),
-            not_after: not_after.map(written),
-            issued_at: revocation.issued_at.as_ref().map(written),
-            expired: not_after.and_then(|end| Some(end.at? < detected_at)),
-            aws_account_id: revocation.aws_account_id.clone(),
-            template_arn: revocation.template_arn.clone(),
-            requested_by_service_principal: revocation.requested_by_service_principal.clone(),
-            malformed: revocation.malformed,
-            truncated: Vec::new(),
-        }
-    }
+/// Returns an entry of `revocations` or, with nothing `truncated`, a line of the full list. Fields
+/// without a value are left out.
+pub(super) fn entry(
+    id: RevocationId,
+    revocation: &Revocation,
+    truncated: &[&str],
+    detected_at: Timestamp,
+) -> Map<String, Value> {
+    let subject = revocation
+        .subject
+        .as_deref()
+        .map(distinguished_name::decode);
+    let not_after = revocation.not_after.as_ref();
+    with_values(&json!({
+        "revocationId": id.to_string(),
+        "certificateArn": revocation.certificate_arn,
+        "serial": revocation.serial,
+        "subject": revocation.subject,
+        "subjectText": subject.as_ref().map(|subject| &subject.text),
+        "commonName": subject.as_ref().and_then(|subject| subject.common_name.as_ref()),
+        "reason": Some(revocation.reason.name()).filter(|name| !name.is_empty()).unwrap_or(NOT_STATED),
+        "reasonCode": revocation.reason.code(),
+        "severity": revocation.reason.severity(),
+        "revokedAt": written(&revocation.revoked_at),
+        "notBefore": revocation.not_before.as_ref().map(written),
+        "notAfter": not_after.map(written),
+        "issuedAt": revocation.issued_at.as_ref().map(written),
+        "expired": not_after.and_then(|end| Some(end.at? < detected_at)),
+        "awsAccountId": revocation.aws_account_id,
+        "templateArn": revocation.template_arn,
+        "requestedByServicePrincipal": revocation.requested_by_service_principal,
+        "malformed": revocation.malformed.then_some(true),
+        "truncated": (!truncated.is_empty()).then_some(truncated),
+    }))
 }
 
 /// RFC 3339 if the time is readable, else the report's text.
 fn written(time: &ReportTime) -> String {
-    match time.at {
-        Some(at) => at.to_string(),
-        None => time.text.clone(),
-    }
+    time.at
+        .map_or_else(|| time.text.clone(), |at| at.to_string())
 }
 
 /// Returns whether a text is an ARN of the characters that AWS Private CA's API accepts in one
@@ -123,67 +76,51 @@ const MAX_SUBJECT_LEN: usize = 4096;
 /// Maximum bytes of any other field in a message.
 const MAX_FIELD_LEN: usize = 512;
 
-/// A revocation with fields of limited length, as a message contains it.
+/// Limits the length of every field as a message contains it; returns the names of the truncated
+/// fields.
 ///
 /// No field of a real report comes near the limits. They keep one record, whose subject may have a
 /// megabyte, from displacing all others.
-#[derive(Clone, Debug)]
-pub(super) struct TruncatedRevocation {
-    pub id: RevocationId,
-    pub revocation: Revocation,
-    /// The names of the truncated fields.
-    pub fields: Vec<&'static str>,
-}
-
-impl TruncatedRevocation {
-    pub fn of(id: RevocationId, whole: &Revocation) -> Self {
-        let mut revocation = whole.clone();
-        let mut fields = Vec::new();
-        let mut truncate = |name: &'static str, text: &mut String, len: usize| {
-            let end = text.floor_char_boundary(len);
-            if end < text.len() {
-                fields.push(name);
-                text.truncate(end);
-                text.shrink_to_fit();
-            }
+pub(super) fn truncate(revocation: &mut Revocation) -> Vec<&'static str> {
+    let reason = match &mut revocation.reason {
+        RevocationReason::Other(reason) => Some(reason),
+        _ => None,
+    };
+    fn text(time: &mut Option<ReportTime>) -> Option<&mut String> {
+        time.as_mut().map(|time| &mut time.text)
+    }
+    let mut truncated = Vec::new();
+    for (name, text) in [
+        ("certificateArn", revocation.certificate_arn.as_mut()),
+        ("serial", revocation.serial.as_mut()),
+        ("awsAccountId", revocation.aws_account_id.as_mut()),
+        ("templateArn", revocation.template_arn.as_mut()),
+        (
+            "requestedByServicePrincipal",
+            revocation.requested_by_service_principal.as_mut(),
+        ),
+        ("subject", revocation.subject.as_mut()),
+        ("reason", reason),
+        ("revokedAt", Some(&mut revocation.revoked_at.text)),
+        ("notBefore", text(&mut revocation.not_before)),
+        ("notAfter", text(&mut revocation.not_after)),
+        ("issuedAt", text(&mut revocation.issued_at)),
+    ] {
+        let max_len = if name == "subject" {
+            MAX_SUBJECT_LEN
+        } else {
+            MAX_FIELD_LEN
         };
-        for (name, text) in [
-            ("certificateArn", &mut revocation.certificate_arn),
-            ("serial", &mut revocation.serial),
-            ("awsAccountId", &mut revocation.aws_account_id),
-            ("templateArn", &mut revocation.template_arn),
-            (
-                "requestedByServicePrincipal",
-                &mut revocation.requested_by_service_principal,
-            ),
-        ] {
-            if let Some(text) = text {
-                truncate(name, text, MAX_FIELD_LEN);
-            }
-        }
-        if let Some(subject) = &mut revocation.subject {
-            truncate("subject", subject, MAX_SUBJECT_LEN);
-        }
-        if let RevocationReason::Other(reason) = &mut revocation.reason {
-            truncate("reason", reason, MAX_FIELD_LEN);
-        }
-        for (name, time) in [
-            ("revokedAt", Some(&mut revocation.revoked_at)),
-            ("notBefore", revocation.not_before.as_mut()),
-            ("notAfter", revocation.not_after.as_mut()),
-            ("issuedAt", revocation.issued_at.as_mut()),
-        ] {
-            if let Some(time) = time {
-                truncate(name, &mut time.text, MAX_FIELD_LEN);
-            }
-        }
-        if let RevocationKey::Text(text) = &mut revocation.key {
-            *text = text[..text.floor_char_boundary(MAX_FIELD_LEN)].into();
-        }
-        Self {
-            id,
-            revocation,
-            fields,
+        if let Some(text) = text
+            && text.len() > max_len
+        {
+            text.truncate(text.floor_char_boundary(max_len));
+            text.shrink_to_fit();
+            truncated.push(name);
         }
     }
+    if let RevocationKey::Text(text) = &mut revocation.key {
+        *text = text[..text.floor_char_boundary(MAX_FIELD_LEN)].into();
+    }
+    truncated
 }

@@ -44,7 +44,7 @@ impl Line {
 
     /// Returns the line with its names as `show` writes them, cut to `max_chars` characters by
     /// shortening the names: the last one keeps at least its share of the room.
-    pub fn fitted(&self, max_chars: usize, cut: &str, show: impl Fn(&str) -> String) -> String {
+    pub fn fitted(&self, max_chars: usize, show: impl Fn(&str) -> String) -> String {
         let mut room = max_chars;
         let mut names: Vec<Vec<char>> = Vec::new();
         for part in &self.0 {
@@ -58,8 +58,8 @@ impl Line {
             let others: usize = names[..at].iter().map(Vec::len).sum();
             let most = room.saturating_sub(others).max(share).min(room);
             if names[at].len() > most {
-                names[at].truncate(most.saturating_sub(cut.len()));
-                names[at].extend(cut.chars().take(most));
+                names[at].truncate(most.saturating_sub(2));
+                names[at].extend("..".chars().take(most));
             }
             room -= names[at].len();
         }

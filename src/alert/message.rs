@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::alert::content::Content;
 use crate::alert::format::{chat_card, email, sms};
 use crate::alert::reduced::reduce;
-use crate::alert::size::to_json;
+use crate::alert::size::{to_json, with_values};
 use crate::alert::types::Alert;
 use crate::revocation::reason::Severity;
 use crate::text::defang::ascii;
@@ -75,7 +75,7 @@ impl Alert {
 
 fn full_message(content: &Content) -> Message {
     let texts = json!({
-        "default": to_json(&content.document),
+        "default": to_json(&with_values(&content.document)),
         "email": email::render(content),
         "sms": sms::render(content),
     });
@@ -105,7 +105,7 @@ fn envelope(content: &Content, texts: &Value) -> Message {
     }
     let name = |name: &str| ascii(name, MAX_SUBJECT_LEN);
     Message {
-        subject: content.subject.fitted(MAX_SUBJECT_LEN, "..", name),
+        subject: content.subject.fitted(MAX_SUBJECT_LEN, name),
         body: to_json(texts),
         attributes,
         group_id: arn.id().to_owned(),

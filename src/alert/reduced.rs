@@ -1,11 +1,11 @@
 //! The reduced form of a message, for when SNS refuses the full one: no text that others chose, and
 //! ASCII only.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::alert::certificate::{self, Certificate, Fact};
 use crate::alert::content::Content;
-use crate::alert::entry::{Entry, is_plain_arn, is_serial};
+use crate::alert::entry::{is_plain_arn, is_serial};
 use crate::alert::line::{Line, Name};
 use crate::revocation::reason::RevocationReason;
 use crate::revocation::reason_counts::{is_word, label};
@@ -28,7 +28,7 @@ pub(super) fn reduce(mut content: Content) -> Content {
     let steps = content.next_steps.iter_mut();
     steps.flat_map(|group| &mut group.steps).for_each(to_ascii);
     let document = &mut content.document;
-    document.reduced = true;
+    document.reduced = Some(true);
     document.complete = document.complete.map(|_| false);
     let error = document.error.as_mut().and_then(Value::as_object_mut);
     for field in error.into_iter().flat_map(|error| error.values_mut()) {
@@ -69,28 +69,22 @@ fn reduce_certificate(certificate: &mut Certificate) {
     }
 }
 
-fn reduce_entry(entry: &mut Entry) {
-    let unless = |field: &mut Option<String>, is_harmless: fn(&str) -> bool| {
-        *field = field.take().filter(|text| is_harmless(text));
-    };
-    unless(&mut entry.certificate_arn, is_plain_arn);
-    unless(&mut entry.serial, is_serial);
-    unless(&mut entry.aws_account_id, is_word);
-    unless(&mut entry.requested_by_service_principal, is_word);
-    for time in [
-        &mut entry.revoked_at,
-        &mut entry.not_before,
-        &mut entry.not_after,
-        &mut entry.issued_at,
-    ] {
-        unless(time, |text| Timestamp::parse(text).is_some());
-    }
-    entry.reason = label(&RevocationReason::from_report(&entry.reason)).to_owned();
-    entry.subject = None;
-    entry.subject_text = None;
-    entry.common_name = None;
-    entry.template_arn = None;
-    entry.truncated.clear();
+fn reduce_entry(entry: &mut Map<String, Value>) {
+    entry.retain(|name, value| {
+        let text = value.as_str().unwrap_or_default();
+        match name.as_str() {
+            "certificateArn" => is_plain_arn(text),
+            "serial" => is_serial(text),
+            "awsAccountId" | "requestedByServicePrincipal" => is_word(text),
+            "revokedAt" | "notBefore" | "notAfter" | "issuedAt" => Timestamp::parse(text).is_some(),
+            "subject" | "subjectText" | "commonName" | "templateArn" | "truncated" => false,
+            "reason" => {
+                *value = label(&RevocationReason::from_report(text)).into();
+                true
+            }
+            _ => true,
+        }
+    });
 }
 
 fn to_ascii(text: &mut String) {

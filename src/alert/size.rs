@@ -5,6 +5,9 @@
 //! its own: the email names the certificate authority, and the JSON message must not depend on
 //! whether that name could be looked up.
 
+use serde::Serialize;
+use serde_json::{Map, Value};
+
 use crate::text::visible::is_invisible;
 
 /// Maximum bytes of a message and its attributes.
@@ -28,7 +31,7 @@ pub(super) const ENTRIES_ROOM: usize = LIMIT - EMAIL_LIST_ROOM - EMAIL_FRAME_ROO
 /// The values do not change, but subjects cannot rearrange a document that is shown as text in a
 /// log or a terminal, and it contains no character that SNS rejects (Amazon SNS FAQs: those that XML
 /// excludes).
-pub(super) fn to_json(value: &impl serde::Serialize) -> String {
+pub(super) fn to_json(value: &impl Serialize) -> String {
     let json = serde_json::to_string(value)
         .expect("text, numbers and lists of them serialize into memory");
     if json.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
@@ -46,6 +49,15 @@ pub(super) fn to_json(value: &impl serde::Serialize) -> String {
         }
     }
     visible
+}
+
+/// Returns the fields of an object that have a value.
+pub(super) fn with_values(object: &impl Serialize) -> Map<String, Value> {
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(object) else {
+        unreachable!("objects of text, numbers and lists serialize into memory")
+    };
+    fields.retain(|_, value| !value.is_null());
+    fields
 }
 
 /// Returns the bytes of a text inside a JSON string, without the quotation marks; for text without

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::alert::batch::RevocationBatch;
 use crate::arn::CertificateAuthorityArn;
 use crate::revocation::reason_counts::ReasonCounts;
+use crate::text::visible::visible;
 use crate::timestamp::Timestamp;
 
 /// Everything that one message says.
@@ -97,6 +98,13 @@ pub struct ObjectLocation {
     pub bucket: String,
     /// The object's key.
     pub key: String,
+}
+
+impl ObjectLocation {
+    /// Returns `s3://bucket/key`, on one line.
+    pub(super) fn uri(&self) -> String {
+        visible(&format!("s3://{}/{}", self.bucket, self.key))
+    }
 }
 
 /// The audit report that an alert is based on.

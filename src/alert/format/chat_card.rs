@@ -13,7 +13,6 @@ use crate::alert::content::{Content, NextSteps};
 use crate::alert::size::to_json;
 use crate::text::defang::defang;
 use crate::text::numbers::grouped;
-use crate::text::visible::visible;
 
 /// Maximum revocations that a card shows one by one, if these are all.
 const MAX_LISTED: usize = 7;
@@ -34,7 +33,7 @@ const MAX_NAME_CHARS: usize = 64;
 pub fn render(content: &Content) -> String {
     let document = &content.document;
     let arn = &content.certificate_authority;
-    let line = content.title.fitted(MAX_TITLE_CHARS, "..", name);
+    let line = content.title.fitted(MAX_TITLE_CHARS, name);
     let title = format!("{} {line}", content.sign);
     let (kind, severity) = (document.kind, document.severity.name());
     let keywords = [severity, kind].into_iter();
@@ -92,8 +91,7 @@ fn description(content: &Content) -> Vec<String> {
         lines.extend(counts(content));
     }
     if let Some(list) = &content.document.full_list {
-        let object = format!("s3://{}/{}", list.bucket, list.key);
-        lines.push(format!("Full list: {}", span(&visible(&object))));
+        lines.push(format!("Full list: {}", span(&list.uri())));
     }
     lines.extend(content.report.as_ref().map(fact));
     lines

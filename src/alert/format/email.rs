@@ -23,7 +23,7 @@ const MAX_QUOTED_CHARS: usize = 600;
 pub fn render(content: &Content) -> String {
     let name = |name: &str| defang(name, MAX_NAME_CHARS);
     let mut page = Page::default();
-    page.line(&content.headline.fitted(80, "..", name));
+    page.line(&content.headline.fitted(80, name));
     page.blank();
     for paragraph in &content.intro {
         page.wrapped("", "", paragraph);

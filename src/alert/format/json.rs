@@ -4,11 +4,9 @@
 //! needs is at the top level. Unknown fields are left out.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::alert::entry::Entry;
 use crate::alert::types::ObjectLocation;
-use crate::arn::CertificateAuthorityArn;
 use crate::revocation::reason::Severity;
 use crate::timestamp::Timestamp;
 
@@ -16,8 +14,8 @@ use crate::timestamp::Timestamp;
 /// one.
 pub const SCHEMA: &str = "pca-revocation-watch/1";
 
-/// The JSON message.
-#[derive(Serialize)]
+/// The JSON message; fields without a value are left out.
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Document {
     pub schema: &'static str,
@@ -25,29 +23,18 @@ pub struct Document {
     pub kind: &'static str,
     pub id: String,
     pub severity: Severity,
-    pub certificate_authority_arn: CertificateAuthorityArn,
+    pub certificate_authority_arn: String,
     pub reasons: Vec<String>,
-    pub detected_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detected_at: Option<Timestamp>,
     pub since: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_complete_audit_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub notify_from: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub counts: Option<Value>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub reduced: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reduced: Option<bool>,
     pub complete: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub full_list: Option<ObjectLocation>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub revocations: Option<Vec<Entry>>,
+    pub revocations: Option<Vec<Map<String, Value>>>,
 }

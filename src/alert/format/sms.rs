@@ -10,5 +10,5 @@ const MAX_LEN: usize = 140;
 pub fn render(content: &Content) -> String {
     let title = content.title.clone();
     let line = title.words(". CA ").name(&content.authority_name);
-    line.fitted(MAX_LEN, "..", |name| ascii(name, MAX_LEN))
+    line.fitted(MAX_LEN, |name| ascii(name, MAX_LEN))
 }
