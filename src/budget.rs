@@ -8,7 +8,7 @@ use crate::timestamp::Timestamp;
 
 /// Time reserved for saving the state and responding: waiting and scanning end that long before
 /// Lambda's deadline.
-pub const RESERVE: Duration = Duration::from_secs(10);
+const RESERVE: Duration = Duration::from_secs(10);
 
 /// The time of one invocation. Each has its own, because Lambda freezes the process in between.
 #[derive(Clone, Copy, Debug)]
@@ -57,23 +57,23 @@ impl Budget {
 
     /// Returns when waiting and scanning must end.
     pub fn work_ends(&self) -> Instant {
-        self.deadline
-            .checked_sub(RESERVE)
-            .unwrap_or(self.started_instant)
+        self.before_deadline(RESERVE)
     }
 
     /// Returns when work that has not ended by itself is cut off, so that the state can still be
     /// saved.
     pub fn saving_starts(&self) -> Instant {
-        self.deadline
-            .checked_sub(RESERVE / 2)
-            .unwrap_or(self.started_instant)
+        self.before_deadline(RESERVE / 2)
     }
 
     /// Returns when Lambda must have the response: shortly before the deadline.
     pub fn response_due(&self) -> Instant {
+        self.before_deadline(RESERVE / 5)
+    }
+
+    fn before_deadline(&self, time: Duration) -> Instant {
         self.deadline
-            .checked_sub(RESERVE / 5)
+            .checked_sub(time)
             .unwrap_or(self.started_instant)
     }
 
@@ -95,11 +95,6 @@ impl Budget {
             tokio::time::sleep(duration).await;
         }
         fits
-    }
-
-    /// Returns the time until that wall-clock time; zero if it has passed.
-    pub fn until_clock(&self, shows: SystemTime) -> Duration {
-        shows.duration_since(self.clock()).unwrap_or_default()
     }
 }
 

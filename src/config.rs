@@ -85,10 +85,7 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "invalid configuration; fix these environment variables:"
-        )?;
+        write!(f, "invalid configuration; fix these environment variables:")?;
         for (variable, problem) in &self.problems {
             write!(f, "\n  {variable}: {problem}")?;
         }
@@ -108,7 +105,10 @@ impl Config {
             lookup: |name: &str| lookup(name).filter(|value| !value.trim().is_empty()),
             problems: Vec::new(),
         };
-        let region = variables.required("AWS_REGION", "Lambda sets it; elsewhere, set it to the region");
+        let region = variables.required(
+            "AWS_REGION",
+            "Lambda sets it; elsewhere, set it to the region",
+        );
         let certificate_authorities = variables.certificate_authorities(&region);
         let config = Self {
             certificate_authorities,
@@ -193,10 +193,7 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
         {
             let parsed = match CertificateAuthorityArn::parse(entry) {
                 _ if entry == "*" => {
-                    self.problem(
-                        NAME,
-                        "* means every CA and cannot be combined with others",
-                    );
+                    self.problem(NAME, "* means every CA and cannot be combined with others");
                     continue;
                 }
                 _ if is_certificate_authority_id(entry) => Listed::Id(entry.to_owned()),
@@ -241,16 +238,17 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
 
     fn bucket(&mut self) -> String {
         const NAME: &str = "REPORT_BUCKET";
-        let bucket = self.required(NAME, "set it to the name of the S3 bucket for reports and state");
+        let bucket = self.required(
+            NAME,
+            "set it to the name of the S3 bucket for reports and state",
+        );
         let well_formed =
             |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_".contains(c);
         let is_name = (3..=63).contains(&bucket.len()) && bucket.chars().all(well_formed);
         if !bucket.is_empty() && !is_name {
             self.problem(
                 NAME,
-                format!(
-                    "{bucket:?} is not a bucket name; use the plain name without ARN or s3://"
-                ),
+                format!("{bucket:?} is not a bucket name; use the plain name without ARN or s3://"),
             );
         }
         bucket
@@ -264,7 +262,9 @@ impl<L: Fn(&str) -> Option<String>> Variables<L> {
         {
             self.problem(
                 name,
-                format!("{arn:?} is not an SNS topic ARN (expected arn:aws:sns:REGION:ACCOUNT:NAME)"),
+                format!(
+                    "{arn:?} is not an SNS topic ARN (expected arn:aws:sns:REGION:ACCOUNT:NAME)"
+                ),
             );
         }
         Some(arn)

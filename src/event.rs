@@ -1,7 +1,10 @@
 //! Parses an invocation's payload.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::arn::CertificateAuthorityArn;
@@ -32,11 +35,6 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// Whether the run may wait for Private CA's request limit and for other runs.
-    pub fn waits(&self) -> bool {
-        !matches!(self, Trigger::Manual)
-    }
-
     /// Returns the ARNs of a CA's certificates that events say are revoked.
     pub fn expected(&self, arn: &CertificateAuthorityArn) -> Vec<String> {
         let events: Vec<_> = match self {
@@ -97,17 +95,32 @@ impl Mode {
     }
 }
 
-/// Why an event is refused before anything is done.
+/// Why an invocation fails as such.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventError(String);
+pub struct InvocationError {
+    /// A stable name.
+    pub kind: &'static str,
+    /// What failed, on which resource, why.
+    pub message: String,
+}
 
-impl fmt::Display for EventError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. {USAGE}", self.0)
+impl InvocationError {
+    /// Creates an error.
+    pub fn new(kind: &'static str, message: impl fmt::Display) -> Self {
+        Self {
+            kind,
+            message: message.to_string(),
+        }
     }
 }
 
-impl std::error::Error for EventError {}
+impl fmt::Display for InvocationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)
+    }
+}
+
+impl std::error::Error for InvocationError {}
 
 /// The keys of a manual event.
 const KEYS: &[&str] = &["certificateAuthorityArns", "dryRun", "since", "testMessage"];
@@ -122,40 +135,61 @@ const USAGE: &str = "A manual event accepts these keys, all of them optional: \
 /// (AWS Private CA User Guide, "Monitor AWS Private CA with CloudWatch Events").
 const REVOCATION: &str = "ACM Private CA Certificate Revocation";
 
+/// An event of EventBridge.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct EventBridgeEvent {
+    source: String,
+    detail_type: String,
+    #[serde(default)]
+    resources: Vec<String>,
+}
+
+/// A record of an SQS batch.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SqsRecord {
+    message_id: String,
+    event_source: String,
+    body: String,
+    attributes: SqsAttributes,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SqsAttributes {
+    approximate_receive_count: String,
+}
+
 impl Request {
     /// Parses a payload.
     ///
     /// # Errors
     /// If anything is unknown: a typing mistake must never turn into a full run.
-    pub fn from_payload(payload: &Value) -> Result<Self, EventError> {
-        let Value::Object(event) = payload else {
-            return Err(problem(format!(
-                "the event is not a JSON object but {}",
-                kind(payload)
-            )));
+    pub fn from_payload(payload: &Value) -> Result<Self, InvocationError> {
+        let Value::Object(keys) = payload else {
+            return Err(invalid("the event is not a JSON object"));
         };
-        if let Some(Value::Array(records)) = event.get("Records") {
+        if let Some(records @ Value::Array(_)) = keys.get("Records") {
             return from_queue(records);
         }
-        match (text(event, "source"), text(event, "detail-type")) {
-            (Some("aws.events" | "aws.scheduler"), Some("Scheduled Event")) => {
-                Ok(Self::all(Trigger::Schedule))
-            }
-            (Some("aws.acm-pca"), Some(REVOCATION)) => {
-                let event = RevocationEvent::read(event)
-                    .map_err(|reason| problem(format!("the event from Private CA {reason}")))?;
+        let Ok(event) = EventBridgeEvent::deserialize(payload) else {
+            return from_keys(keys);
+        };
+        match (event.source.as_str(), event.detail_type.as_str()) {
+            ("aws.events" | "aws.scheduler", "Scheduled Event") => Ok(Self::all(Trigger::Schedule)),
+            ("aws.acm-pca", REVOCATION) => {
+                let event = RevocationEvent::find(event.resources).ok_or_else(|| {
+                    invalid("the event from Private CA names no CA among its resources")
+                })?;
                 Ok(Self {
                     certificate_authorities: Some(vec![event.certificate_authority_arn.clone()]),
                     ..Self::all(Trigger::Revocations(vec![event]))
                 })
             }
-            (Some(source), detail_type) if event.contains_key("detail-type") => {
-                Err(problem(format!(
-                    "events from {source:?} with the detail type {:?} are not supported",
-                    detail_type.unwrap_or_default()
-                )))
-            }
-            _ => from_keys(event),
+            (source, detail_type) => Err(invalid(format!(
+                "events from {source:?} with the detail type {detail_type:?} are not supported"
+            ))),
         }
     }
 
@@ -169,135 +203,91 @@ impl Request {
 }
 
 impl RevocationEvent {
-    fn read(event: &Map<String, Value>) -> Result<Self, &'static str> {
-        let resources = || {
-            event
-                .get("resources")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-        };
-        // Recognized by form: the order of the resources is not documented.
-        let certificate_authority_arn = resources()
-            .find(|arn| CertificateAuthorityArn::parse(arn).is_some())
-            .ok_or("names no CA among its resources")?;
-        Ok(Self {
-            certificate_authority_arn: certificate_authority_arn.to_owned(),
-            certificate_arn: resources()
-                .find(|arn| arn.contains("/certificate/"))
-                .map(str::to_owned),
-        })
-    }
-}
-
-impl QueuedEvent {
-    /// Reads a record; `None` if it is not one of an SQS queue.
-    fn read(record: &Value) -> Option<Self> {
-        let record = record.as_object()?;
-        if text(record, "eventSource") != Some("aws:sqs") {
-            return None;
-        }
-        let attributes = record.get("attributes").and_then(Value::as_object);
-        let receive_count = attributes
-            .and_then(|attributes| text(attributes, "ApproximateReceiveCount"))
-            .and_then(|count| count.parse().ok());
-        let body = text(record, "body").and_then(|body| serde_json::from_str::<Value>(body).ok());
-        let event = body
-            .as_ref()
-            .and_then(Value::as_object)
-            .filter(|event| text(event, "detail-type") == Some(REVOCATION))
-            .and_then(|event| RevocationEvent::read(event).ok());
+    /// Recognizes an event's resources by form: their order is not documented.
+    fn find(mut resources: Vec<String>) -> Option<Self> {
+        let is_ca = |arn: &String| CertificateAuthorityArn::parse(arn).is_some();
+        let ca = resources.iter().position(is_ca)?;
         Some(Self {
-            message_id: text(record, "messageId")?.to_owned(),
-            receive_count: receive_count.unwrap_or(1),
-            event,
+            certificate_authority_arn: resources.swap_remove(ca),
+            certificate_arn: resources
+                .into_iter()
+                .find(|arn| arn.contains("/certificate/")),
         })
     }
 }
 
-fn from_queue(records: &[Value]) -> Result<Request, EventError> {
-    let queued: Option<Vec<QueuedEvent>> = records.iter().map(QueuedEvent::read).collect();
-    let queued =
-        queued.ok_or_else(|| problem("the event's records are not those of an SQS queue"))?;
-    let mut named: Vec<String> = Vec::new();
-    for event in queued.iter().filter_map(|queued| queued.event.as_ref()) {
-        if !named.contains(&event.certificate_authority_arn) {
-            named.push(event.certificate_authority_arn.clone());
+impl From<SqsRecord> for QueuedEvent {
+    fn from(record: SqsRecord) -> Self {
+        let event = serde_json::from_str::<EventBridgeEvent>(&record.body).ok();
+        let receive_count = record.attributes.approximate_receive_count.parse();
+        Self {
+            message_id: record.message_id,
+            receive_count: receive_count.unwrap_or(1),
+            event: event
+                .filter(|event| event.detail_type == REVOCATION)
+                .and_then(|event| RevocationEvent::find(event.resources)),
         }
     }
+}
+
+fn from_queue(records: &Value) -> Result<Request, InvocationError> {
+    let records = Vec::<SqsRecord>::deserialize(records)
+        .ok()
+        .filter(|records| {
+            records
+                .iter()
+                .all(|record| record.event_source == "aws:sqs")
+        })
+        .ok_or_else(|| invalid("the event's records are not those of an SQS queue"))?;
+    let queued: Vec<_> = records.into_iter().map(QueuedEvent::from).collect();
+    let events = queued.iter().filter_map(|queued| queued.event.as_ref());
+    let named: BTreeSet<_> = events
+        .map(|event| &event.certificate_authority_arn)
+        .collect();
     Ok(Request {
-        trigger: Trigger::Queue(queued),
-        certificate_authorities: Some(named),
-        mode: Mode::Audit,
+        certificate_authorities: Some(named.into_iter().cloned().collect()),
+        ..Request::all(Trigger::Queue(queued))
     })
 }
 
-fn from_keys(event: &Map<String, Value>) -> Result<Request, EventError> {
+fn from_keys(event: &Map<String, Value>) -> Result<Request, InvocationError> {
     if let Some(key) = event.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(problem(format!("the event has an unknown key: {key:?}")));
+        return Err(invalid(format!("the event has an unknown key: {key:?}")));
     }
-    let get = |key| event.get(key).filter(|value| !value.is_null());
-    let certificate_authorities = get("certificateAuthorityArns").map(arns).transpose()?;
-    let since = get("since").map(time).transpose()?;
-    let flag = |key| match get(key) {
-        None => Ok(false),
-        Some(Value::Bool(flag)) => Ok(*flag),
-        Some(value) => Err(problem(format!(
-            "{key} must be true or false, not {}",
-            kind(value)
-        ))),
-    };
+    let list = "a list of at least one ARN or ID";
+    let named: Option<Vec<String>> = get(event, "certificateAuthorityArns", list)?;
+    if named.as_ref().is_some_and(Vec::is_empty) {
+        return Err(invalid(format!("certificateAuthorityArns must be {list}")));
+    }
+    let since = get(event, "since", "a time such as \"2026-11-01T00:00:00Z\"")?;
+    let flag = |key| Ok(get(event, key, "true or false")?.unwrap_or_default());
     let mode = match (flag("testMessage")?, since, flag("dryRun")?) {
         (true, None, false) => Mode::TestMessage,
-        (true, ..) => return Err(problem("testMessage excludes since and dryRun")),
+        (true, ..) => return Err(invalid("testMessage excludes since and dryRun")),
         (false, Some(since), dry_run) => Mode::Replay { since, dry_run },
         (false, None, true) => Mode::DryRun,
         (false, None, false) => Mode::Audit,
     };
     Ok(Request {
         trigger: Trigger::Manual,
-        certificate_authorities,
+        certificate_authorities: named,
         mode,
     })
 }
 
-fn arns(value: &Value) -> Result<Vec<String>, EventError> {
-    let list = value.as_array().filter(|list| !list.is_empty());
-    let list = list.ok_or_else(|| {
-        problem("certificateAuthorityArns must be a list of at least one ARN or ID")
-    })?;
-    let arns = list.iter().map(|arn| Some(arn.as_str()?.trim().to_owned()));
-    arns.collect::<Option<_>>()
-        .ok_or_else(|| problem("certificateAuthorityArns contains something that is not a string"))
+/// Returns the value of a key of a manual event; `null` is none.
+fn get<T: DeserializeOwned>(
+    event: &Map<String, Value>,
+    key: &str,
+    expected: &str,
+) -> Result<Option<T>, InvocationError> {
+    let value = event.get(key).unwrap_or(&Value::Null);
+    Option::deserialize(value)
+        .map_err(|_| invalid(format!("{key} must be {expected}, not {value}")))
 }
 
-fn time(value: &Value) -> Result<Timestamp, EventError> {
-    let time = value.as_str().and_then(Timestamp::parse);
-    time.ok_or_else(|| {
-        problem(format!(
-            "since must be a time such as \"2026-11-01T00:00:00Z\", not {value}"
-        ))
-    })
-}
-
-fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    object.get(key).and_then(Value::as_str)
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-fn problem(problem: impl Into<String>) -> EventError {
-    EventError(problem.into())
+fn invalid(problem: impl fmt::Display) -> InvocationError {
+    InvocationError::new("EventInvalid", format!("{problem}. {USAGE}"))
 }
 
 #[cfg(test)]
@@ -368,13 +358,13 @@ mod tests {
             (json!({ "since": 5 }), "since"),
             (json!({ "certificateAuthorityArns": [] }), "at least one"),
             (json!({ "certificateAuthorityArns": CA }), "list"),
-            (json!({ "certificateAuthorityArns": [1] }), "not a string"),
+            (json!({ "certificateAuthorityArns": [1] }), "at least one"),
             (
                 json!({ "testMessage": true, "dryRun": true }),
                 "testMessage excludes",
             ),
-            (json!([]), "a list"),
-            (json!("{}"), "a string"),
+            (json!([]), "not a JSON object"),
+            (json!("{}"), "not a JSON object"),
             (
                 json!({ "source": "aws.s3", "detail-type": "Object Created" }),
                 "aws.s3",

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tracing::info;
 
+use crate::alert::AlertKind;
 use crate::alert::publish::Publisher;
-use crate::alert::{Alert, AlertKind, CertificateAuthority};
 use crate::arn::CertificateAuthorityArn;
 use crate::audit::{Run, ScanLimiter, UnsavedErrors, audit_all};
 use crate::aws::certificate_authorities::Names;
@@ -14,13 +14,14 @@ use crate::aws::clients::Clients;
 use crate::budget::{Budget, Pacer};
 use crate::config::{Config, ConfigError};
 use crate::error::ErrorKind;
-use crate::event::{Mode, Request, Trigger};
+use crate::event::{Mode, Request};
 use crate::metrics;
 use crate::response::{AuditResponse, Response, TestMessage};
 use crate::state::store::Store;
 use crate::targets::targets;
 
-pub use crate::response::InvocationError;
+pub use crate::audit::Invocation;
+pub use crate::event::InvocationError;
 
 /// Minimum interval between two report requests. AWS Private CA accepts one
 /// `CreateCertificateAuthorityAuditReport` per second and account (AWS General Reference, "AWS
@@ -39,19 +40,6 @@ pub struct Function {
     unsaved_errors: UnsavedErrors,
     /// The dimension of the metrics.
     function_name: String,
-}
-
-/// What Lambda states about an invocation.
-#[derive(Clone, Debug)]
-pub struct Invocation {
-    /// Lambda's request ID; a retry has the same.
-    pub request_id: String,
-    /// The function's own ARN.
-    pub function_arn: String,
-    /// The time until Lambda's deadline.
-    pub budget: Budget,
-    /// Distinguishes this attempt from a retry with the same request ID.
-    pub nonce: String,
 }
 
 impl Function {
@@ -79,36 +67,33 @@ impl Function {
             .ready
             .as_ref()
             .map_err(|error| InvocationError::new("ConfigurationInvalid", error))?;
-        let request = Request::from_payload(payload)
-            .map_err(|error| InvocationError::new("EventInvalid", error))?;
-        let function_arn = &invocation.function_arn;
-        let targets = targets(config, clients, &self.names, &request, function_arn);
-        let arns = in_time(invocation, "ListCertificateAuthorities", targets).await?;
+        let request = Request::from_payload(payload)?;
+        let run = self.run(config, clients, &request, invocation);
+        let budget = run.budget;
+        let arns = in_time(budget, "ListCertificateAuthorities", targets(&run)).await?;
         info!(
             request_id = invocation.request_id,
             mode = ?request.mode,
             certificate_authorities = arns.len(),
-            seconds_left = invocation.budget.left().as_secs(),
+            seconds_left = budget.left().as_secs(),
             "run started"
         );
-        let run = self.run(config, clients, &request, invocation);
         if request.mode == Mode::TestMessage {
-            let sent = test_message(&run, arns.first());
             let what = format!("Publish of the test message to {}", config.topic_arn);
-            return in_time(invocation, &what, sent).await;
+            return in_time(budget, &what, test_message(&run, arns.first())).await;
         }
-        let audits = audit_all(&run, &request, &arns).await;
+        let audits = audit_all(&run, &arns).await;
         let response = Response::new(request.mode.is_dry_run(), audits);
-        metrics::emit(
-            &self.function_name,
-            invocation.budget.now(),
-            &response,
-            request.certificate_authorities.is_none(),
+        let is_full = request.certificate_authorities.is_none();
+        // Not through the log, whose level may filter it out.
+        println!(
+            "{}",
+            metrics::line(&self.function_name, budget.now(), &response, is_full)
         );
         info!(
             request_id = invocation.request_id,
-            status = response.status.name(),
-            duration_seconds = invocation.budget.elapsed().as_secs_f64(),
+            status = %response.status,
+            duration_seconds = budget.elapsed().as_secs_f64(),
             "run finished"
         );
         response.for_trigger(&request.trigger)
@@ -118,7 +103,7 @@ impl Function {
         &'a self,
         config: &'a Config,
         clients: &'a Clients,
-        request: &Request,
+        request: &'a Request,
         invocation: &'a Invocation,
     ) -> Run<'a> {
         Run {
@@ -126,6 +111,8 @@ impl Function {
             clients,
             names: &self.names,
             unsaved_errors: &self.unsaved_errors,
+            request,
+            invocation,
             budget: &invocation.budget,
             store: Store {
                 s3: clients.s3.clone(),
@@ -136,10 +123,6 @@ impl Function {
             request_pacer: Pacer::new(REQUEST_PACE),
             status_pacer: Pacer::new(STATUS_PACE),
             scan_limiter: ScanLimiter::default(),
-            request_id: invocation.request_id.clone(),
-            nonce: invocation.nonce.clone(),
-            waits: request.trigger.waits(),
-            is_scheduled: request.trigger == Trigger::Schedule,
         }
     }
 }
@@ -155,45 +138,39 @@ async fn test_message(
             "a test message needs a CA for its sample revocation, and there is none to audit",
         )
     })?;
-    let name = run.names.get(run.clients, arn).await;
-    let alert = Alert {
-        certificate_authority: CertificateAuthority::new(arn, name),
-        detected_at: run.budget.now(),
-        kind: AlertKind::Test {
-            request_id: run.request_id.clone(),
-        },
+    let kind = AlertKind::Test {
+        request_id: run.invocation.request_id.clone(),
     };
-    let published = run
-        .publisher
-        .publish(&alert, run.budget.response_due())
-        .await;
-    let response = match published {
-        Ok(published) => Response::of_test_message(TestMessage {
-            certificate_authority_arn: arn.clone(),
-            topic_arn: run.config.topic_arn.clone(),
-            message_id: published.message_id,
-            warnings: published.warnings,
-        }),
-        Err(unpublished) => Response::new(
-            false,
-            vec![AuditResponse::failed(arn.clone(), unpublished.error)],
-        ),
+    let (detected_at, until) = (run.budget.now(), run.budget.response_due());
+    let response = match run.publish(arn, kind, detected_at, until).await {
+        Ok(published) => Response {
+            test_message: Some(TestMessage {
+                certificate_authority_arn: arn.clone(),
+                topic_arn: run.config.topic_arn.clone(),
+                message_id: published.message_id,
+                warnings: published.warnings,
+            }),
+            ..Response::new(false, Vec::new())
+        },
+        Err(unpublished) => {
+            let failed = AuditResponse::failed(arn.clone(), unpublished.error);
+            Response::new(false, vec![failed])
+        }
     };
     Ok(response.to_value())
 }
 
 /// Ends work with an error in time for Lambda's deadline, even if AWS does not respond.
 async fn in_time<T>(
-    invocation: &Invocation,
+    budget: &Budget,
     what: &str,
     work: impl Future<Output = Result<T, InvocationError>>,
 ) -> Result<T, InvocationError> {
-    tokio::time::timeout_at(invocation.budget.response_due(), work)
-        .await
-        .unwrap_or_else(|_| {
-            let message = format!(
-                "{what} did not finish in the time of this invocation; no alerts were sent. If this persists, check the AWS Health Dashboard and the function's network access"
-            );
-            Err(InvocationError::new(ErrorKind::OutOfTime.name(), message))
-        })
+    let result = tokio::time::timeout_at(budget.response_due(), work).await;
+    result.unwrap_or_else(|_| {
+        let message = format!(
+            "{what} did not finish in the time of this invocation; no alerts were sent. If this persists, check the AWS Health Dashboard and the function's network access"
+        );
+        Err(InvocationError::new(ErrorKind::OutOfTime.name(), message))
+    })
 }

@@ -1,6 +1,7 @@
 //! A requested audit report that has not been read to its end yet.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::timestamp::Timestamp;
 
@@ -17,4 +18,11 @@ pub struct PendingReport {
     /// Runs that scanned it, or were about to, and are not known to have ended well.
     #[serde(default)]
     pub attempts: u32,
+}
+
+impl PendingReport {
+    /// Returns what a response says about the report.
+    pub fn summary(&self) -> Value {
+        json!({ "id": self.id, "key": self.key, "requestedAt": self.requested_at })
+    }
 }

@@ -8,8 +8,7 @@ use tracing::warn;
 
 use crate::arn::CertificateAuthorityArn;
 use crate::error::{AuditError, Remedy};
-use crate::event::{QueuedEvent, Trigger};
-use crate::pending_report::PendingReport;
+use crate::event::{InvocationError, QueuedEvent, Trigger};
 use crate::revocation::record::Revocation;
 use crate::text::visible::visible;
 use crate::timestamp::Timestamp;
@@ -51,14 +50,9 @@ pub enum Status {
     Failed,
 }
 
-impl Status {
-    /// Returns the name in the response.
-    pub fn name(self) -> &'static str {
-        match self {
-            Status::Ok => "ok",
-            Status::Partial => "partial",
-            Status::Failed => "failed",
-        }
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
@@ -87,7 +81,7 @@ pub struct AuditResponse {
     pub outcome: Outcome,
     /// The report that was requested or read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub report: Option<ReportSummary>,
+    pub report: Option<Value>,
     /// When Private CA accepts the next request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_report_at: Option<Timestamp>,
@@ -136,38 +130,9 @@ pub enum Outcome {
     Failed,
 }
 
-impl Outcome {
-    /// Returns the name in the response.
-    pub fn name(self) -> &'static str {
-        match self {
-            Outcome::Audited => "audited",
-            Outcome::Waiting => "waiting",
-            Outcome::TooSoon => "tooSoon",
-            Outcome::Busy => "busy",
-            Outcome::Failed => "failed",
-        }
-    }
-}
-
-/// A report that was requested or read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ReportSummary {
-    /// Private CA's ID of the report.
-    pub id: String,
-    /// The key of its object.
-    pub key: String,
-    /// When it was requested.
-    pub requested_at: Timestamp,
-}
-
-impl From<&PendingReport> for ReportSummary {
-    fn from(report: &PendingReport) -> Self {
-        Self {
-            id: report.id.clone(),
-            key: report.key.clone(),
-            requested_at: report.requested_at,
-        }
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
@@ -209,16 +174,14 @@ pub struct RevocationSummary {
 
 impl From<&Revocation> for RevocationSummary {
     fn from(revocation: &Revocation) -> Self {
-        let serial = revocation.serial.clone();
-        let revoked_at = &revocation.revoked_at;
+        let (serial, revoked_at) = (&revocation.serial, &revocation.revoked_at);
         let subject = visible(revocation.subject.as_deref().unwrap_or_default());
         Self {
-            serial: serial.unwrap_or_else(|| revocation.key.to_string()),
+            serial: serial.clone().unwrap_or_else(|| revocation.key.to_string()),
             reason: revocation.reason.name().to_owned(),
-            revoked_at: match revoked_at.at {
-                Some(at) => at.to_string(),
-                None => revoked_at.text.clone(),
-            },
+            revoked_at: revoked_at
+                .at
+                .map_or_else(|| revoked_at.text.clone(), |at| at.to_string()),
             subject: subject.chars().take(MAX_SUBJECT_CHARS).collect(),
         }
     }
@@ -267,32 +230,11 @@ impl AuditResponse {
         response.error = Some(error);
         response
     }
-}
 
-/// Why an invocation fails as such.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvocationError {
-    /// A stable name.
-    pub kind: &'static str,
-    /// What failed, on which resource, why.
-    pub message: String,
-}
-
-impl fmt::Display for InvocationError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind, self.message)
-    }
-}
-
-impl std::error::Error for InvocationError {}
-
-impl InvocationError {
-    /// Creates an error.
-    pub fn new(kind: &'static str, message: impl fmt::Display) -> Self {
-        Self {
-            kind,
-            message: message.to_string(),
-        }
+    /// Whether the audit failed and a retry may help.
+    fn is_retryable(&self) -> bool {
+        let remedy = self.error.as_ref().map(|error| error.kind.remedy());
+        remedy == Some(Remedy::Retry)
     }
 }
 
@@ -310,14 +252,6 @@ impl Response {
             dry_run,
             test_message: None,
             certificate_authorities,
-        }
-    }
-
-    /// Creates the response for a test message.
-    pub fn of_test_message(test_message: TestMessage) -> Self {
-        Self {
-            test_message: Some(test_message),
-            ..Self::new(false, Vec::new())
         }
     }
 
@@ -340,13 +274,13 @@ impl Response {
     }
 
     fn fail_if_retryable(&self) -> Result<Value, InvocationError> {
-        let all = &self.certificate_authorities;
-        let retryable: Vec<String> = all
+        let retryable: Vec<String> = self
+            .certificate_authorities
             .iter()
+            .filter(|ca| ca.is_retryable())
             .filter_map(|ca| {
                 let error = ca.error.as_ref()?;
-                let is_retryable = error.kind.remedy() == Remedy::Retry;
-                is_retryable.then(|| format!("{}: {error}", ca.certificate_authority_arn.id()))
+                Some(format!("{}: {error}", ca.certificate_authority_arn.id()))
             })
             .collect();
         if retryable.is_empty() {
@@ -355,7 +289,7 @@ impl Response {
         let message = format!(
             "{} of {} CAs failed with an error that a retry may fix. {}",
             retryable.len(),
-            all.len(),
+            self.certificate_authorities.len(),
             retryable.join("; ")
         );
         Err(InvocationError::new("AuditsFailed", message))
@@ -364,9 +298,8 @@ impl Response {
     /// Lists the messages that the queue delivers again (AWS Lambda Developer Guide, "Handling
     /// errors for an SQS event source in Lambda").
     fn to_batch_response(&self, queued: &[QueuedEvent]) -> Value {
-        let failures: Vec<Value> = queued
-            .iter()
-            .filter(|queued| self.is_redelivered(queued))
+        let redelivered = queued.iter().filter(|queued| self.is_redelivered(queued));
+        let failures: Vec<Value> = redelivered
             .map(|queued| json!({ "itemIdentifier": queued.message_id }))
             .collect();
         json!({ "batchItemFailures": failures })
@@ -380,20 +313,16 @@ impl Response {
             );
             return false;
         };
-        let all = &self.certificate_authorities;
-        let Some(ca) = all
-            .iter()
-            .find(|ca| ca.certificate_authority_arn.as_str() == event.certificate_authority_arn)
-        else {
+        let is_of_event = |ca: &&AuditResponse| {
+            ca.certificate_authority_arn.as_str() == event.certificate_authority_arn
+        };
+        let Some(ca) = self.certificate_authorities.iter().find(is_of_event) else {
             return false;
         };
         match (ca.outcome, &event.certificate_arn) {
             (Outcome::Waiting | Outcome::TooSoon | Outcome::Busy, _) => true,
             // Errors that need operator action were announced; the schedule keeps trying.
-            (Outcome::Failed, _) => {
-                let remedy = ca.error.as_ref().map(|error| error.kind.remedy());
-                remedy == Some(Remedy::Retry)
-            }
+            (Outcome::Failed, _) => ca.is_retryable(),
             (Outcome::Audited, Some(arn)) if ca.unconfirmed.contains(arn) => {
                 let is_last = queued.receive_count >= MAX_UNCONFIRMED_RECEIVES;
                 if is_last {
@@ -408,12 +337,6 @@ impl Response {
             (Outcome::Audited, _) => false,
         }
     }
-}
-
-/// Formats a number of things: `1 record is`, `2 records are`.
-pub(crate) fn count(number: u64, singular: &str, plural: &str) -> String {
-    let things = if number == 1 { singular } else { plural };
-    format!("{number} {things}")
 }
 
 #[expect(

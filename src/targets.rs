@@ -3,36 +3,34 @@
 use tracing::info;
 
 use crate::arn::CertificateAuthorityArn;
-use crate::aws::certificate_authorities::{Names, list_auditable};
-use crate::aws::clients::Clients;
-use crate::config::{CertificateAuthorities, Config, Listed};
-use crate::event::{Request, Trigger};
-use crate::response::InvocationError;
+use crate::audit::Run;
+use crate::aws::certificate_authorities::list_auditable;
+use crate::config::{CertificateAuthorities, Listed};
+use crate::event::{InvocationError, Trigger};
 
 /// Returns the CAs that an invocation covers: the configured ones, or those of them that the event
 /// names.
 ///
 /// # Errors
 /// If AWS does not list the CAs, or a manual event names one that is not configured.
-pub async fn targets(
-    config: &Config,
-    clients: &Clients,
-    names: &Names,
-    request: &Request,
-    function_arn: &str,
+pub(crate) async fn targets(
+    run: &Run<'_>,
 ) -> Result<Vec<CertificateAuthorityArn>, InvocationError> {
-    let configured = match &config.certificate_authorities {
-        CertificateAuthorities::All => list_auditable(clients, names).await.map_err(|error| {
-            let message = format!("{}. {}", error.message, error.hint);
-            InvocationError::new(error.kind.name(), message)
-        })?,
+    let configured = match &run.config.certificate_authorities {
+        CertificateAuthorities::All => {
+            let listed = list_auditable(run.clients, run.names).await;
+            listed.map_err(|error| {
+                let message = format!("{}. {}", error.message, error.hint);
+                InvocationError::new(error.kind.name(), message)
+            })?
+        }
         CertificateAuthorities::Listed(listed) => listed
             .iter()
-            .map(|listed| resolve(listed, function_arn))
+            .map(|listed| resolve(listed, &run.invocation.function_arn))
             .collect::<Result<_, _>>()?,
     };
-    match &request.certificate_authorities {
-        Some(named) => narrow(configured, named, &request.trigger),
+    match &run.request.certificate_authorities {
+        Some(named) => narrow(&configured, named, &run.request.trigger),
         None => Ok(configured),
     }
 }
@@ -59,30 +57,28 @@ fn resolve(
     }
 }
 
-/// Keeps the CAs that the event names, each once.
+/// Returns the CAs that the event names, each once.
 fn narrow(
-    configured: Vec<CertificateAuthorityArn>,
+    configured: &[CertificateAuthorityArn],
     named: &[String],
     trigger: &Trigger,
 ) -> Result<Vec<CertificateAuthorityArn>, InvocationError> {
     let mut selected: Vec<CertificateAuthorityArn> = Vec::new();
     let mut unknown = Vec::new();
-    for name in named {
+    for name in named.iter().map(|name| name.trim()) {
         let is_named = |arn: &&CertificateAuthorityArn| arn.as_str() == name || arn.id() == name;
         match configured.iter().find(is_named) {
             Some(arn) if selected.contains(arn) => {}
             Some(arn) => selected.push(arn.clone()),
-            None => unknown.push(name.as_str()),
+            None => unknown.push(name),
         }
     }
     let unknown = unknown.join(", ");
     if !unknown.is_empty() && *trigger == Trigger::Manual {
-        return Err(InvocationError::new(
-            "EventInvalid",
-            format!(
-                "certificateAuthorityArns names {unknown}, which CERTIFICATE_AUTHORITY_ARNS does not list; nothing was done"
-            ),
-        ));
+        let message = format!(
+            "certificateAuthorityArns names {unknown}, which CERTIFICATE_AUTHORITY_ARNS does not list; nothing was done"
+        );
+        return Err(InvocationError::new("EventInvalid", message));
     }
     if !unknown.is_empty() {
         info!(unknown, "event ignored: its CA is not configured");

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::audit::context::Audit;
-use crate::audit::new_revocations::NotifiedUpdate;
 use crate::error::{AuditError, Remedy};
 use crate::state::control::CompleteAudit;
 use crate::state::notified_set::NotifiedSet;
@@ -23,20 +22,19 @@ impl Audit<'_> {
     pub(super) async fn commit_notified(
         &self,
         state: &mut VersionedState,
-        update: NotifiedUpdate,
+        [mut notified, newly_seen]: [NotifiedSet; 2],
         mut complete: Option<CompleteAudit>,
     ) -> Result<(), AuditError> {
         // The first set is written even if it is empty: if a set exists but no control document
         // does, the control document was deleted.
-        if update.newly_seen.is_empty() && state.control.notified_set.is_some() {
+        if newly_seen.is_empty() && state.control.notified_set.is_some() {
             if let Some(complete) = complete {
                 state.control.complete(complete);
             }
             return Ok(());
         }
         let store = &self.run.store;
-        let mut notified = update.before;
-        notified.union_with(update.newly_seen);
+        notified.union_with(newly_seen);
         let mut notified = Arc::new(notified);
         loop {
             let error = match self.write_notified(state, &notified, &mut complete).await {
@@ -95,6 +93,6 @@ impl Audit<'_> {
         if let Some(complete) = complete.take() {
             state.control.complete(complete);
         }
-        store.save(state, &self.run.nonce).await
+        store.save(state, &self.run.invocation.nonce).await
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
 use tracing::info;
 
-use crate::alert::publish::Publisher;
+use crate::alert::publish::{Published, Publisher, Unpublished};
+use crate::alert::{Alert, AlertKind, CertificateAuthority};
 use crate::arn::CertificateAuthorityArn;
 use crate::audit::scan_limiter::ScanLimiter;
 use crate::aws::certificate_authorities::Names;
@@ -13,51 +15,67 @@ use crate::aws::clients::Clients;
 use crate::budget::{Budget, Pacer};
 use crate::config::Config;
 use crate::error::{AuditError, ErrorKind};
-use crate::event::Mode;
+use crate::event::{Mode, Request, Trigger};
 use crate::response::{AuditResponse, Outcome};
 use crate::state::control::{CLOCK_TOLERANCE, Lease, RecordedError};
 use crate::state::store::{LeaseAttempt, SaveError, Store, VersionedState};
+use crate::timestamp::Timestamp;
+
+/// What Lambda states about an invocation.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// Lambda's request ID; a retry has the same.
+    pub request_id: String,
+    /// The function's own ARN.
+    pub function_arn: String,
+    /// The time until Lambda's deadline.
+    pub budget: Budget,
+    /// Distinguishes this attempt from a retry with the same request ID.
+    pub nonce: String,
+}
+
+/// Errors that were announced but that S3 did not store: only this process knows of them.
+pub(crate) type UnsavedErrors = Mutex<HashMap<CertificateAuthorityArn, RecordedError>>;
 
 /// What the audits of one invocation share.
-pub struct Run<'a> {
-    /// The function's configuration.
+pub(crate) struct Run<'a> {
     pub config: &'a Config,
-    /// The AWS clients.
     pub clients: &'a Clients,
-    /// Names of CAs, for messages.
     pub names: &'a Names,
-    /// Announced errors that S3 did not store.
     pub unsaved_errors: &'a UnsavedErrors,
-    /// The time that the invocation has left.
+    pub request: &'a Request,
+    pub invocation: &'a Invocation,
     pub budget: &'a Budget,
-    /// The state in S3.
     pub store: Store,
-    /// The SNS topics.
     pub publisher: Publisher<'a>,
     /// Paces report requests: one per second and account (AWS Private CA quotas).
     pub request_pacer: Pacer,
     /// Paces report status lookups: half of the 20 per second and account.
     pub status_pacer: Pacer,
-    /// Limits concurrent scans.
     pub scan_limiter: ScanLimiter,
-    /// Lambda's request ID.
-    pub request_id: String,
-    /// Distinguishes this run from a retry with the same request ID.
-    pub nonce: String,
-    /// Whether to wait for Private CA's request limit and for other runs.
-    pub waits: bool,
-    /// Whether a run without a complete audit counts toward `ReportOverdue`.
-    pub is_scheduled: bool,
 }
 
-/// Errors that were announced but that S3 did not store: only this process knows of them.
-#[derive(Debug, Default)]
-pub struct UnsavedErrors(Mutex<HashMap<CertificateAuthorityArn, RecordedError>>);
+impl Run<'_> {
+    /// Publishes an alert about a CA.
+    pub async fn publish(
+        &self,
+        arn: &CertificateAuthorityArn,
+        kind: AlertKind,
+        detected_at: Timestamp,
+        until: Instant,
+    ) -> Result<Published, Unpublished> {
+        let name = self.names.get(self.clients, arn).await;
+        let alert = Alert {
+            certificate_authority: CertificateAuthority::new(arn, name),
+            detected_at,
+            kind,
+        };
+        self.publisher.publish(&alert, until).await
+    }
 
-impl UnsavedErrors {
-    /// Returns the errors by CA.
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<CertificateAuthorityArn, RecordedError>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether the run may wait for Private CA's request limit and for other runs.
+    pub fn waits(&self) -> bool {
+        self.request.trigger != Trigger::Manual
     }
 }
 
@@ -66,21 +84,19 @@ pub(super) struct Audit<'a> {
     pub run: &'a Run<'a>,
     pub arn: &'a CertificateAuthorityArn,
     pub mode: Mode,
-    /// ARNs of certificates that events say are revoked.
-    pub expected: Vec<String>,
 }
 
 impl Audit<'_> {
     /// Takes the CA's lease until this run's deadline.
     pub async fn take_lease(&self) -> Result<LeaseAttempt, AuditError> {
+        let run = self.run;
         let lease = Lease {
-            request_id: self.run.request_id.clone(),
-            nonce: self.run.nonce.clone(),
-            until: self.run.budget.deadline().saturating_add(CLOCK_TOLERANCE),
+            request_id: run.invocation.request_id.clone(),
+            nonce: run.invocation.nonce.clone(),
+            until: run.budget.deadline().saturating_add(CLOCK_TOLERANCE),
         };
-        self.run
-            .store
-            .take(self.arn, &lease, self.run.budget, self.run.waits)
+        run.store
+            .take(self.arn, &lease, run.budget, run.waits())
             .await
     }
 
@@ -99,11 +115,8 @@ impl Audit<'_> {
 
     /// Saves the state.
     pub async fn save(&self, state: &mut VersionedState) -> Result<(), AuditError> {
-        self.run
-            .store
-            .save(state, &self.run.nonce)
-            .await
-            .map_err(SaveError::into_error)
+        let saved = self.run.store.save(state, &self.run.invocation.nonce).await;
+        saved.map_err(SaveError::into_error)
     }
 
     /// Cuts off work while there is still time to save the state.
@@ -119,5 +132,13 @@ impl Audit<'_> {
     /// Returns the error for an audit that the run has no time for.
     pub fn out_of_time(&self, why: &str) -> AuditError {
         AuditError::new(ErrorKind::OutOfTime, format!("{}: {why}", self.arn))
+    }
+
+    /// Returns the announced errors that S3 did not store.
+    pub fn unsaved_errors(
+        &self,
+    ) -> MutexGuard<'_, HashMap<CertificateAuthorityArn, RecordedError>> {
+        let errors = self.run.unsaved_errors.lock();
+        errors.unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::audit::context::Audit;
 use crate::error::{AuditError, ErrorKind, Remedy};
+use crate::event::Trigger;
 use crate::response::{AuditResponse, Outcome};
 use crate::state::control::{Control, RecordedError};
 use crate::state::store::{ErrorMarker, VersionedState};
@@ -33,7 +34,7 @@ impl Audit<'_> {
         response.last_complete_audit_at = last.map(|audit| audit.completed_at);
         let unaudited_since = response.last_complete_audit_at;
         response.unaudited_since = unaudited_since.or(Some(control.first_seen_at));
-        control.release(&self.run.nonce);
+        control.release(&self.run.invocation.nonce);
         if let Err(failure) = self.save(&mut state).await {
             // The state does not know what was just announced.
             let announced = state.control.error.filter(RecordedError::may_be_announced);
@@ -52,7 +53,7 @@ impl Audit<'_> {
     fn overdue(&self, control: &mut Control, response: &AuditResponse) -> Option<AuditError> {
         let now = self.run.budget.now();
         if response.outcome == Outcome::Audited
-            || !self.run.is_scheduled
+            || self.run.request.trigger != Trigger::Schedule
             || !control.count_run_without_audit(now, self.run.config.report_interval)
         {
             return None;
@@ -70,7 +71,7 @@ impl Audit<'_> {
         let since = control.without_audit_since.unwrap_or(now);
         let cause = match &response.error {
             Some(error) => format!("the last run failed with {error}"),
-            None => format!("the last run ended as {}", response.outcome.name()),
+            None => format!("the last run ended as {}", response.outcome),
         };
         let message = format!(
             "{} has had no complete audit since {since}; {cause}",

@@ -4,26 +4,28 @@ use tracing::info;
 
 use crate::alert::{AlertKind, ObjectLocation, ReportSource, RevocationAlert, Totals};
 use crate::audit::context::Audit;
-use crate::audit::new_revocations::{NewRevocations, NotifiedUpdate, Selection};
+use crate::audit::new_revocations::{NewRevocations, Selection};
 use crate::audit::obtain_report::ReadyReport;
 use crate::audit::scan::Scan;
 use crate::error::{AuditError, ErrorKind};
 use crate::event::Mode;
 use crate::report::scanner::ScanTotals;
 use crate::response::{
-    AuditResponse, AuditStats, MAX_LISTED, Outcome, ReportContents, ReportSummary,
-    RevocationSummary, count,
+    AuditResponse, AuditStats, MAX_LISTED, Outcome, ReportContents, RevocationSummary,
 };
 use crate::revocation::distinguished_name::decode;
 use crate::revocation::reason::Severity;
 use crate::state::control::{CompleteAudit, Control};
+use crate::state::notified_set::NotifiedSet;
+use crate::text::numbers::count;
 
 /// The result of a scan, by what becomes of each part.
 pub(super) struct Findings {
     pub response: AuditResponse,
     /// What there is to publish.
     pub alerts: Vec<AlertKind>,
-    pub notified: NotifiedUpdate,
+    /// The keys to record as notified: those from before this scan, and those from it.
+    pub notified: [NotifiedSet; 2],
     /// The audit to record as complete, or why the report is invalid.
     pub result: Result<CompleteAudit, AuditError>,
 }
@@ -39,30 +41,40 @@ impl Audit<'_> {
         self.log_scan(report, &scan);
         let last = control.last_complete_audit.as_ref();
         let response = self.response(last, report, &scan);
-        let Scan { new, totals, .. } = scan;
+        let key = &report.report.key;
         let result = match scan.invalid {
-            None => Ok(self.complete_audit(report, totals)),
+            None => Ok(self.complete_audit(report, scan.totals)),
             Some(why) => Err(AuditError::new(
                 ErrorKind::ReportInvalid,
-                format!(
-                    "audit report {} of {} is invalid: {why}",
-                    report.object.key, self.arn
-                ),
+                format!("audit report {key} of {} is invalid: {why}", self.arn),
             )),
         };
-        let notify_from = new.selection.notify_from().filter(|_| result.is_ok());
-        let source = self.source(control, report);
-        let (batch, revoked, notified) = new.into_parts();
-        let totals = Totals {
-            certificates: totals.certificates,
-            revoked: totals.revoked,
+        let requested_at = report.report.requested_at;
+        let source = ReportSource {
+            location: ObjectLocation {
+                bucket: self.run.config.report_bucket.clone(),
+                key: key.clone(),
+            },
+            requested_at,
+            previous_requested_at: last
+                .map(|audit| audit.requested_at)
+                .filter(|&before| before < requested_at),
         };
+        let totals = Totals {
+            certificates: scan.totals.certificates,
+            revoked: scan.totals.revoked,
+        };
+        let NewRevocations { batch, .. } = scan.new;
         let mut alerts = Vec::new();
-        if let Some(notify_from) = notify_from.filter(|_| !control.started) {
+        if let Selection::Unnotified { notify_from } = scan.new.selection
+            && let Some(notify_from) = notify_from
+            && result.is_ok()
+            && !control.started
+        {
             alerts.push(AlertKind::WatchStarted {
                 report: source.clone(),
                 totals,
-                revoked,
+                revoked: scan.new.revoked,
                 notify_from,
                 to_notify: batch.len(),
             });
@@ -73,7 +85,7 @@ impl Audit<'_> {
                 Mode::Replay { since, .. } => AlertKind::Replay {
                     revocations,
                     since,
-                    request_id: self.run.request_id.clone(),
+                    request_id: self.run.invocation.request_id.clone(),
                 },
                 _ => AlertKind::Revocations(revocations),
             });
@@ -81,7 +93,7 @@ impl Audit<'_> {
         Findings {
             response,
             alerts,
-            notified,
+            notified: [scan.new.notified, scan.new.newly_seen.into_set()],
             result,
         }
     }
@@ -92,36 +104,32 @@ impl Audit<'_> {
         report: &ReadyReport,
         scan: &Scan<'_>,
     ) -> AuditResponse {
+        let (new, totals) = (&scan.new, scan.totals);
+        let is_replay = matches!(new.selection, Selection::NotifiedSince(_));
+        let worst = new.batch.worst().take(MAX_LISTED);
+        let by_reason = new.batch.counts();
         let mut response = AuditResponse::new(self.arn.clone(), Outcome::Audited);
-        response.report = Some(ReportSummary::from(&report.report));
-        response.read = Some(contents(&scan.new, scan.totals));
-        let counts = scan.new.batch.counts();
+        response.report = Some(report.report.summary());
+        response.read = Some(ReportContents {
+            certificates: totals.certificates,
+            revoked: totals.revoked,
+            new_revocations: new.counts.new,
+            published: new.batch.len(),
+            pending: is_replay.then_some(new.counts.pending),
+            malformed_records: totals.malformed,
+            revocations: worst.map(RevocationSummary::from).collect(),
+        });
         response.stats = AuditStats {
             waited_seconds: report.waited_seconds,
             scanned_seconds: scan.duration_seconds,
             report_bytes: report.object.size_bytes,
-            new_critical: counts.by_severity(Severity::Critical),
-            new_high: counts.by_severity(Severity::High),
-            new_low: counts.by_severity(Severity::Low),
+            new_critical: by_reason.by_severity(Severity::Critical),
+            new_high: by_reason.by_severity(Severity::High),
+            new_low: by_reason.by_severity(Severity::Low),
         };
-        response.warnings = warnings(last, scan.totals);
-        response.unconfirmed = scan.new.unconfirmed();
+        response.warnings = warnings(last, totals);
+        response.unconfirmed = new.unconfirmed.iter().cloned().collect();
         response
-    }
-
-    fn source(&self, control: &Control, report: &ReadyReport) -> ReportSource {
-        let requested_at = report.report.requested_at;
-        let last = control.last_complete_audit.as_ref();
-        ReportSource {
-            location: ObjectLocation {
-                bucket: self.run.config.report_bucket.clone(),
-                key: report.report.key.clone(),
-            },
-            requested_at,
-            previous_requested_at: last
-                .map(|audit| audit.requested_at)
-                .filter(|&before| before < requested_at),
-        }
     }
 
     fn complete_audit(&self, report: &ReadyReport, totals: ScanTotals) -> CompleteAudit {
@@ -138,7 +146,7 @@ impl Audit<'_> {
     }
 
     fn log_scan(&self, report: &ReadyReport, scan: &Scan<'_>) {
-        let (new, totals) = (&scan.new, scan.totals);
+        let (new, totals, counts) = (&scan.new, scan.totals, scan.new.counts);
         info!(
             certificate_authority = self.arn.id(),
             report_id = report.report.id,
@@ -147,10 +155,10 @@ impl Audit<'_> {
             certificates = totals.certificates,
             revoked = totals.revoked,
             malformed = totals.malformed,
-            already_notified = new.already_notified(),
-            new = new.new,
-            filtered = new.filtered,
-            before_lookback = new.before_lookback,
+            already_notified = new.notified.len(),
+            new = counts.new,
+            filtered = counts.filtered,
+            before_lookback = counts.before_lookback,
             valid = scan.invalid.is_none(),
             "scan finished"
         );
@@ -167,39 +175,20 @@ impl Audit<'_> {
     }
 }
 
-fn contents(new: &NewRevocations<'_>, totals: ScanTotals) -> ReportContents {
-    let worst = new.batch.worst().take(MAX_LISTED);
-    ReportContents {
-        certificates: totals.certificates,
-        revoked: totals.revoked,
-        new_revocations: new.new,
-        published: new.batch.len(),
-        pending: matches!(new.selection, Selection::NotifiedSince(_)).then_some(new.pending),
-        malformed_records: totals.malformed,
-        revocations: worst.map(RevocationSummary::from).collect(),
-    }
-}
-
 /// Warns of anomalies. Reports only grow: one that lists less than the last is suspicious, but no
 /// reason to forget anything.
 fn warnings(last: Option<&CompleteAudit>, totals: ScanTotals) -> Vec<String> {
     let mut warnings = Vec::new();
     if totals.malformed > 0 {
-        let records = count(totals.malformed, "record is", "records are");
-        warnings.push(format!("{records} malformed but readable"));
+        warnings.push(count(totals.malformed, "malformed but readable record"));
     }
     let Some(last) = last else { return warnings };
-    for (before, now, one, many) in [
-        (
-            last.certificates,
-            totals.certificates,
-            "certificate",
-            "certificates",
-        ),
-        (last.revoked, totals.revoked, "revocation", "revocations"),
+    for (before, now, what) in [
+        (last.certificates, totals.certificates, "certificate"),
+        (last.revoked, totals.revoked, "revocation"),
     ] {
         if now < before {
-            let now = count(now, one, many);
+            let now = count(now, what);
             warnings.push(format!(
                 "the report lists {now}; the previous one listed {before}"
             ));

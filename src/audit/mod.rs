@@ -5,11 +5,14 @@
 use futures_util::future::join_all;
 use tracing::{info, warn};
 
+use crate::alert::AlertKind;
 use crate::arn::CertificateAuthorityArn;
 use crate::error::AuditError;
-use crate::event::{Mode, Request};
+use crate::event::Mode;
 use crate::response::{AuditResponse, Outcome};
+use crate::state::control::Control;
 use crate::state::store::{LeaseAttempt, VersionedState};
+use crate::timestamp::Timestamp;
 
 mod commit;
 mod context;
@@ -18,39 +21,29 @@ mod findings;
 mod monitoring;
 mod new_revocations;
 mod obtain_report;
-mod publish;
 mod read_only;
 mod scan;
 mod scan_limiter;
 
-pub use context::{Run, UnsavedErrors};
-pub use scan_limiter::ScanLimiter;
+pub use context::Invocation;
+pub(crate) use context::{Run, UnsavedErrors};
+pub(crate) use scan_limiter::ScanLimiter;
 
 use context::Audit;
-use findings::Findings;
 use obtain_report::ReportStep;
 use scan::abandon_if_tried_enough;
 use scan_limiter::ScanSlot;
 
 /// Audits CAs side by side; returns a response for each, in their order.
-pub async fn audit_all(
+pub(crate) async fn audit_all(
     run: &Run<'_>,
-    request: &Request,
     arns: &[CertificateAuthorityArn],
 ) -> Vec<AuditResponse> {
-    let registered = arns.iter().map(|arn| {
-        let audit = Audit {
-            run,
-            arn,
-            mode: request.mode,
-            expected: request.trigger.expected(arn),
-        };
-        (audit, run.scan_limiter.scan_slot())
-    });
     // Every audit has its slot before the first one starts.
-    let registered: Vec<_> = registered.collect();
-    let audits = registered.into_iter().map(|(audit, scan_slot)| async move {
-        let response = audit.respond(scan_slot).await;
+    let slots: Vec<_> = arns.iter().map(|_| run.scan_limiter.scan_slot()).collect();
+    let mode = run.request.mode;
+    let audits = arns.iter().zip(slots).map(|(arn, scan_slot)| async move {
+        let response = Audit { run, arn, mode }.respond(scan_slot).await;
         log(&response);
         response
     });
@@ -69,7 +62,7 @@ fn log(response: &AuditResponse) {
         ),
         None => info!(
             certificate_authority = arn.id(),
-            outcome = response.outcome.name(),
+            outcome = %response.outcome,
             "audit finished"
         ),
     }
@@ -114,19 +107,15 @@ impl Audit<'_> {
     ) -> Result<AuditResponse, AuditError> {
         let report = match self.obtain_report(state).await? {
             ReportStep::Ready(report) => report,
-            ReportStep::Pending(response) | ReportStep::TooSoon(response) => return Ok(*response),
+            ReportStep::NotYet(response) => return Ok(*response),
         };
         let scan = self.scan(state, &report, scan_slot).await?;
-        let Findings {
-            mut response,
-            alerts,
-            notified,
-            result,
-        } = self.findings(&state.control, &report, scan);
+        let findings = self.findings(&state.control, &report, scan);
+        let (mut response, alerts) = (findings.response, findings.alerts);
         let detected_at = report.object.last_modified;
         let warnings = self.alert(&mut state.control, alerts, detected_at).await?;
         response.warnings.extend(warnings);
-        let complete = match result {
+        let complete = match findings.result {
             Ok(complete) => Some(complete),
             Err(invalid) => {
                 response.outcome = Outcome::Failed;
@@ -134,7 +123,28 @@ impl Audit<'_> {
                 None
             }
         };
-        self.commit_notified(state, notified, complete).await?;
+        self.commit_notified(state, findings.notified, complete)
+            .await?;
         Ok(response)
+    }
+
+    /// Publishes what the audit found while there is still time to save the state; returns
+    /// warnings.
+    async fn alert(
+        &self,
+        control: &mut Control,
+        alerts: Vec<AlertKind>,
+        detected_at: Timestamp,
+    ) -> Result<Vec<String>, AuditError> {
+        let until = self.run.budget.saving_starts();
+        let mut warnings = Vec::new();
+        for kind in alerts {
+            let is_start = matches!(kind, AlertKind::WatchStarted { .. });
+            let published = self.run.publish(self.arn, kind, detected_at, until).await;
+            warnings.extend(published.map_err(|unpublished| unpublished.error)?.warnings);
+            // Recorded even if the next alert fails, so that it is not sent twice.
+            control.started |= is_start;
+        }
+        Ok(warnings)
     }
 }

@@ -50,7 +50,10 @@ impl Audit<'_> {
         };
         let until = self.run.budget.response_due();
         if error.may_be_announced()
-            && let Err(unpublished) = self.publish(kind, audit.last_modified, until).await
+            && let Err(unpublished) = self
+                .run
+                .publish(self.arn, kind, audit.last_modified, until)
+                .await
         {
             warn!(
                 certificate_authority = self.arn.id(),
@@ -101,7 +104,7 @@ impl Audit<'_> {
 
     /// Removes what the control document records by now.
     pub(super) async fn clear_error_marker(&self, marker: &ErrorMarker) {
-        self.run.unsaved_errors.lock().remove(self.arn);
+        self.unsaved_errors().remove(self.arn);
         if marker.is_there
             && let Some(error) = &marker.error
         {
@@ -111,19 +114,17 @@ impl Audit<'_> {
 
     /// Records an announced error outside the control document.
     pub(super) async fn write_error_marker(&self, error: &RecordedError) {
-        let unsaved_errors = self.run.unsaved_errors;
         // First, because the run may end while S3 does not respond.
-        unsaved_errors
-            .lock()
+        self.unsaved_errors()
             .insert(self.arn.clone(), error.clone());
         if self.run.store.write_error_marker(self.arn, error).await {
-            unsaved_errors.lock().remove(self.arn);
+            self.unsaved_errors().remove(self.arn);
         }
     }
 
     async fn marker(&self) -> ErrorMarker {
         let marker = self.run.store.read_error_marker(self.arn).await;
-        let unsaved = self.run.unsaved_errors.lock().get(self.arn).cloned();
+        let unsaved = self.unsaved_errors().get(self.arn).cloned();
         ErrorMarker {
             error: unsaved.or(marker.error),
             ..marker
@@ -148,7 +149,7 @@ impl Audit<'_> {
             last_complete_audit_at,
         };
         let until = self.run.budget.response_due();
-        match self.publish(kind, since, until).await {
+        match self.run.publish(self.arn, kind, since, until).await {
             Ok(_) => recorded.announced = true,
             Err(Unpublished { error, is_unknown }) => {
                 recorded.maybe_announced |= is_unknown;

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::revocation::key::RevocationKey;
 use crate::revocation::reason::RevocationReason;
 use crate::revocation::reason_counts::ReasonCounts;
-use crate::revocation::record::RevokedRecord;
+use crate::revocation::record::{Revocation, RevokedRecord};
 use crate::state::notified_set::NotifiedSet;
 use crate::timestamp::Timestamp;
 
@@ -22,28 +22,29 @@ pub(super) enum Selection {
     NotifiedSince(Timestamp),
 }
 
-impl Selection {
-    /// Returns the start of a first audit's look-back.
-    pub fn notify_from(self) -> Option<Timestamp> {
-        match self {
-            Self::Unnotified { notify_from } => notify_from,
-            Self::NotifiedSince(_) => None,
-        }
-    }
-}
-
 /// Takes a report's revoked records one by one and keeps those to publish.
 pub(super) struct NewRevocations<'a> {
     config: &'a Config,
     pub selection: Selection,
-    notified: NotifiedSet,
+    pub notified: NotifiedSet,
     /// Keys that were not in the notified set, or (`NotifiedSince`) that were taken from it: a
     /// serial may occur twice in a report.
-    newly_seen: NewlySeen,
+    pub newly_seen: NewlySeen,
     /// The revocations to publish.
     pub batch: RevocationBatch,
+    /// The full list's lines that the caller has not taken yet.
+    pub full_list_lines: Vec<u8>,
     /// Every revocation of the report, by reason.
-    revoked: ReasonCounts,
+    pub revoked: ReasonCounts,
+    pub counts: Counts,
+    certificate_prefix: String,
+    /// Certificates that events say are revoked and that no record has shown yet, by ARN.
+    pub unconfirmed: BTreeSet<String>,
+}
+
+/// Numbers of revocations.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
     /// New revocations, whether or not `NOTIFY_REASONS` filters them.
     pub new: u64,
     /// New revocations that `NOTIFY_REASONS` filters.
@@ -54,15 +55,6 @@ pub(super) struct NewRevocations<'a> {
     pub pending: u64,
     /// Records of other CAs' certificates.
     pub foreign: u64,
-    certificate_prefix: String,
-    unconfirmed: BTreeSet<String>,
-    full_list_lines: Vec<u8>,
-}
-
-/// The keys to record as notified.
-pub(super) struct NotifiedUpdate {
-    pub before: NotifiedSet,
-    pub newly_seen: NotifiedSet,
 }
 
 impl<'a> NewRevocations<'a> {
@@ -80,22 +72,12 @@ impl<'a> NewRevocations<'a> {
             notified,
             newly_seen: NewlySeen::default(),
             batch: RevocationBatch::new(arn.as_str(), detected_at),
+            full_list_lines: Vec::new(),
             revoked: ReasonCounts::default(),
-            new: 0,
-            filtered: 0,
-            before_lookback: 0,
-            pending: 0,
-            foreign: 0,
+            counts: Counts::default(),
             certificate_prefix: format!("{arn}/"),
             unconfirmed: BTreeSet::new(),
-            full_list_lines: Vec::new(),
         }
-    }
-
-    /// Looks for certificates that events say are revoked, by ARN.
-    pub fn expecting(mut self, certificate_arns: &[String]) -> Self {
-        self.unconfirmed.extend(certificate_arns.iter().cloned());
-        self
     }
 
     /// Takes one revoked record.
@@ -103,7 +85,7 @@ impl<'a> NewRevocations<'a> {
         let reason = record.revocation_reason.as_deref().unwrap_or("");
         self.revoked.add(&RevocationReason::from_report(reason));
         if let Some(arn) = record.certificate_arn.as_deref() {
-            self.foreign += u64::from(self.is_foreign(arn));
+            self.counts.foreign += u64::from(self.is_foreign(arn));
             self.unconfirmed.remove(arn);
         }
         let key = record.key();
@@ -115,30 +97,33 @@ impl<'a> NewRevocations<'a> {
                 }
                 let revocation = record.to_revocation(key);
                 if is_before(revocation.revoked_at.at, notify_from) {
-                    self.before_lookback += 1;
+                    self.counts.before_lookback += 1;
                     return;
                 }
-                self.new += 1;
-                if self.config.notifies(&revocation.reason) {
-                    self.full_list_lines.extend(self.batch.add(revocation));
-                } else {
-                    self.filtered += 1;
-                }
+                self.counts.new += 1;
+                self.counts.filtered += u64::from(!self.publish(revocation));
             }
             Selection::NotifiedSince(since) => {
-                let revocation = record.to_revocation(key);
+                let revocation = record.to_revocation(key.clone());
                 if is_before(revocation.revoked_at.at, Some(since)) {
                     return;
                 }
                 if !is_notified {
-                    self.pending += 1;
-                } else if self.newly_seen.insert(revocation.key.clone())
-                    && self.config.notifies(&revocation.reason)
-                {
-                    self.full_list_lines.extend(self.batch.add(revocation));
+                    self.counts.pending += 1;
+                } else if self.newly_seen.insert(key) {
+                    self.publish(revocation);
                 }
             }
         }
+    }
+
+    /// Keeps a revocation for the alert, unless `NOTIFY_REASONS` filters it; returns whether.
+    fn publish(&mut self, revocation: Revocation) -> bool {
+        let notifies = self.config.notifies(&revocation.reason);
+        if notifies {
+            self.full_list_lines.extend(self.batch.add(revocation));
+        }
+        notifies
     }
 
     /// Whether a certificate's ARN certainly names another CA.
@@ -147,30 +132,6 @@ impl<'a> NewRevocations<'a> {
             && certificate_arn
                 .split_once("/certificate/")
                 .is_some_and(|(issuer, _)| CertificateAuthorityArn::parse(issuer).is_some())
-    }
-
-    /// Returns the full list's lines since the last call.
-    pub fn take_full_list_lines(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.full_list_lines)
-    }
-
-    /// Returns how many revocations had been notified about before.
-    pub fn already_notified(&self) -> usize {
-        self.notified.len()
-    }
-
-    /// Returns the expected certificates that the report did not show as revoked.
-    pub fn unconfirmed(&self) -> Vec<String> {
-        self.unconfirmed.iter().cloned().collect()
-    }
-
-    /// Returns what to publish, every revocation by reason, and what to record.
-    pub fn into_parts(self) -> (RevocationBatch, ReasonCounts, NotifiedUpdate) {
-        let update = NotifiedUpdate {
-            before: self.notified,
-            newly_seen: self.newly_seen.into_set(),
-        };
-        (self.batch, self.revoked, update)
     }
 }
 
@@ -181,7 +142,7 @@ fn is_before(at: Option<Timestamp>, from: Option<Timestamp>) -> bool {
 
 /// A set that grows key by key, nearly as compact as a [`NotifiedSet`].
 #[derive(Default)]
-struct NewlySeen {
+pub(super) struct NewlySeen {
     set: NotifiedSet,
     recent: HashSet<RevocationKey>,
 }
@@ -201,7 +162,7 @@ impl NewlySeen {
         true
     }
 
-    fn into_set(mut self) -> NotifiedSet {
+    pub fn into_set(mut self) -> NotifiedSet {
         self.set.merge(self.recent);
         self.set
     }

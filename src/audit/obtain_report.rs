@@ -10,7 +10,7 @@ use crate::pending_report::PendingReport;
 use crate::report::calls::ReportCalls;
 use crate::report::request::{self, RequestOutcome};
 use crate::report::wait::{self, ReportObject, Waited};
-use crate::response::{AuditResponse, Outcome, ReportSummary};
+use crate::response::{AuditResponse, Outcome};
 use crate::state::control::MAX_SCAN_ATTEMPTS;
 use crate::state::store::VersionedState;
 use crate::timestamp::Timestamp;
@@ -29,10 +29,8 @@ const LONGEST_REFUSED_RETRY: Duration = Duration::from_secs(30);
 pub(super) enum ReportStep {
     /// It can be read.
     Ready(ReadyReport),
-    /// It was requested; its object does not exist yet.
-    Pending(Box<AuditResponse>),
-    /// Private CA accepts no request yet.
-    TooSoon(Box<AuditResponse>),
+    /// Its object does not exist yet, or Private CA accepts no request yet.
+    NotYet(Box<AuditResponse>),
 }
 
 /// A report whose object exists.
@@ -50,35 +48,28 @@ impl Audit<'_> {
         state: &mut VersionedState,
     ) -> Result<ReportStep, AuditError> {
         let attempts = state.control.attempts();
-        let step = self.in_time(self.resume_or_request(state)).await;
+        let obtained = async {
+            match state.control.pending_report.clone() {
+                None => self.request_report(state).await,
+                Some(report) if report.attempts < MAX_SCAN_ATTEMPTS => {
+                    self.wait_for(state, report).await
+                }
+                Some(report) => {
+                    state.control.pending_report = None;
+                    let message = format!(
+                        "{} runs died while they worked on audit report {} of {}; it is abandoned",
+                        report.attempts, report.key, self.arn
+                    );
+                    Err(AuditError::new(ErrorKind::ReportUnfinished, message))
+                }
+            }
+        };
+        let step = self.in_time(obtained).await;
         if !matches!(step, Ok(ReportStep::Ready(_))) {
             // The scan that a request counted will not start.
             state.control.set_attempts(attempts);
         }
         step
-    }
-
-    async fn resume_or_request(
-        &self,
-        state: &mut VersionedState,
-    ) -> Result<ReportStep, AuditError> {
-        let run = self.run;
-        let Some(report) = state.control.pending_report.clone() else {
-            let (now, interval) = (run.budget.clock(), run.config.report_interval);
-            let not_before = state.control.next_request_at(now, interval);
-            return self.request_report(state, not_before).await;
-        };
-        if report.attempts >= MAX_SCAN_ATTEMPTS {
-            state.control.pending_report = None;
-            return Err(AuditError::new(
-                ErrorKind::ReportUnfinished,
-                format!(
-                    "{} runs died while they worked on audit report {} of {}; it is abandoned",
-                    report.attempts, report.key, self.arn
-                ),
-            ));
-        }
-        self.wait_for(state, report).await
     }
 
     async fn wait_for(
@@ -113,9 +104,9 @@ impl Audit<'_> {
                     "report not ready"
                 );
                 let mut response = AuditResponse::new(self.arn.clone(), Outcome::Waiting);
-                response.report = Some(ReportSummary::from(&report));
+                response.report = Some(report.summary());
                 response.stats.waited_seconds = waited_seconds;
-                Ok(ReportStep::Pending(Box::new(response)))
+                Ok(ReportStep::NotYet(Box::new(response)))
             }
             Waited::Gone(error) => {
                 state.control.pending_report = None;
@@ -135,12 +126,10 @@ impl Audit<'_> {
 
     /// Requests a report, or adopts one that the state does not know; saves it before anything
     /// waits for it.
-    async fn request_report(
-        &self,
-        state: &mut VersionedState,
-        mut not_before: Option<SystemTime>,
-    ) -> Result<ReportStep, AuditError> {
-        let run = self.run;
+    async fn request_report(&self, state: &mut VersionedState) -> Result<ReportStep, AuditError> {
+        let (budget, config) = (self.run.budget, self.run.config);
+        let interval = config.report_interval;
+        let mut not_before = state.control.next_request_at(budget.clock(), interval);
         let mut refused_by_aws = false;
         let mut refused_retry = REFUSED_RETRY;
         loop {
@@ -152,7 +141,7 @@ impl Audit<'_> {
                 let mut response = AuditResponse::new(self.arn.clone(), Outcome::TooSoon);
                 response.next_report_at = Some(next_report_at);
                 response.refused_by_aws = refused_by_aws;
-                return Ok(ReportStep::TooSoon(Box::new(response)));
+                return Ok(ReportStep::NotYet(Box::new(response)));
             }
             if let Some((report, at)) = self.request_or_adopt(state).await? {
                 state.control.set_pending_report(&report, at);
@@ -160,7 +149,7 @@ impl Audit<'_> {
                 return self.wait_for(state, report).await;
             }
             refused_by_aws = true;
-            not_before = Some(run.budget.clock() + refused_retry);
+            not_before = Some(budget.clock() + refused_retry);
             refused_retry = (refused_retry * 2).min(LONGEST_REFUSED_RETRY);
         }
     }
@@ -168,8 +157,8 @@ impl Audit<'_> {
     /// Waits for Private CA's request limit; `false`, at once, if that is not worthwhile.
     async fn wait_until(&self, at: SystemTime) -> bool {
         let budget = self.run.budget;
-        let wait = budget.until_clock(at);
-        self.run.waits && wait + MIN_TIME_AFTER_WAIT < budget.left() && budget.wait(wait).await
+        let wait = at.duration_since(budget.clock()).unwrap_or_default();
+        self.run.waits() && wait + MIN_TIME_AFTER_WAIT < budget.left() && budget.wait(wait).await
     }
 
     /// Returns a report and when it was requested; `None` if Private CA refuses one for now and
@@ -178,11 +167,9 @@ impl Audit<'_> {
         &self,
         state: &VersionedState,
     ) -> Result<Option<(PendingReport, SystemTime)>, AuditError> {
-        let run = self.run;
+        let config = self.run.config;
         let calls = self.report_calls();
-        let outcome =
-            request::request(&calls, run.config.report_format, &run.request_pacer).await?;
-        match outcome {
+        match request::request(&calls, config.report_format, &self.run.request_pacer).await? {
             RequestOutcome::Requested(report, at) => {
                 info!(
                     certificate_authority = self.arn.id(),
@@ -193,12 +180,9 @@ impl Audit<'_> {
                 Ok(Some((report, at)))
             }
             RequestOutcome::TooSoon => {
-                let adopted = request::find_unrecorded(
-                    &calls,
-                    state.control.last_scanned,
-                    run.config.report_interval,
-                )
-                .await?;
+                let last_scanned = state.control.last_scanned;
+                let adopted =
+                    request::find_unrecorded(&calls, last_scanned, config.report_interval).await?;
                 Ok(adopted.map(|report| {
                     let at = report.requested_at.into();
                     (report, at)

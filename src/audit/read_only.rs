@@ -32,10 +32,10 @@ impl Audit<'_> {
                 state.control.set_attempts(report.report.attempts);
                 result
             }
-            Ok(ReportStep::Pending(response) | ReportStep::TooSoon(response)) => Ok(*response),
+            Ok(ReportStep::NotYet(response)) => Ok(*response),
             Err(error) => Err(error),
         };
-        state.control.release(&self.run.nonce);
+        state.control.release(&self.run.invocation.nonce);
         self.save(&mut state).await?;
         result
     }

@@ -17,7 +17,6 @@ use crate::report::fetch::{Fetch, FetchError};
 use crate::report::scanner::{ReportScanner, ScanError, ScanTotals};
 use crate::report::wait::ReportObject;
 use crate::report_format::ReportFormat;
-use crate::response::count;
 use crate::revocation::record::RevokedRecord;
 use crate::state::control::{Control, MAX_SCAN_ATTEMPTS};
 use crate::state::store::VersionedState;
@@ -109,8 +108,16 @@ impl<'a> Audit<'a> {
         };
         let notified = self.run.store.load_notified_set(control).await?;
         let detected_at = report.object.last_modified;
-        let new = NewRevocations::new(self.run.config, self.arn, selection, notified, detected_at);
-        Ok(new.expecting(&self.expected))
+        let mut new =
+            NewRevocations::new(self.run.config, self.arn, selection, notified, detected_at);
+        new.unconfirmed = self
+            .run
+            .request
+            .trigger
+            .expected(self.arn)
+            .into_iter()
+            .collect();
+        Ok(new)
     }
 
     /// Waits for permission to scan.
@@ -170,10 +177,11 @@ impl<'a> Audit<'a> {
                 }
             };
             let (totals, invalid) = fed.map_err(cut_off)??;
-            let foreign = (new.foreign > 0).then(|| {
-                let one = "revoked record belongs to another CA";
-                count(new.foreign, one, "revoked records belong to another CA")
-            });
+            let foreign = match new.counts.foreign {
+                0 => None,
+                1 => Some("1 revoked record belongs to another CA".to_owned()),
+                many => Some(format!("{many} revoked records belong to another CA")),
+            };
             Ok(Scan {
                 totals,
                 invalid: invalid.map(|error| error.to_string()).or(foreign),
@@ -215,7 +223,7 @@ impl<'a> Audit<'a> {
                     Some(chunk) => scanner.feed(chunk, &mut see).err(),
                     None => scanner.finish(&mut see).err(),
                 };
-                let lines = new.take_full_list_lines();
+                let lines = std::mem::take(&mut new.full_list_lines);
                 if let Some(full_list) = &mut full_list {
                     full_list.push(&lines);
                     full_list.flush().await.map_err(FetchError::AuditError)?;
@@ -232,7 +240,7 @@ impl<'a> Audit<'a> {
         let run = self.run;
         let name = match self.mode {
             _ if self.mode.is_dry_run() => return None,
-            Mode::Replay { .. } => format!("{report_id}-{}", run.request_id),
+            Mode::Replay { .. } => format!("{report_id}-{}", run.invocation.request_id),
             _ => report_id.to_owned(),
         };
         let key = format!("{}full-list/{name}.jsonl", run.store.prefix_of(self.arn));

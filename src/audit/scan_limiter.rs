@@ -8,39 +8,9 @@ use crate::budget::Budget;
 const MAX_CONCURRENT_SCANS: u32 = 2;
 
 /// Limits the concurrent scans of one run.
-#[derive(Debug)]
-pub struct ScanLimiter {
+pub(crate) struct ScanLimiter {
     scans: Semaphore,
     ordinary: watch::Sender<usize>,
-}
-
-/// The registration of an audit that may still have an ordinary scan before it.
-#[derive(Debug)]
-pub(super) struct ScanSlot<'a> {
-    limiter: &'a ScanLimiter,
-    registered: Registered<'a>,
-}
-
-/// Permission to scan, until it is dropped.
-#[derive(Debug)]
-pub(super) struct ScanPermit<'a> {
-    _permit: SemaphorePermit<'a>,
-    _registered: Option<Registered<'a>>,
-}
-
-/// Counts an audit among the ordinary ones, until it is dropped.
-#[derive(Debug)]
-struct Registered<'a>(&'a watch::Sender<usize>);
-
-impl ScanLimiter {
-    /// Registers an audit; all of them are registered before the first one starts.
-    pub(super) fn scan_slot(&self) -> ScanSlot<'_> {
-        self.ordinary.send_modify(|count| *count += 1);
-        ScanSlot {
-            limiter: self,
-            registered: Registered(&self.ordinary),
-        }
-    }
 }
 
 impl Default for ScanLimiter {
@@ -52,17 +22,37 @@ impl Default for ScanLimiter {
     }
 }
 
+impl ScanLimiter {
+    /// Registers an audit; all of them are registered before the first one starts.
+    pub(super) fn scan_slot(&self) -> ScanSlot<'_> {
+        self.ordinary.send_modify(|count| *count += 1);
+        ScanSlot(self)
+    }
+}
+
+/// Registers an audit that may still have an ordinary scan before it, until it is dropped.
+pub(super) struct ScanSlot<'a>(&'a ScanLimiter);
+
+impl Drop for ScanSlot<'_> {
+    fn drop(&mut self) {
+        self.0.ordinary.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Permission to scan, until it is dropped.
+pub(super) struct ScanPermit<'a> {
+    _permit: SemaphorePermit<'a>,
+    _slot: Option<ScanSlot<'a>>,
+}
+
 impl<'a> ScanSlot<'a> {
     /// Waits for permission to scan; `None` if the run has no time left.
     ///
     /// A suspicious report waits for all ordinary audits and scans alone. If they take longer than
     /// half of the time left, it scans beside them.
     pub async fn acquire(self, is_suspicious: bool, budget: &Budget) -> Option<ScanPermit<'a>> {
-        let Self {
-            limiter,
-            registered,
-        } = self;
-        let registered = Some(registered).filter(|_| !is_suspicious);
+        let limiter = self.0;
+        let slot = (!is_suspicious).then_some(self);
         let permit = async {
             if is_suspicious {
                 let mut ordinary = limiter.ordinary.subscribe();
@@ -79,14 +69,8 @@ impl<'a> ScanSlot<'a> {
         let permit = tokio::time::timeout_at(budget.work_ends(), permit).await;
         Some(ScanPermit {
             _permit: permit.ok()?.ok()?,
-            _registered: registered,
+            _slot: slot,
         })
-    }
-}
-
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
     }
 }
 
