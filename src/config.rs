@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::arn::{CertificateAuthorityArn, is_certificate_authority_id, partition_of_region};
@@ -49,9 +50,10 @@ pub struct Config {
 }
 
 /// The configured CAs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CertificateAuthorities {
     /// Every auditable CA that the account owns in the region, listed in each run.
+    #[default]
     All,
     /// These, in this order, without duplicates.
     Listed(Vec<Listed>),
@@ -64,16 +66,6 @@ pub enum Listed {
     Arn(CertificateAuthorityArn),
     /// By the ID of a CA in the function's account and region.
     Id(String),
-}
-
-impl Listed {
-    /// Returns the CA's ID, the last part of its ARN.
-    pub fn id(&self) -> &str {
-        match self {
-            Listed::Arn(arn) => arn.id(),
-            Listed::Id(id) => id,
-        }
-    }
 }
 
 /// All problems of a configuration.
@@ -102,27 +94,46 @@ impl Config {
     /// Lists every problem, variable by variable.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut variables = Variables {
-            lookup: |name: &str| lookup(name).filter(|value| !value.trim().is_empty()),
+            get: |name: &str| {
+                let text = lookup(name)?.trim().to_owned();
+                (!text.is_empty()).then_some(text)
+            },
             problems: Vec::new(),
         };
         let region = variables.required(
             "AWS_REGION",
             "Lambda sets it; elsewhere, set it to the region",
+            |region| Ok(region.to_owned()),
         );
-        let certificate_authorities = variables.certificate_authorities(&region);
         let config = Self {
-            certificate_authorities,
-            report_bucket: variables.bucket(),
-            topic_arn: variables.topic("TOPIC_ARN").unwrap_or_else(|| {
-                variables.required("TOPIC_ARN", "set it to the ARN of the SNS topic for alerts")
+            certificate_authorities: variables.required(
+                "CERTIFICATE_AUTHORITY_ARNS",
+                "list the CAs to audit (ARNs or IDs, separated by commas), or * for all",
+                |text| certificate_authorities(text, &region),
+            ),
+            report_bucket: variables.required(
+                "REPORT_BUCKET",
+                "set it to the name of the S3 bucket for reports and state",
+                bucket,
+            ),
+            topic_arn: variables.required(
+                "TOPIC_ARN",
+                "set it to the ARN of the SNS topic for alerts",
+                topic,
+            ),
+            chat_topic_arn: variables.optional("CHAT_TOPIC_ARN", topic),
+            report_format: variables
+                .optional("REPORT_FORMAT", report_format)
+                .unwrap_or(ReportFormat::Json),
+            notify_reasons: variables.optional("NOTIFY_REASONS", |text| {
+                Ok(list(text, reason)?.into_iter().collect())
             }),
-            chat_topic_arn: variables.topic("CHAT_TOPIC_ARN"),
-            report_format: variables.report_format(),
-            notify_reasons: variables.notify_reasons(),
             initial_lookback: Duration::from_secs(
                 3600 * variables.number("INITIAL_LOOKBACK_HOURS", 24, 0..=876_000),
             ),
-            state_prefix: variables.state_prefix(),
+            state_prefix: variables
+                .optional("STATE_PREFIX", state_prefix)
+                .unwrap_or_else(|| "revocation-watch/".to_owned()),
             report_interval: Duration::from_secs(variables.number(
                 "REPORT_INTERVAL_SECONDS",
                 1800,
@@ -130,15 +141,14 @@ impl Config {
             )),
             custom_s3_endpoint: ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]
                 .iter()
-                .any(|name| (variables.lookup)(name).is_some()),
+                .any(|name| (variables.get)(name).is_some()),
             region,
         };
-        if variables.problems.is_empty() {
+        let problems = variables.problems;
+        if problems.is_empty() {
             Ok(config)
         } else {
-            Err(ConfigError {
-                problems: variables.problems,
-            })
+            Err(ConfigError { problems })
         }
     }
 
@@ -156,207 +166,154 @@ impl Config {
     }
 }
 
-struct Variables<L> {
-    lookup: L,
+/// Reads variables and collects their problems.
+struct Variables<G> {
+    /// Returns a variable without surrounding white space.
+    get: G,
     problems: Vec<(&'static str, String)>,
 }
 
-impl<L: Fn(&str) -> Option<String>> Variables<L> {
-    fn get(&self, name: &str) -> Option<String> {
-        (self.lookup)(name).map(|value| value.trim().to_owned())
-    }
-
-    fn problem(&mut self, name: &'static str, problem: impl Into<String>) {
-        self.problems.push((name, problem.into()));
-    }
-
-    fn required(&mut self, name: &'static str, advice: &str) -> String {
-        if self.get(name).is_none() && !self.problems.iter().any(|(at, _)| *at == name) {
-            self.problem(name, format!("is not set; {advice}"));
-        }
-        self.get(name).unwrap_or_default()
-    }
-
-    fn certificate_authorities(&mut self, region: &str) -> CertificateAuthorities {
-        const NAME: &str = "CERTIFICATE_AUTHORITY_ARNS";
-        let text = self.required(
-            NAME,
-            "list the CAs to audit (ARNs or IDs, separated by commas), or * for all",
-        );
-        if text == "*" {
-            return CertificateAuthorities::All;
-        }
-        let mut listed: Vec<Listed> = Vec::new();
-        for entry in text
-            .split(|c: char| c == ',' || c.is_whitespace())
-            .filter(|e| !e.is_empty())
-        {
-            let parsed = match CertificateAuthorityArn::parse(entry) {
-                _ if entry == "*" => {
-                    self.problem(NAME, "* means every CA and cannot be combined with others");
-                    continue;
-                }
-                _ if is_certificate_authority_id(entry) => Listed::Id(entry.to_owned()),
-                Some(arn) if arn.region() != region => {
-                    self.problem(
-                        NAME,
-                        format!(
-                            "{entry} is in region {}, but the function runs in {region}; deploy one stack per region",
-                            arn.region()
-                        ),
-                    );
-                    continue;
-                }
-                Some(arn) if arn.partition() != partition_of_region(region) => {
-                    self.problem(
-                        NAME,
-                        format!(
-                            "{entry} is in partition {}, but {region} is in partition {}",
-                            arn.partition(),
-                            partition_of_region(region)
-                        ),
-                    );
-                    continue;
-                }
-                Some(arn) => Listed::Arn(arn),
-                None => {
-                    self.problem(
-                        NAME,
-                        format!(
-                            "{entry:?} is neither a CA ARN (expected arn:aws:acm-pca:REGION:ACCOUNT:certificate-authority/ID) nor a CA ID"
-                        ),
-                    );
-                    continue;
-                }
-            };
-            if !listed.iter().any(|other| other.id() == parsed.id()) {
-                listed.push(parsed);
-            }
-        }
-        CertificateAuthorities::Listed(listed)
-    }
-
-    fn bucket(&mut self) -> String {
-        const NAME: &str = "REPORT_BUCKET";
-        let bucket = self.required(
-            NAME,
-            "set it to the name of the S3 bucket for reports and state",
-        );
-        let well_formed =
-            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_".contains(c);
-        let is_name = (3..=63).contains(&bucket.len()) && bucket.chars().all(well_formed);
-        if !bucket.is_empty() && !is_name {
-            self.problem(
-                NAME,
-                format!("{bucket:?} is not a bucket name; use the plain name without ARN or s3://"),
-            );
-        }
-        bucket
-    }
-
-    fn topic(&mut self, name: &'static str) -> Option<String> {
-        let arn = self.get(name)?;
-        let parts: Vec<&str> = arn.split(':').collect();
-        if !matches!(parts[..], ["arn", partition, "sns", region, account, topic]
-            if partition.starts_with("aws") && !region.is_empty() && !account.is_empty() && !topic.is_empty())
-        {
-            self.problem(
-                name,
-                format!(
-                    "{arn:?} is not an SNS topic ARN (expected arn:aws:sns:REGION:ACCOUNT:NAME)"
-                ),
-            );
-        }
-        Some(arn)
-    }
-
-    fn report_format(&mut self) -> ReportFormat {
-        match self
-            .get("REPORT_FORMAT")
-            .map(|text| text.to_ascii_uppercase())
-            .as_deref()
-        {
-            None | Some("JSON") => ReportFormat::Json,
-            Some("CSV") => ReportFormat::Csv,
-            Some(other) => {
-                self.problem(
-                    "REPORT_FORMAT",
-                    format!("{other:?} is neither JSON nor CSV"),
-                );
-                ReportFormat::Json
-            }
-        }
-    }
-
-    fn notify_reasons(&mut self) -> Option<BTreeSet<RevocationReason>> {
-        let text = self.get("NOTIFY_REASONS")?;
-        let mut reasons = BTreeSet::new();
-        for entry in text
-            .split(|c: char| c == ',' || c.is_whitespace())
-            .filter(|e| !e.is_empty())
-        {
-            match RevocationReason::from_report(entry) {
-                RevocationReason::Other(_) => {
-                    let known = RevocationReason::KNOWN.map(|reason| reason.name().to_owned());
-                    self.problem(
-                        "NOTIFY_REASONS",
-                        format!(
-                            "{entry:?} is not a revocation reason; use {}",
-                            known.join(", ")
-                        ),
-                    );
-                }
-                reason => {
-                    reasons.insert(reason);
-                }
-            }
-        }
-        Some(reasons)
-    }
-
-    fn state_prefix(&mut self) -> String {
-        let Some(prefix) = self.get("STATE_PREFIX") else {
-            return "revocation-watch/".to_owned();
-        };
-        if prefix.starts_with("audit-report/") || prefix.starts_with('/') {
-            self.problem(
-                "STATE_PREFIX",
-                format!(
-                    "{prefix:?} must not begin with / or with audit-report/, where reports expire; choose another prefix"
-                ),
-            );
-        }
-        if prefix.ends_with('/') {
-            prefix
-        } else {
-            prefix + "/"
-        }
-    }
-
-    fn number(
+impl<G: Fn(&str) -> Option<String>> Variables<G> {
+    fn optional<T>(
         &mut self,
         name: &'static str,
-        default: u64,
-        range: std::ops::RangeInclusive<u64>,
-    ) -> u64 {
-        let Some(text) = self.get(name) else {
-            return default;
-        };
-        match text.parse() {
-            Ok(number) if range.contains(&number) => number,
-            _ => {
-                self.problem(
-                    name,
-                    format!(
-                        "{text:?} is not a whole number from {} to {}",
-                        range.start(),
-                        range.end()
-                    ),
-                );
-                default
-            }
-        }
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        parse(&(self.get)(name)?)
+            .map_err(|problem| self.problems.push((name, problem)))
+            .ok()
     }
+
+    fn required<T: Default>(
+        &mut self,
+        name: &'static str,
+        advice: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        if (self.get)(name).is_none() {
+            self.problems.push((name, format!("is not set; {advice}")));
+        }
+        self.optional(name, parse).unwrap_or_default()
+    }
+
+    fn number(&mut self, name: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        let parse = |text: &str| {
+            let number = text.parse().ok().filter(|number| range.contains(number));
+            number.ok_or_else(|| {
+                let (least, most) = (range.start(), range.end());
+                format!("{text:?} is not a whole number from {least} to {most}")
+            })
+        };
+        self.optional(name, parse).unwrap_or(default)
+    }
+}
+
+/// Parses entries that are separated by commas or white space. Names every problem.
+fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    let mut problems = Vec::new();
+    let entries = text
+        .split(|c: char| c == ',' || c.is_whitespace())
+        .filter(|entry| !entry.is_empty())
+        .filter_map(|entry| parse(entry).map_err(|problem| problems.push(problem)).ok())
+        .collect();
+    if problems.is_empty() {
+        Ok(entries)
+    } else {
+        Err(problems.join("; "))
+    }
+}
+
+fn certificate_authorities(text: &str, region: &str) -> Result<CertificateAuthorities, String> {
+    if text == "*" {
+        return Ok(CertificateAuthorities::All);
+    }
+    let mut listed = list(text, |entry| certificate_authority(entry, region))?;
+    let mut ids = BTreeSet::new();
+    listed.retain(|listed| {
+        ids.insert(match listed {
+            Listed::Arn(arn) => arn.id().to_owned(),
+            Listed::Id(id) => id.clone(),
+        })
+    });
+    Ok(CertificateAuthorities::Listed(listed))
+}
+
+fn certificate_authority(entry: &str, region: &str) -> Result<Listed, String> {
+    if entry == "*" {
+        return Err("* means every CA and cannot be combined with others".to_owned());
+    }
+    if is_certificate_authority_id(entry) {
+        return Ok(Listed::Id(entry.to_owned()));
+    }
+    let arn = CertificateAuthorityArn::parse(entry).ok_or_else(|| {
+        format!(
+            "{entry:?} is neither a CA ARN (expected arn:aws:acm-pca:REGION:ACCOUNT:certificate-authority/ID) nor a CA ID"
+        )
+    })?;
+    if arn.region() != region {
+        return Err(format!(
+            "{entry} is in region {}, but the function runs in {region}; deploy one stack per region",
+            arn.region()
+        ));
+    }
+    let (partition, expected) = (arn.partition(), partition_of_region(region));
+    if partition != expected {
+        return Err(format!(
+            "{entry} is in partition {partition}, but {region} is in partition {expected}"
+        ));
+    }
+    Ok(Listed::Arn(arn))
+}
+
+fn bucket(name: &str) -> Result<String, String> {
+    let well_formed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_".contains(c);
+    if (3..=63).contains(&name.len()) && name.chars().all(well_formed) {
+        return Ok(name.to_owned());
+    }
+    Err(format!(
+        "{name:?} is not a bucket name; use the plain name without ARN or s3://"
+    ))
+}
+
+fn topic(arn: &str) -> Result<String, String> {
+    match arn.split(':').collect::<Vec<_>>()[..] {
+        ["arn", partition, "sns", region, account, topic]
+            if partition.starts_with("aws") && ![region, account, topic].contains(&"") =>
+        {
+            Ok(arn.to_owned())
+        }
+        _ => Err(format!(
+            "{arn:?} is not an SNS topic ARN (expected arn:aws:sns:REGION:ACCOUNT:NAME)"
+        )),
+    }
+}
+
+fn report_format(text: &str) -> Result<ReportFormat, String> {
+    match text.to_ascii_uppercase().as_str() {
+        "JSON" => Ok(ReportFormat::Json),
+        "CSV" => Ok(ReportFormat::Csv),
+        other => Err(format!("{other:?} is neither JSON nor CSV")),
+    }
+}
+
+fn reason(entry: &str) -> Result<RevocationReason, String> {
+    match RevocationReason::from_report(entry) {
+        RevocationReason::Other(_) => {
+            let known = RevocationReason::KNOWN.map(|reason| reason.name().to_owned());
+            let known = known.join(", ");
+            Err(format!("{entry:?} is not a revocation reason; use {known}"))
+        }
+        reason => Ok(reason),
+    }
+}
+
+fn state_prefix(prefix: &str) -> Result<String, String> {
+    if prefix.starts_with("audit-report/") || prefix.starts_with('/') {
+        return Err(format!(
+            "{prefix:?} must not begin with / or with audit-report/, where reports expire; choose another prefix"
+        ));
+    }
+    Ok(format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix)))
 }
 
 #[cfg(test)]
