@@ -15,49 +15,29 @@
 //! field.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use memchr::{memchr, memchr2};
 
-use crate::report::scanner::error::ScanErrorKind;
+use crate::report::scanner::error::{
+    ScanErrorKind, SyntaxError, check_utf8, syntax_error, truncated, unexpected,
+};
 use crate::report::scanner::fields::{Field, revoked_record};
-use crate::report::scanner::stream::{Grammar, Record, RecordError, RecordKind, SyntaxError};
+use crate::report::scanner::stream::{Grammar, Record, RecordKind};
 use crate::report::scanner::text_end;
 use crate::revocation::record::RevokedRecord;
 
 /// The grammar of a CSV audit report.
+#[derive(Default)]
 pub(super) struct Csv {
-    /// `None` until the header was parsed.
-    columns: Option<Columns>,
-    /// The fields of the current row, by column.
-    row: Vec<Span>,
+    /// The column of each field; `None` until the header was parsed.
+    columns: Option<[Option<usize>; Field::COUNT]>,
+    /// The texts of the current row by column, without quotes.
+    row: Vec<Range<usize>>,
     /// Where the row's line end begins.
     row_end: usize,
-    end: EndFinder,
-}
-
-/// The column of each field.
-struct Columns {
-    of: [Option<usize>; Field::ALL.len()],
-    revoked_at: usize,
-}
-
-/// A field's text in a row's bytes, without its quotes.
-#[derive(Clone, Copy, Default)]
-struct Span {
-    /// Rows are at most `MAX_RECORD_BYTES` long, so offsets in them fit.
-    start: u32,
-    end: u32,
-}
-
-impl Csv {
-    pub(super) fn new() -> Self {
-        Self {
-            columns: None,
-            row: Vec::new(),
-            row_end: 0,
-            end: EndFinder::default(),
-        }
-    }
+    /// Whether the bytes that [`find_end`](Grammar::find_end) has seen end within quotes.
+    in_quotes: bool,
 }
 
 impl Grammar for Csv {
@@ -66,46 +46,38 @@ impl Grammar for Csv {
     }
 
     #[inline]
-    fn record(&mut self, bytes: &[u8], last: bool) -> Result<Record, RecordError> {
+    fn record(&mut self, bytes: &[u8], last: bool) -> Result<Record, SyntaxError> {
         let Some(columns) = &self.columns else {
             return self.header(bytes, last);
         };
+        let expected = self.row.len();
+        let mut found = 0;
         let mut at = 0;
-        let width = self.row.len();
-        for (column, span) in self.row.iter_mut().enumerate() {
-            let field = field(bytes, at, last)?;
-            *span = field.text;
-            let is_last_column = column + 1 == width;
-            at = match bytes.get(field.end) {
-                Some(b',') if !is_last_column => field.end + 1,
-                Some(b'\n' | b'\r') | None if is_last_column => {
-                    self.row_end = field.end;
-                    let kind = match self.row[columns.revoked_at] {
-                        Span { start, end } if start == end => {
-                            RecordKind::Certificate { malformed: false }
-                        }
-                        _ => RecordKind::Revoked,
-                    };
-                    let len = line_end(bytes, field.end, last)?;
-                    return Ok(Record { len, kind });
+        loop {
+            let (text, end) = field(bytes, at, last)?;
+            self.row[found] = text;
+            found += 1;
+            if bytes.get(end) == Some(&b',') {
+                if found == expected {
+                    let found = found + 1;
+                    return syntax_error(end, ScanErrorKind::RowWidth { expected, found });
                 }
-                _ => {
-                    // Even a row of the wrong width must end like a row.
-                    if bytes.get(field.end) != Some(&b',') {
-                        line_end(bytes, field.end, last)?;
-                    }
-                    let found = column + if is_last_column { 2 } else { 1 };
-                    return syntax_error(
-                        field.end,
-                        ScanErrorKind::RowWidth {
-                            expected: width,
-                            found,
-                        },
-                    );
-                }
+                at = end + 1;
+                continue;
+            }
+            let len = line_end(bytes, end, last)?;
+            if found < expected {
+                return syntax_error(end, ScanErrorKind::RowWidth { expected, found });
+            }
+            self.row_end = end;
+            let revoked_at = columns[Field::RevokedAt as usize];
+            let kind = if revoked_at.is_some_and(|column| !self.row[column].is_empty()) {
+                RecordKind::Revoked
+            } else {
+                RecordKind::Certificate { malformed: false }
             };
+            return Ok(Record { len, kind });
         }
-        unreachable!("the header has columns, and the last one returns")
     }
 
     #[inline]
@@ -116,209 +88,8 @@ impl Grammar for Csv {
         revoked_record(raw, false, |field| self.text(field, text))
     }
 
+    /// Finds the first LF with an even number of quotes before it.
     fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
-        self.end.find(bytes)
-    }
-
-    fn end(&self) -> Result<(), ScanErrorKind> {
-        match self.columns {
-            Some(_) => Ok(()),
-            None => Err(ScanErrorKind::Truncated),
-        }
-    }
-}
-
-impl Csv {
-    /// Parses the header.
-    fn header(&mut self, bytes: &[u8], last: bool) -> Result<Record, RecordError> {
-        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-        let mut at = match bytes.strip_prefix(BYTE_ORDER_MARK) {
-            Some(_) => BYTE_ORDER_MARK.len(),
-            None if BYTE_ORDER_MARK.starts_with(bytes) => return Err(RecordError::Incomplete),
-            None => 0,
-        };
-        let mut of = [None; Field::ALL.len()];
-        let mut width = 0;
-        loop {
-            let field = field(bytes, at, last)?;
-            let name = &bytes[field.text.start as usize..field.text.end as usize];
-            if let Some(known) = Field::named(name) {
-                if of[known as usize].is_some() {
-                    return syntax_error(at, ScanErrorKind::DuplicateColumn(known.name()));
-                }
-                of[known as usize] = Some(width);
-            }
-            width += 1;
-            if bytes.get(field.end) == Some(&b',') {
-                at = field.end + 1;
-                continue;
-            }
-            let len = line_end(bytes, field.end, last)?;
-            let required = |known: Field| {
-                of[known as usize].ok_or_else(|| {
-                    RecordError::Syntax(SyntaxError {
-                        at: field.end,
-                        kind: ScanErrorKind::MissingColumn(known.name()),
-                    })
-                })
-            };
-            required(Field::Serial)?;
-            let revoked_at = required(Field::RevokedAt)?;
-            self.columns = Some(Columns { of, revoked_at });
-            self.row = vec![Span::default(); width];
-            return Ok(Record {
-                len,
-                kind: RecordKind::Header,
-            });
-        }
-    }
-
-    #[inline(always)]
-    fn text<'a>(&self, field: Field, row: &'a str) -> Option<Cow<'a, str>> {
-        let column = self.columns.as_ref()?.of[field as usize]?;
-        let Span { start, end } = self.row[column];
-        let (start, end) = (start as usize, end as usize);
-        let text = row.get(start..end).filter(|text| !text.is_empty())?;
-        let is_quoted = start > 0 && row.as_bytes()[start - 1] == b'"';
-        if is_quoted && memchr(b'"', text.as_bytes()).is_some() {
-            return Some(Cow::Owned(text.replace("\"\"", "\"")));
-        }
-        Some(Cow::Borrowed(text))
-    }
-}
-
-struct FieldEnd {
-    text: Span,
-    /// The offset of the comma or line end after it, or the end of the bytes.
-    end: usize,
-}
-
-/// Parses a field up to the comma, the line end or, if `last`, the end of the bytes.
-#[inline(always)]
-fn field(bytes: &[u8], start: usize, last: bool) -> Result<FieldEnd, RecordError> {
-    if bytes.get(start) == Some(&b'"') {
-        return quoted_field(bytes, start, last);
-    }
-    let end = text_end::csv(bytes, start);
-    match bytes.get(end) {
-        Some(b',' | b'\n') => Ok(FieldEnd::new(start, end, end)),
-        _ => field_with_specials(bytes, start, end, last),
-    }
-}
-
-/// Continues an unquoted field at a byte that is not plain text, or at the end of the bytes.
-#[cold]
-#[inline(never)]
-fn field_with_specials(
-    bytes: &[u8],
-    start: usize,
-    special: usize,
-    last: bool,
-) -> Result<FieldEnd, RecordError> {
-    let mut at = special;
-    loop {
-        match bytes.get(at) {
-            Some(b',' | b'\n' | b'\r') => break,
-            Some(b'"') => {
-                let expected = "no quote within a field that does not begin with one";
-                let found = b'"';
-                return syntax_error(at, ScanErrorKind::Unexpected { expected, found });
-            }
-            Some(_) => at = text_end::csv(bytes, at + 1),
-            None if last => break,
-            None => return Err(RecordError::Incomplete),
-        }
-    }
-    valid_utf8(bytes, start, at)?;
-    Ok(FieldEnd::new(start, at, at))
-}
-
-/// Parses a field from its opening quote.
-#[inline(always)]
-fn quoted_field(bytes: &[u8], quote: usize, last: bool) -> Result<FieldEnd, RecordError> {
-    let start = quote + 1;
-    let mut at = start;
-    let mut is_ascii = true;
-    loop {
-        at = text_end::csv_quoted(bytes, at);
-        match bytes.get(at) {
-            Some(b'"') => match bytes.get(at + 1) {
-                Some(b'"') => at += 2,
-                Some(b',' | b'\n' | b'\r') => break,
-                Some(&found) => {
-                    let expected = "`,` or a line end after the closing quote";
-                    return syntax_error(at + 1, ScanErrorKind::Unexpected { expected, found });
-                }
-                None if last => break,
-                None => return Err(RecordError::Incomplete),
-            },
-            Some(_) => {
-                is_ascii = false;
-                at = memchr(b'"', &bytes[at..]).map_or(bytes.len(), |offset| at + offset);
-            }
-            None => return Err(RecordError::Incomplete),
-        }
-    }
-    if !is_ascii {
-        valid_utf8(bytes, start, at)?;
-    }
-    Ok(FieldEnd::new(start, at, at + 1))
-}
-
-impl FieldEnd {
-    #[inline(always)]
-    fn new(start: usize, end: usize, separator: usize) -> Self {
-        Self {
-            text: Span {
-                start: start as u32,
-                end: end as u32,
-            },
-            end: separator,
-        }
-    }
-}
-
-#[cold]
-fn valid_utf8(bytes: &[u8], start: usize, end: usize) -> Result<(), RecordError> {
-    match str::from_utf8(&bytes[start..end]) {
-        Ok(_) => Ok(()),
-        Err(error) => syntax_error(start + error.valid_up_to(), ScanErrorKind::NotUtf8),
-    }
-}
-
-/// Parses LF, CR LF or, if `last`, the end of the bytes. Returns the offset after it.
-#[inline(always)]
-fn line_end(bytes: &[u8], at: usize, last: bool) -> Result<usize, RecordError> {
-    match bytes.get(at) {
-        Some(b'\n') => return Ok(at + 1),
-        None if last => return Ok(at),
-        None => return Err(RecordError::Incomplete),
-        Some(_) => {}
-    }
-    match bytes.get(at + 1) {
-        Some(b'\n') => Ok(at + 2),
-        Some(&found) => {
-            let expected = "LF after CR";
-            syntax_error(at + 1, ScanErrorKind::Unexpected { expected, found })
-        }
-        None => Err(RecordError::Incomplete),
-    }
-}
-
-#[cold]
-fn syntax_error<T>(at: usize, kind: ScanErrorKind) -> Result<T, RecordError> {
-    Err(RecordError::Syntax(SyntaxError { at, kind }))
-}
-
-/// Finds the line end of a row that spans any number of slices: the first LF with an even number of
-/// quotes before it.
-#[derive(Default)]
-struct EndFinder {
-    in_quotes: bool,
-}
-
-impl EndFinder {
-    fn find(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
@@ -333,5 +104,141 @@ impl EndFinder {
             self.in_quotes = !self.in_quotes;
             at += 1;
         }
+    }
+
+    fn may_end(&self) -> bool {
+        self.columns.is_some()
+    }
+}
+
+impl Csv {
+    /// Parses the header.
+    fn header(&mut self, bytes: &[u8], last: bool) -> Result<Record, SyntaxError> {
+        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+        let mut at = match bytes.strip_prefix(BYTE_ORDER_MARK) {
+            Some(_) => BYTE_ORDER_MARK.len(),
+            None if BYTE_ORDER_MARK.starts_with(bytes) => return truncated(bytes),
+            None => 0,
+        };
+        let mut columns = [None; Field::COUNT];
+        let mut width = 0;
+        loop {
+            let (name, end) = field(bytes, at, last)?;
+            if let Some(known) = Field::named(&bytes[name])
+                && columns[known as usize].replace(width).is_some()
+            {
+                return syntax_error(at, ScanErrorKind::DuplicateColumn(known.name()));
+            }
+            width += 1;
+            if bytes.get(end) == Some(&b',') {
+                at = end + 1;
+                continue;
+            }
+            let len = line_end(bytes, end, last)?;
+            for required in [Field::Serial, Field::RevokedAt] {
+                if columns[required as usize].is_none() {
+                    return syntax_error(end, ScanErrorKind::MissingColumn(required.name()));
+                }
+            }
+            self.columns = Some(columns);
+            self.row = vec![0..0; width];
+            let kind = RecordKind::Header;
+            return Ok(Record { len, kind });
+        }
+    }
+
+    #[inline(always)]
+    fn text<'a>(&self, field: Field, row: &'a str) -> Option<Cow<'a, str>> {
+        let span = self.row[self.columns?[field as usize]?].clone();
+        let is_quoted = row[..span.start].ends_with('"');
+        let text = &row[span];
+        if is_quoted && memchr(b'"', text.as_bytes()).is_some() {
+            return Some(Cow::Owned(text.replace("\"\"", "\"")));
+        }
+        (!text.is_empty()).then_some(Cow::Borrowed(text))
+    }
+}
+
+/// Parses a field up to the comma, the line end or, if `last`, the end of the bytes. Returns where
+/// its text is, and the offset after the field.
+#[inline(always)]
+fn field(bytes: &[u8], start: usize, last: bool) -> Result<(Range<usize>, usize), SyntaxError> {
+    if bytes.get(start) == Some(&b'"') {
+        let end = quoted_field_end(bytes, start + 1, last)?;
+        return Ok((start + 1..end, end + 1));
+    }
+    let mut end = text_end::csv(bytes, start);
+    if !matches!(bytes.get(end), Some(b',' | b'\n')) {
+        end = field_end_after_specials(bytes, start, end, last)?;
+    }
+    Ok((start..end, end))
+}
+
+/// Continues an unquoted field at a byte that is not plain text, or at the end of the bytes.
+#[cold]
+#[inline(never)]
+fn field_end_after_specials(
+    bytes: &[u8],
+    start: usize,
+    special: usize,
+    last: bool,
+) -> Result<usize, SyntaxError> {
+    let mut at = special;
+    loop {
+        match bytes.get(at) {
+            Some(b',' | b'\n' | b'\r') => break,
+            Some(b'"') => {
+                let expected = "no quote within a field that does not begin with one";
+                return unexpected(at, expected, b'"');
+            }
+            Some(_) => at = text_end::csv(bytes, at + 1),
+            None if last => break,
+            None => return truncated(bytes),
+        }
+    }
+    check_utf8(bytes, start, at)?;
+    Ok(at)
+}
+
+/// Finds the closing quote of a field whose text begins at `start`.
+#[inline(always)]
+fn quoted_field_end(bytes: &[u8], start: usize, last: bool) -> Result<usize, SyntaxError> {
+    let mut at = start;
+    let mut is_ascii = true;
+    loop {
+        at = text_end::csv_quoted(bytes, at);
+        match bytes.get(at) {
+            Some(b'"') => match bytes.get(at + 1) {
+                Some(b'"') => at += 2,
+                Some(b',' | b'\n' | b'\r') => break,
+                Some(&found) => {
+                    let expected = "`,` or a line end after the closing quote";
+                    return unexpected(at + 1, expected, found);
+                }
+                None if last => break,
+                None => return truncated(bytes),
+            },
+            Some(_) => {
+                is_ascii = false;
+                at = memchr(b'"', &bytes[at..]).map_or(bytes.len(), |offset| at + offset);
+            }
+            None => return truncated(bytes),
+        }
+    }
+    if !is_ascii {
+        check_utf8(bytes, start, at)?;
+    }
+    Ok(at)
+}
+
+/// Parses LF, CR LF or, if `last`, the end of the bytes. Returns the offset after it.
+#[inline(always)]
+fn line_end(bytes: &[u8], at: usize, last: bool) -> Result<usize, SyntaxError> {
+    match (bytes.get(at), bytes.get(at + 1)) {
+        (Some(b'\n'), _) => Ok(at + 1),
+        (None, _) if last => Ok(at),
+        (Some(_), Some(b'\n')) => Ok(at + 2),
+        (Some(_), Some(&found)) => unexpected(at + 1, "LF after CR", found),
+        _ => truncated(bytes),
     }
 }

@@ -102,3 +102,35 @@ impl fmt::Display for ScanErrorKind {
         }
     }
 }
+
+/// An error, and its offset in the bytes that were parsed.
+///
+/// [`ScanErrorKind::Truncated`] says that the bytes are valid but end before what is parsed does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    pub at: usize,
+    pub kind: ScanErrorKind,
+}
+
+#[cold]
+pub fn syntax_error<T>(at: usize, kind: ScanErrorKind) -> Result<T, SyntaxError> {
+    Err(SyntaxError { at, kind })
+}
+
+#[cold]
+pub fn unexpected<T>(at: usize, expected: &'static str, found: u8) -> Result<T, SyntaxError> {
+    syntax_error(at, ScanErrorKind::Unexpected { expected, found })
+}
+
+#[cold]
+pub fn truncated<T>(bytes: &[u8]) -> Result<T, SyntaxError> {
+    syntax_error(bytes.len(), ScanErrorKind::Truncated)
+}
+
+#[cold]
+pub fn check_utf8(bytes: &[u8], start: usize, end: usize) -> Result<(), SyntaxError> {
+    match str::from_utf8(&bytes[start..end]) {
+        Ok(_) => Ok(()),
+        Err(error) => syntax_error(start + error.valid_up_to(), ScanErrorKind::NotUtf8),
+    }
+}

@@ -22,45 +22,38 @@ pub enum Field {
     TemplateArn,
 }
 
-impl Field {
-    /// Every field, in the order of the CSV report's header.
-    pub const ALL: [Field; 11] = [
-        Field::AwsAccountId,
+/// Every field with its name in a report, in the order of the CSV report's header.
+const NAMES: [(Field, &str); Field::COUNT] = [
+    (Field::AwsAccountId, "awsAccountId"),
+    (
         Field::RequestedByServicePrincipal,
-        Field::CertificateArn,
-        Field::Serial,
-        Field::Subject,
-        Field::NotBefore,
-        Field::NotAfter,
-        Field::IssuedAt,
-        Field::RevokedAt,
-        Field::RevocationReason,
-        Field::TemplateArn,
-    ];
+        "requestedByServicePrincipal",
+    ),
+    (Field::CertificateArn, "certificateArn"),
+    (Field::Serial, "serial"),
+    (Field::Subject, "subject"),
+    (Field::NotBefore, "notBefore"),
+    (Field::NotAfter, "notAfter"),
+    (Field::IssuedAt, "issuedAt"),
+    (Field::RevokedAt, "revokedAt"),
+    (Field::RevocationReason, "revocationReason"),
+    (Field::TemplateArn, "templateArn"),
+];
+
+impl Field {
+    pub const COUNT: usize = 11;
 
     /// Returns its name in a report.
     pub fn name(self) -> &'static str {
-        match self {
-            Field::AwsAccountId => "awsAccountId",
-            Field::RequestedByServicePrincipal => "requestedByServicePrincipal",
-            Field::CertificateArn => "certificateArn",
-            Field::Serial => "serial",
-            Field::Subject => "subject",
-            Field::NotBefore => "notBefore",
-            Field::NotAfter => "notAfter",
-            Field::IssuedAt => "issuedAt",
-            Field::RevokedAt => "revokedAt",
-            Field::RevocationReason => "revocationReason",
-            Field::TemplateArn => "templateArn",
-        }
+        NAMES[self as usize].1
     }
 
     /// Returns the field of that name, ignoring ASCII case: one page of the AWS documentation shows
     /// `Subject`.
     pub fn named(name: &[u8]) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|field| field.name().as_bytes().eq_ignore_ascii_case(name))
+        let is_name = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
+        let (field, _) = NAMES.into_iter().find(|(_, known)| is_name(known))?;
+        Some(field)
     }
 }
 
@@ -86,18 +79,19 @@ pub fn revoked_record<'a>(
         malformed,
         raw,
     };
-    let usable_serial = record.serial.as_deref().and_then(serial_octets).is_some();
-    let times = [
-        &record.not_before,
-        &record.not_after,
-        &record.issued_at,
-        &record.revoked_at,
-    ];
-    let readable_times = times.into_iter().all(|time| {
-        time.as_deref()
-            .is_none_or(|time| Timestamp::parse(time).is_some())
-    });
-    record.malformed |= !usable_serial || !readable_times;
+    let RevokedRecord {
+        not_before,
+        not_after,
+        issued_at,
+        revoked_at,
+        ..
+    } = &record;
+    let has_unreadable_time = [not_before, not_after, issued_at, revoked_at]
+        .into_iter()
+        .flatten()
+        .any(|time| Timestamp::parse(time).is_none());
+    let has_serial = record.serial.as_deref().and_then(serial_octets).is_some();
+    record.malformed |= !has_serial || has_unreadable_time;
     record
 }
 
@@ -107,12 +101,12 @@ mod tests {
 
     #[test]
     fn field_is_found_by_name_in_any_case() {
-        for field in Field::ALL {
-            assert_eq!(Field::named(field.name().as_bytes()), Some(field));
-            assert_eq!(
-                Field::named(field.name().to_ascii_uppercase().as_bytes()),
-                Some(field)
-            );
+        for (field, name) in NAMES {
+            assert_eq!(field.name(), name);
+            let upper = name.to_ascii_uppercase();
+            for name in [name, &upper] {
+                assert_eq!(Field::named(name.as_bytes()), Some(field));
+            }
         }
         for unknown in ["", "serials", "seria", "serial ", "\u{17f}erial"] {
             assert_eq!(Field::named(unknown.as_bytes()), None, "{unknown:?}");

@@ -5,15 +5,16 @@
 
 use memchr::memchr2;
 
-use crate::report::scanner::error::ScanErrorKind;
-use crate::report::scanner::fields::revoked_record;
+use crate::report::scanner::error::{SyntaxError, unexpected};
+use crate::report::scanner::fields::{Field, revoked_record};
 use crate::report::scanner::json_fields::{Fields, Position};
 use crate::report::scanner::json_steps::{STEP_BYTES, Steps, Target};
-use crate::report::scanner::json_values::{byte_at, key, string, unexpected, value, white_space};
-use crate::report::scanner::stream::{Grammar, Record, RecordError, SyntaxError};
+use crate::report::scanner::json_values::{Form, Value, byte_at, key, string, value, white_space};
+use crate::report::scanner::stream::{Grammar, Record};
 use crate::revocation::record::RevokedRecord;
 
 /// The grammar of a JSON audit report.
+#[derive(Default)]
 pub(super) struct Json {
     expects: Expects,
     steps: Steps,
@@ -22,24 +23,14 @@ pub(super) struct Json {
 }
 
 /// What may come next between records.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Expects {
+    #[default]
     Array,
     FirstRecordOrEnd,
     CommaOrEnd,
     Record,
     Nothing,
-}
-
-impl Json {
-    pub(super) fn new() -> Self {
-        Self {
-            expects: Expects::Array,
-            steps: Steps::default(),
-            fields: Fields::default(),
-            end: EndFinder::default(),
-        }
-    }
 }
 
 impl Grammar for Json {
@@ -60,8 +51,7 @@ impl Grammar for Json {
                         Expects::Record => "`{`",
                         Expects::Nothing => "nothing after the report's `]`",
                     };
-                    let kind = ScanErrorKind::Unexpected { expected, found };
-                    return Err(SyntaxError { at, kind });
+                    return unexpected(at, expected, found);
                 }
             };
         }
@@ -69,7 +59,7 @@ impl Grammar for Json {
     }
 
     #[inline]
-    fn record(&mut self, bytes: &[u8], _last: bool) -> Result<Record, RecordError> {
+    fn record(&mut self, bytes: &[u8], _last: bool) -> Result<Record, SyntaxError> {
         self.fields.clear();
         let mut from = Position::START;
         // The `{` of the record, later the closing quote of the previous string value.
@@ -79,7 +69,7 @@ impl Grammar for Json {
                 Some((target, len)) => (target, at + len),
                 None => self.strict_step(from, bytes, at)?,
             };
-            let Target::Value(position) = target else {
+            let Some(position) = target else {
                 self.expects = Expects::CommaOrEnd;
                 return Ok(Record {
                     len: to,
@@ -87,7 +77,7 @@ impl Grammar for Json {
                 });
             };
             let text = string(bytes, to)?;
-            self.fields.put_text(position, text, bytes);
+            self.fields.put(position, text, bytes);
             from = position;
             at = text.end;
         }
@@ -106,11 +96,8 @@ impl Grammar for Json {
         self.end.find(bytes)
     }
 
-    fn end(&self) -> Result<(), ScanErrorKind> {
-        match self.expects {
-            Expects::Nothing => Ok(()),
-            _ => Err(ScanErrorKind::Truncated),
-        }
+    fn may_end(&self) -> bool {
+        self.expects == Expects::Nothing
     }
 }
 
@@ -124,14 +111,14 @@ impl Json {
         from: Position,
         bytes: &[u8],
         start: usize,
-    ) -> Result<(Target, usize), RecordError> {
+    ) -> Result<(Target, usize), SyntaxError> {
         let seen_before = self.fields.seen;
         let mut learnable = true;
         let mut first = from == Position::START;
         let mut at = white_space(bytes, start + 1);
         let (target, to) = loop {
             match byte_at(bytes, at)? {
-                b'}' => break (Target::End, at + 1),
+                b'}' => break (None, at + 1),
                 b',' if !first => at = white_space(bytes, at + 1),
                 b'"' if first => {}
                 found if first => return unexpected(at, "`\"` or `}`", found),
@@ -139,16 +126,21 @@ impl Json {
             }
             first = false;
             let (name, value_at) = key(bytes, at)?;
-            let position = Position::after(name.field(bytes));
+            let position = Position::after(Field::named(name.text_in(bytes).as_bytes()));
             at = value_at;
             if byte_at(bytes, at)? == b'"' {
-                break (Target::Value(position), at + 1);
+                break (Some(position), at + 1);
             }
             let end = value(bytes, at)?;
             if bytes[at] == b'n' {
                 self.fields.put_null(position);
             } else {
-                self.fields.put_other(position, at, end, bytes);
+                let value = Value {
+                    start: at,
+                    end,
+                    form: Form::Other,
+                };
+                self.fields.put(position, value, bytes);
                 learnable = false;
             }
             at = white_space(bytes, end);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::report::scanner::fields::Field;
-use crate::report::scanner::json_values::Text;
+use crate::report::scanner::json_values::{Form, Value};
 use crate::report::scanner::stream::RecordKind;
 
 /// A position in a record at which a step begins: its `{`, or the end of a field's value. Also the
@@ -48,25 +48,6 @@ pub struct Fields {
     pub malformed: bool,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Value {
-    /// Records are at most `MAX_RECORD_BYTES` long, so offsets in them fit.
-    start: u32,
-    end: u32,
-    form: Form,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Form {
-    /// A string without escape sequences.
-    #[default]
-    Plain,
-    /// A string with escape sequences.
-    Escaped,
-    /// A number, a boolean, an array or an object.
-    Other,
-}
-
 impl Fields {
     #[inline(always)]
     pub fn clear(&mut self) {
@@ -76,29 +57,15 @@ impl Fields {
         self.malformed = false;
     }
 
-    #[inline(always)]
-    pub fn put_text(&mut self, position: Position, text: Text, bytes: &[u8]) {
-        let form = if text.escaped {
-            Form::Escaped
-        } else {
-            Form::Plain
-        };
-        self.put(position, Value::new(text.start, text.end, form), bytes);
-    }
-
-    pub fn put_other(&mut self, position: Position, start: usize, end: usize, bytes: &[u8]) {
-        self.malformed |= position.known_bit() != 0;
-        self.put(position, Value::new(start, end, Form::Other), bytes);
-    }
-
     pub fn put_null(&mut self, position: Position) {
         self.malformed |= self.seen & position.known_bit() != 0;
         self.seen |= position.known_bit();
     }
 
     #[inline(always)]
-    fn put(&mut self, position: Position, value: Value, bytes: &[u8]) {
+    pub fn put(&mut self, position: Position, value: Value, bytes: &[u8]) {
         let bit = position.known_bit();
+        self.malformed |= value.form == Form::Other && bit != 0;
         if self.seen & bit != 0 {
             return self.put_again(position, value, bytes);
         }
@@ -149,53 +116,13 @@ impl Fields {
         if self.kept & position.known_bit() == 0 {
             return None;
         }
-        let text = self.values[position.index()].text(record)?;
+        let text = self.values[position.index()].text(record);
         match self.other_serial {
+            // Both together are not a valid serial, so the record's key is its ARN.
             Some(other) if field == Field::Serial => {
-                // Both together are not a valid serial, so the record's key is its ARN.
-                let other = other.text(record).unwrap_or_default();
-                Some(Cow::Owned(format!("{text} / {other}")))
+                Some(Cow::Owned(format!("{text} / {}", other.text(record))))
             }
             _ => Some(text),
-        }
-    }
-}
-
-impl Value {
-    #[inline(always)]
-    fn new(start: usize, end: usize, form: Form) -> Self {
-        Self {
-            start: start as u32,
-            end: end as u32,
-            form,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    /// Returns the value's text from a record that was not read completely yet.
-    fn text_in<'a>(&self, bytes: &'a [u8]) -> Option<Cow<'a, str>> {
-        // With the byte before and after it: a string's quotes, or other ASCII.
-        let (before, after) = (self.start as usize - 1, self.end as usize);
-        let value = Value::new(1, after - before, self.form);
-        value.text(str::from_utf8(bytes.get(before..=after)?).ok()?)
-    }
-
-    /// Returns the value's text: decoded if it is a string, otherwise its JSON.
-    #[inline(always)]
-    fn text<'a>(&self, record: &'a str) -> Option<Cow<'a, str>> {
-        let (start, end) = (self.start as usize, self.end as usize);
-        let text = record.get(start..end)?;
-        match self.form {
-            Form::Plain | Form::Other => Some(Cow::Borrowed(text)),
-            Form::Escaped => {
-                // The escapes were checked before; should `serde_json` disagree, the text is kept
-                // as it is.
-                let quoted = record.get(start - 1..end + 1)?;
-                Some(serde_json::from_str(quoted).map_or(Cow::Borrowed(text), Cow::Owned))
-            }
         }
     }
 }

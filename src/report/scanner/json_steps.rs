@@ -6,14 +6,8 @@ use wide::u8x16;
 
 use crate::report::scanner::json_fields::{Fields, Position};
 
-/// Where a step ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// After the opening quote of that field's value.
-    Value(Position),
-    /// After the record's `}`.
-    End,
-}
+/// Where a step ends: after the opening quote of a field's value, or after the record's `}`.
+pub type Target = Option<Position>;
 
 /// The learned steps: two from each position, since after `issuedAt`, for example, a record
 /// continues with `revokedAt` or does not.
@@ -47,7 +41,7 @@ impl Default for Step {
             bytes: [u8x16::ZERO; STEP_BYTES / LANES],
             care,
             len: 0,
-            target: Target::End,
+            target: None,
             nulls: 0,
         }
     }

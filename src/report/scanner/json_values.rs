@@ -1,64 +1,93 @@
 //! Parses JSON (RFC 8259) below the record: strings, keys, and values of any kind.
 //!
 //! Every function parses from an offset in the record's bytes and returns the offset after what it
-//! parsed. If the bytes end before that, it returns [`RecordError::Incomplete`].
+//! parsed. If the bytes end before that, it returns [`ScanErrorKind::Truncated`].
 
-use crate::report::scanner::error::ScanErrorKind;
-use crate::report::scanner::fields::Field;
-use crate::report::scanner::stream::{RecordError, SyntaxError};
+use std::borrow::Cow;
+
+use crate::report::scanner::error::{
+    ScanErrorKind, SyntaxError, check_utf8, syntax_error, truncated, unexpected,
+};
 use crate::report::scanner::text_end;
 
 /// Maximum nesting of a record's value: `serde_json`'s limit of 127 arrays and objects, less the
 /// report's array and the record.
 const MAX_DEPTH: u32 = 125;
 
-/// A string's text, between its quotes.
-#[derive(Clone, Copy)]
-pub struct Text {
+/// Where a value's text is, a string's without its quotes.
+#[derive(Clone, Copy, Default)]
+pub struct Value {
     pub start: usize,
-    /// The closing quote.
     pub end: usize,
-    pub escaped: bool,
+    pub form: Form,
 }
 
-impl Text {
-    /// Returns the field of that name, if it is known.
-    pub fn field(self, bytes: &[u8]) -> Option<Field> {
-        if self.escaped {
-            let name: String = serde_json::from_slice(&bytes[self.start - 1..=self.end]).ok()?;
-            return Field::named(name.as_bytes());
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Form {
+    /// A string without escape sequences.
+    #[default]
+    Plain,
+    /// A string with escape sequences.
+    Escaped,
+    /// A number, a boolean, an array or an object.
+    Other,
+}
+
+impl Value {
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Returns the value's text: decoded if it is a string, otherwise its JSON.
+    #[inline(always)]
+    pub fn text<'a>(&self, record: &'a str) -> Cow<'a, str> {
+        let text = &record[self.start..self.end];
+        if self.form != Form::Escaped {
+            return Cow::Borrowed(text);
         }
-        Field::named(&bytes[self.start..self.end])
+        // The escapes were checked before; should `serde_json` disagree, the text is kept as it is.
+        let quoted = &record[self.start - 1..=self.end];
+        serde_json::from_str(quoted).map_or(Cow::Borrowed(text), Cow::Owned)
+    }
+
+    /// Returns the value's text from a record that was not read completely yet.
+    pub fn text_in<'a>(&self, bytes: &'a [u8]) -> Cow<'a, str> {
+        if self.form == Form::Escaped
+            && let Ok(text) = serde_json::from_slice(&bytes[self.start - 1..=self.end])
+        {
+            return Cow::Owned(text);
+        }
+        String::from_utf8_lossy(&bytes[self.start..self.end])
     }
 }
 
 /// Parses a string from after its opening quote to its closing one.
 #[inline(always)]
-pub fn string(bytes: &[u8], start: usize) -> Result<Text, RecordError> {
+pub fn string(bytes: &[u8], start: usize) -> Result<Value, SyntaxError> {
     let end = text_end::json(bytes, start);
     match bytes.get(end) {
-        Some(b'"') => Ok(Text {
+        Some(b'"') => Ok(Value {
             start,
             end,
-            escaped: false,
+            form: Form::Plain,
         }),
         Some(_) => string_with_specials(bytes, start, end),
-        None => Err(RecordError::Incomplete),
+        None => truncated(bytes),
     }
 }
 
 /// Continues a string at a byte that is not plain ASCII text.
 #[cold]
 #[inline(never)]
-fn string_with_specials(bytes: &[u8], start: usize, special: usize) -> Result<Text, RecordError> {
+fn string_with_specials(bytes: &[u8], start: usize, special: usize) -> Result<Value, SyntaxError> {
     let mut at = special;
-    let mut escaped = false;
+    let mut form = Form::Plain;
     loop {
         match byte_at(bytes, at)? {
             b'"' => break,
             b'\\' => {
                 at = escape(bytes, at)?;
-                escaped = true;
+                form = Form::Escaped;
             }
             found @ 0..0x20 => {
                 return unexpected(at, "no control character within a string", found);
@@ -67,18 +96,16 @@ fn string_with_specials(bytes: &[u8], start: usize, special: usize) -> Result<Te
         }
         at = text_end::json_any_script(bytes, at);
     }
-    match str::from_utf8(&bytes[start..at]) {
-        Ok(_) => Ok(Text {
-            start,
-            end: at,
-            escaped,
-        }),
-        Err(error) => syntax_error(start + error.valid_up_to(), ScanErrorKind::NotUtf8),
-    }
+    check_utf8(bytes, start, at)?;
+    Ok(Value {
+        start,
+        end: at,
+        form,
+    })
 }
 
 /// Parses an escape sequence from its backslash, a surrogate pair as a whole.
-fn escape(bytes: &[u8], backslash: usize) -> Result<usize, RecordError> {
+fn escape(bytes: &[u8], backslash: usize) -> Result<usize, SyntaxError> {
     match byte_at(bytes, backslash + 1)? {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => return Ok(backslash + 2),
         b'u' => {}
@@ -100,7 +127,7 @@ fn escape(bytes: &[u8], backslash: usize) -> Result<usize, RecordError> {
 }
 
 /// Returns the value of `\u` and four hexadecimal digits.
-fn code_unit(bytes: &[u8], backslash: usize) -> Result<u32, RecordError> {
+fn code_unit(bytes: &[u8], backslash: usize) -> Result<u32, SyntaxError> {
     let mut unit = 0;
     for at in backslash + 2..backslash + 6 {
         let Some(digit) = char::from(byte_at(bytes, at)?).to_digit(16) else {
@@ -113,7 +140,7 @@ fn code_unit(bytes: &[u8], backslash: usize) -> Result<u32, RecordError> {
 
 /// Parses a key, its colon and the white space around it. Returns the key and the offset of its
 /// value.
-pub fn key(bytes: &[u8], at: usize) -> Result<(Text, usize), RecordError> {
+pub fn key(bytes: &[u8], at: usize) -> Result<(Value, usize), SyntaxError> {
     let quote = byte_at(bytes, at)?;
     if quote != b'"' {
         return unexpected(at, "`\"`", quote);
@@ -127,7 +154,7 @@ pub fn key(bytes: &[u8], at: usize) -> Result<(Text, usize), RecordError> {
 }
 
 /// Parses a value of any kind, with everything nested in it.
-pub fn value(bytes: &[u8], start: usize) -> Result<usize, RecordError> {
+pub fn value(bytes: &[u8], start: usize) -> Result<usize, SyntaxError> {
     let mut at = start;
     let mut depth = 0;
     // One bit for each array or object around `at`, the innermost lowest: set for an object.
@@ -183,7 +210,7 @@ pub fn value(bytes: &[u8], start: usize) -> Result<usize, RecordError> {
     }
 }
 
-fn literal(bytes: &[u8], start: usize, literal: &'static [u8]) -> Result<usize, RecordError> {
+fn literal(bytes: &[u8], start: usize, literal: &'static [u8]) -> Result<usize, SyntaxError> {
     for (at, &expected) in (start..).zip(literal) {
         let found = byte_at(bytes, at)?;
         if found != expected {
@@ -194,7 +221,7 @@ fn literal(bytes: &[u8], start: usize, literal: &'static [u8]) -> Result<usize, 
 }
 
 /// Parses a number. A record never ends with one, so another byte follows it.
-fn number(bytes: &[u8], start: usize) -> Result<usize, RecordError> {
+fn number(bytes: &[u8], start: usize) -> Result<usize, SyntaxError> {
     let mut at = start;
     if byte_at(bytes, at)? == b'-' {
         at += 1;
@@ -225,7 +252,7 @@ fn number(bytes: &[u8], start: usize) -> Result<usize, RecordError> {
 }
 
 /// Parses one digit or more.
-fn digits(bytes: &[u8], start: usize) -> Result<usize, RecordError> {
+fn digits(bytes: &[u8], start: usize) -> Result<usize, SyntaxError> {
     let found = byte_at(bytes, start)?;
     if !found.is_ascii_digit() {
         return unexpected(start, "a digit", found);
@@ -247,16 +274,9 @@ pub fn white_space(bytes: &[u8], mut at: usize) -> usize {
 }
 
 #[inline(always)]
-pub fn byte_at(bytes: &[u8], at: usize) -> Result<u8, RecordError> {
-    bytes.get(at).copied().ok_or(RecordError::Incomplete)
-}
-
-#[cold]
-pub fn unexpected<T>(at: usize, expected: &'static str, found: u8) -> Result<T, RecordError> {
-    syntax_error(at, ScanErrorKind::Unexpected { expected, found })
-}
-
-#[cold]
-pub fn syntax_error<T>(at: usize, kind: ScanErrorKind) -> Result<T, RecordError> {
-    Err(RecordError::Syntax(SyntaxError { at, kind }))
+pub fn byte_at(bytes: &[u8], at: usize) -> Result<u8, SyntaxError> {
+    match bytes.get(at) {
+        Some(&byte) => Ok(byte),
+        None => truncated(bytes),
+    }
 }

@@ -79,8 +79,8 @@ impl ReportScanner {
     /// Returns a scanner at the start of a report.
     pub fn new(format: ReportFormat) -> Self {
         Self(match format {
-            ReportFormat::Json => Scanner::Json(Stream::new(Json::new())),
-            ReportFormat::Csv => Scanner::Csv(Stream::new(Csv::new())),
+            ReportFormat::Json => Scanner::Json(Stream::new(Json::default())),
+            ReportFormat::Csv => Scanner::Csv(Stream::new(Csv::default())),
         })
     }
 

@@ -4,7 +4,7 @@
 //! copied; [`Grammar::find_end`] finds its end in the following slices, and then it is parsed as a
 //! whole.
 
-use crate::report::scanner::error::{MAX_RECORD_BYTES, ScanError, ScanErrorKind};
+use crate::report::scanner::error::{MAX_RECORD_BYTES, ScanError, ScanErrorKind, SyntaxError};
 use crate::revocation::record::RevokedRecord;
 
 /// Totals of a scan. Only complete records count.
@@ -29,7 +29,7 @@ pub trait Grammar {
     fn between(&mut self, bytes: &[u8]) -> Result<usize, SyntaxError>;
 
     /// Parses the record that `bytes` begin with. `last` says that nothing follows `bytes`.
-    fn record(&mut self, bytes: &[u8], last: bool) -> Result<Record, RecordError>;
+    fn record(&mut self, bytes: &[u8], last: bool) -> Result<Record, SyntaxError>;
 
     /// Returns the fields of the record that was just parsed from `bytes`.
     fn revoked<'a>(&self, bytes: &'a [u8]) -> RevokedRecord<'a>;
@@ -41,7 +41,7 @@ pub trait Grammar {
     fn find_end(&mut self, bytes: &[u8]) -> Option<usize>;
 
     /// Whether a report may end here, between two records.
-    fn end(&self) -> Result<(), ScanErrorKind>;
+    fn may_end(&self) -> bool;
 }
 
 /// What [`Grammar::record`] parsed.
@@ -60,27 +60,6 @@ pub enum RecordKind {
     Certificate { malformed: bool },
     /// A certificate that is, or may be, revoked.
     Revoked,
-}
-
-/// An error, and its offset in the bytes that were passed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyntaxError {
-    pub at: usize,
-    pub kind: ScanErrorKind,
-}
-
-/// Why a record could not be parsed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecordError {
-    /// The bytes are valid, but end before the record does.
-    Incomplete,
-    Syntax(SyntaxError),
-}
-
-impl From<SyntaxError> for RecordError {
-    fn from(syntax_error: SyntaxError) -> Self {
-        RecordError::Syntax(syntax_error)
-    }
 }
 
 /// A scanner for the given grammar.
@@ -112,11 +91,7 @@ impl<G: Grammar> Stream<G> {
     ) -> Result<(), ScanError> {
         self.unless_failed(|stream| {
             stream.totals.bytes += chunk.len() as u64;
-            let rest = if stream.carry.is_empty() {
-                chunk
-            } else {
-                stream.complete_carried(chunk, sink)?
-            };
+            let rest = stream.complete_carried(chunk, sink)?;
             stream.read_in_place(rest, sink)
         })
     }
@@ -126,29 +101,17 @@ impl<G: Grammar> Stream<G> {
         sink: &mut impl FnMut(&RevokedRecord<'_>),
     ) -> Result<ScanTotals, ScanError> {
         self.unless_failed(|stream| {
-            if !stream.carry.is_empty() {
-                let carry = std::mem::take(&mut stream.carry);
-                match stream.grammar.record(&carry, true) {
-                    Ok(record) => stream.take(record, &carry, sink),
-                    Err(RecordError::Syntax(syntax_error)) => {
-                        return Err(stream.error(syntax_error));
-                    }
-                    Err(RecordError::Incomplete) => {
-                        return Err(stream.error(SyntaxError {
-                            at: carry.len(),
-                            kind: ScanErrorKind::Truncated,
-                        }));
-                    }
-                }
+            let carry = std::mem::take(&mut stream.carry);
+            if !carry.is_empty() {
+                let record = stream.grammar.record(&carry, true)?;
+                stream.take(record, &carry, sink);
             }
-            match stream.grammar.end() {
-                Ok(()) => Ok(stream.totals),
-                Err(_) if stream.totals.bytes == 0 => Err(stream.error(SyntaxError {
-                    at: 0,
-                    kind: ScanErrorKind::Empty,
-                })),
-                Err(kind) => Err(stream.error(SyntaxError { at: 0, kind })),
-            }
+            let kind = match stream.totals.bytes {
+                _ if stream.grammar.may_end() => return Ok(stream.totals),
+                0 => ScanErrorKind::Empty,
+                _ => ScanErrorKind::Truncated,
+            };
+            Err(SyntaxError { at: 0, kind })
         })
     }
 
@@ -156,29 +119,32 @@ impl<G: Grammar> Stream<G> {
         self.totals
     }
 
-    /// Continues the carried record. Returns the bytes after it; none if it has not ended.
+    /// Continues the carried record, if any. Returns the bytes after it; none if it has not ended.
     fn complete_carried<'a>(
         &mut self,
         chunk: &'a [u8],
         sink: &mut impl FnMut(&RevokedRecord<'_>),
-    ) -> Result<&'a [u8], ScanError> {
+    ) -> Result<&'a [u8], SyntaxError> {
+        if self.carry.is_empty() {
+            return Ok(chunk);
+        }
         let room = MAX_RECORD_BYTES - self.carry.len();
         let window = &chunk[..chunk.len().min(room)];
         let end = self.grammar.find_end(window);
-        let taken = end.unwrap_or(window.len());
-        self.carry.extend_from_slice(&window[..taken]);
+        let (taken, rest) = chunk.split_at(end.unwrap_or(window.len()));
+        self.carry.extend_from_slice(taken);
         if end.is_none() && self.carry.len() < MAX_RECORD_BYTES {
             return Ok(&[]);
         }
         let mut carry = std::mem::take(&mut self.carry);
         match self.grammar.record(&carry, false) {
             Ok(record) => self.take(record, &carry, sink),
-            Err(RecordError::Syntax(syntax_error)) => return Err(self.error(syntax_error)),
-            Err(RecordError::Incomplete) => return Err(self.too_long()),
+            Err(error) if error.kind == ScanErrorKind::Truncated => return Err(TOO_LONG),
+            Err(error) => return Err(error),
         }
         carry.clear();
         self.carry = carry; // for its capacity
-        Ok(&chunk[taken..])
+        Ok(rest)
     }
 
     /// Parses the complete records in `rest` and carries the remainder over.
@@ -186,12 +152,9 @@ impl<G: Grammar> Stream<G> {
         &mut self,
         mut rest: &[u8],
         sink: &mut impl FnMut(&RevokedRecord<'_>),
-    ) -> Result<(), ScanError> {
+    ) -> Result<(), SyntaxError> {
         loop {
-            let between = self
-                .grammar
-                .between(rest)
-                .map_err(|syntax_error| self.error(syntax_error))?;
+            let between = self.grammar.between(rest)?;
             self.at += between as u64;
             rest = &rest[between..];
             if rest.is_empty() {
@@ -203,11 +166,9 @@ impl<G: Grammar> Stream<G> {
                     self.take(record, window, sink);
                     rest = &rest[record.len..];
                 }
-                Err(RecordError::Syntax(syntax_error)) => return Err(self.error(syntax_error)),
-                Err(RecordError::Incomplete) if window.len() == MAX_RECORD_BYTES => {
-                    return Err(self.too_long());
-                }
-                Err(RecordError::Incomplete) => {
+                Err(error) if error.kind != ScanErrorKind::Truncated => return Err(error),
+                Err(_) if window.len() == MAX_RECORD_BYTES => return Err(TOO_LONG),
+                Err(_) => {
                     self.carry.extend_from_slice(rest);
                     // Finds no end, but starts the search.
                     self.grammar.find_end(rest);
@@ -221,45 +182,40 @@ impl<G: Grammar> Stream<G> {
     #[inline(always)]
     fn take(&mut self, record: Record, bytes: &[u8], sink: &mut impl FnMut(&RevokedRecord<'_>)) {
         self.at += record.len as u64;
-        match record.kind {
-            RecordKind::Header => {}
-            RecordKind::Certificate { malformed } => {
-                self.totals.certificates += 1;
-                self.totals.malformed += u64::from(malformed);
-            }
+        let malformed = match record.kind {
+            RecordKind::Header => return,
+            RecordKind::Certificate { malformed } => malformed,
             RecordKind::Revoked => {
                 let revoked = self.grammar.revoked(&bytes[..record.len]);
-                self.totals.certificates += 1;
                 self.totals.revoked += 1;
-                self.totals.malformed += u64::from(revoked.malformed);
                 sink(&revoked);
+                revoked.malformed
             }
-        }
-    }
-
-    fn too_long(&self) -> ScanError {
-        self.error(SyntaxError {
-            at: MAX_RECORD_BYTES,
-            kind: ScanErrorKind::RecordTooLong,
-        })
-    }
-
-    fn error(&self, syntax_error: SyntaxError) -> ScanError {
-        ScanError {
-            byte: self.at + syntax_error.at as u64,
-            record: self.totals.certificates + 1,
-            kind: syntax_error.kind,
-        }
+        };
+        self.totals.certificates += 1;
+        self.totals.malformed += u64::from(malformed);
     }
 
     /// Repeats the first error: nothing after it is reliable.
     fn unless_failed<T>(
         &mut self,
-        read: impl FnOnce(&mut Self) -> Result<T, ScanError>,
+        read: impl FnOnce(&mut Self) -> Result<T, SyntaxError>,
     ) -> Result<T, ScanError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        read(self).inspect_err(|error| self.failed = Some(error.clone()))
+        read(self).map_err(|SyntaxError { at, kind }| {
+            let error = ScanError {
+                byte: self.at + at as u64,
+                record: self.totals.certificates + 1,
+                kind,
+            };
+            self.failed.insert(error).clone()
+        })
     }
 }
+
+const TOO_LONG: SyntaxError = SyntaxError {
+    at: MAX_RECORD_BYTES,
+    kind: ScanErrorKind::RecordTooLong,
+};

@@ -15,89 +15,75 @@ use wide::i8x16;
 /// Finds a quote, a backslash, a control character, or anything that is not ASCII.
 #[inline(always)]
 pub fn json(bytes: &[u8], from: usize) -> usize {
-    find(
-        bytes,
-        from,
-        |lanes| {
-            lanes.simd_lt(i8x16::splat(0x20))
-                | lanes.simd_eq(i8x16::splat(b'"' as i8))
-                | lanes.simd_eq(i8x16::splat(b'\\' as i8))
-        },
-        |byte| !(0x20..0x80).contains(&byte) || byte == b'"' || byte == b'\\',
-    )
+    find(bytes, from, |lanes| {
+        below_space(lanes) | equal(lanes, b'"') | equal(lanes, b'\\')
+    })
 }
 
 /// Finds a quote, a backslash, or a control character.
 #[inline]
 pub fn json_any_script(bytes: &[u8], from: usize) -> usize {
-    find(
-        bytes,
-        from,
-        |lanes| {
-            (lanes.simd_lt(i8x16::splat(0x20)) & lanes.simd_gt(i8x16::splat(-1)))
-                | lanes.simd_eq(i8x16::splat(b'"' as i8))
-                | lanes.simd_eq(i8x16::splat(b'\\' as i8))
-        },
-        |byte| byte < 0x20 || byte == b'"' || byte == b'\\',
-    )
+    find(bytes, from, |lanes| {
+        let is_ascii = lanes.simd_gt(i8x16::splat(-1));
+        (below_space(lanes) & is_ascii) | equal(lanes, b'"') | equal(lanes, b'\\')
+    })
 }
 
 /// Finds a comma, a quote, a control character (including line ends), or anything that is not ASCII.
 #[inline(always)]
 pub fn csv(bytes: &[u8], from: usize) -> usize {
-    find(
-        bytes,
-        from,
-        |lanes| {
-            lanes.simd_lt(i8x16::splat(0x20))
-                | lanes.simd_eq(i8x16::splat(b',' as i8))
-                | lanes.simd_eq(i8x16::splat(b'"' as i8))
-        },
-        |byte| !(0x20..0x80).contains(&byte) || byte == b',' || byte == b'"',
-    )
+    find(bytes, from, |lanes| {
+        below_space(lanes) | equal(lanes, b'"') | equal(lanes, b',')
+    })
 }
 
 /// Finds a quote, or anything that is not ASCII.
 #[inline(always)]
 pub fn csv_quoted(bytes: &[u8], from: usize) -> usize {
-    find(
-        bytes,
-        from,
-        |lanes| lanes.simd_lt(i8x16::splat(0)) | lanes.simd_eq(i8x16::splat(b'"' as i8)),
-        |byte| byte >= 0x80 || byte == b'"',
-    )
+    find(bytes, from, |lanes| {
+        lanes.simd_lt(i8x16::ZERO) | equal(lanes, b'"')
+    })
+}
+
+#[inline(always)]
+fn below_space(lanes: i8x16) -> i8x16 {
+    lanes.simd_lt(i8x16::splat(0x20))
+}
+
+#[inline(always)]
+fn equal(lanes: i8x16, byte: u8) -> i8x16 {
+    lanes.simd_eq(i8x16::splat(byte as i8))
 }
 
 const LANES: usize = 16;
 
-/// Finds the first byte for which `stops` is true; `stops_in_lanes` is the same predicate for 16
-/// bytes.
+/// Finds the first byte for which `stops` is true; every search stops at a quote.
 #[inline(always)]
-fn find(
-    bytes: &[u8],
-    from: usize,
-    stops_in_lanes: impl Fn(i8x16) -> i8x16,
-    stops: impl Fn(u8) -> bool,
-) -> usize {
+fn find(bytes: &[u8], from: usize, stops: impl Fn(i8x16) -> i8x16) -> usize {
+    let first_stop = |block: &[u8; 2 * LANES]| {
+        let ([low, high], []) = block.as_chunks::<LANES>() else {
+            unreachable!("a block has 32 bytes")
+        };
+        let low = stops(i8x16::from_ne_bytes(*low));
+        let high = stops(i8x16::from_ne_bytes(*high));
+        (low | high)
+            .any()
+            .then(|| (low.to_bitmask() | high.to_bitmask() << LANES).trailing_zeros() as usize)
+    };
     let mut at = from;
-    while let Some(block) = bytes.get(at..at + 2 * LANES) {
-        let low = stops_in_lanes(lanes(&block[..LANES]));
-        let high = stops_in_lanes(lanes(&block[LANES..]));
-        if (low | high).any() {
-            let mask = low.to_bitmask() | high.to_bitmask() << LANES;
-            return at + mask.trailing_zeros() as usize;
+    loop {
+        let rest = &bytes[at..];
+        if let Some(block) = rest.first_chunk() {
+            if let Some(offset) = first_stop(block) {
+                return at + offset;
+            }
+            at += 2 * LANES;
+        } else {
+            let mut last = [b'"'; 2 * LANES];
+            last[..rest.len()].copy_from_slice(rest);
+            return at + first_stop(&last).unwrap_or(rest.len());
         }
-        at += 2 * LANES;
     }
-    bytes
-        .get(at..)
-        .and_then(|rest| rest.iter().position(|&byte| stops(byte)))
-        .map_or(bytes.len(), |offset| at + offset)
-}
-
-#[inline(always)]
-fn lanes(bytes: &[u8]) -> i8x16 {
-    i8x16::from_ne_bytes(bytes.try_into().expect("a block is cut to 16 bytes"))
 }
 
 #[cfg(test)]
