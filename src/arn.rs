@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The ARN of a certificate authority:
 /// `arn:PARTITION:acm-pca:REGION:ACCOUNT:certificate-authority/ID`
 /// (AWS Private CA API Reference, CertificateAuthority).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct CertificateAuthorityArn(String);
 
 impl CertificateAuthorityArn {
@@ -80,20 +80,11 @@ impl fmt::Debug for CertificateAuthorityArn {
     }
 }
 
-impl Serialize for CertificateAuthorityArn {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
 impl<'de> Deserialize<'de> for CertificateAuthorityArn {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| {
-            serde::de::Error::custom(format!(
-                "{text:?} is not the ARN of a certificate authority"
-            ))
-        })
+        let error = || format!("{text:?} is not the ARN of a certificate authority");
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(error()))
     }
 }
 
@@ -121,10 +112,8 @@ pub fn partition_of_region(region: &str) -> &'static str {
 }
 
 fn is_word(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    let is_word = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    !text.is_empty() && text.bytes().all(is_word)
 }
 
 #[cfg(test)]

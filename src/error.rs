@@ -44,7 +44,7 @@ impl std::error::Error for AuditError {}
 macro_rules! error_kinds {
     ($($kind:ident, $remedy:ident, $meaning:literal, $hint:literal;)*) => {
         /// The kinds of errors. Their names are stable: alarms and runbooks may rely on them.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
         pub enum ErrorKind {
             $(#[doc = $meaning] $kind,)*
         }
@@ -141,10 +141,4 @@ error_kinds! {
     MessageRefused, Operator,
         "SNS refused the message and its reduced form.",
         "Its revocations stay pending. Check the topic's settings (type, encryption, data protection policy) and the error message from SNS.";
-}
-
-impl Serialize for ErrorKind {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
 }

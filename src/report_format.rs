@@ -12,12 +12,10 @@ pub enum ReportFormat {
 impl ReportFormat {
     /// Returns the format that an object key ends with; `None` for neither `.json` nor `.csv`.
     pub fn from_key(key: &str) -> Option<Self> {
-        if key.ends_with(".json") {
-            Some(ReportFormat::Json)
-        } else if key.ends_with(".csv") {
-            Some(ReportFormat::Csv)
-        } else {
-            None
+        match key.rsplit_once('.')?.1 {
+            "json" => Some(ReportFormat::Json),
+            "csv" => Some(ReportFormat::Csv),
+            _ => None,
         }
     }
 }

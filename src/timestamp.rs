@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
-use time::{Date, Month, OffsetDateTime, Time, UtcOffset};
+use time::{OffsetDateTime, UtcOffset};
 
 /// A time in UTC with a resolution of one second, between the years 0 and 9999.
 ///
@@ -24,8 +24,16 @@ const RFC_3339_UTC: &[BorrowedFormatItem<'_>] = format_description!(
 impl Timestamp {
     /// Parses a time; `None` if the text is not one between the years 0 and 9999.
     pub fn parse(text: &str) -> Option<Self> {
-        let at = parse_report_time(text.as_bytes())
-            .or_else(|| OffsetDateTime::parse(text, &Rfc3339).ok())?;
+        let with_colon = match (text.as_bytes(), text.split_at_checked(22)) {
+            // `2018-02-26T18:39:57+0000`: RFC 3339 requires a colon in the offset.
+            ([.., b'+' | b'-', _, _, _, _], Some((until_hours, minutes)))
+                if text.len() == 24 && text.as_bytes()[10] == b'T' =>
+            {
+                &format!("{until_hours}:{minutes}")
+            }
+            _ => text,
+        };
+        let at = OffsetDateTime::parse(with_colon, &Rfc3339).ok()?;
         Self::from_utc(at.checked_to_offset(UtcOffset::UTC)?)
     }
 
@@ -68,32 +76,6 @@ impl Timestamp {
         let whole = at.replace_nanosecond(0).ok()?;
         (0..=9999).contains(&whole.year()).then_some(Self(whole))
     }
-}
-
-/// Parses `2018-02-26T18:39:57+0000`: RFC 3339 requires a colon in the offset.
-///
-/// Written by hand because the scanner checks four times per revoked record.
-fn parse_report_time(text: &[u8]) -> Option<OffsetDateTime> {
-    const LAYOUT: &[u8; 24] = b"0000-00-00T00:00:00+0000";
-    let text: &[u8; 24] = text.try_into().ok()?;
-    let mut fits = true;
-    for (at, (&byte, &layout)) in text.iter().zip(LAYOUT).enumerate() {
-        fits &= match layout {
-            b'0' => byte.is_ascii_digit(),
-            _ => byte == layout || (at == 19 && byte == b'-'),
-        };
-    }
-    let number = |at: usize| 10 * (text[at] - b'0') + (text[at + 1] - b'0');
-    if !fits || number(20) > 23 {
-        return None;
-    }
-    let year = 100 * i32::from(number(0)) + i32::from(number(2));
-    let month = Month::try_from(number(5)).ok()?;
-    let date = Date::from_calendar_date(year, month, number(8)).ok()?;
-    let time = Time::from_hms(number(11), number(14), number(17)).ok()?;
-    let sign = if text[19] == b'-' { -1 } else { 1 };
-    let offset = UtcOffset::from_hms(sign * number(20) as i8, sign * number(22) as i8, 0).ok()?;
-    Some(date.with_time(time).assume_offset(offset))
 }
 
 impl From<SystemTime> for Timestamp {

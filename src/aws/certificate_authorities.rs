@@ -9,8 +9,8 @@ use tracing::{info, warn};
 
 use crate::arn::CertificateAuthorityArn;
 use crate::aws::clients::Clients;
-use crate::aws::failure::{CallFailure, FailureClass};
-use crate::error::{AuditError, ErrorKind};
+use crate::aws::failure::CallFailure;
+use crate::error::AuditError;
 
 /// Timeout for looking up a CA's name.
 const NAME_TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,13 +38,7 @@ pub async fn list_auditable(
         .send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| {
-            let failure = CallFailure::new("ListCertificateAuthorities", &error);
-            let target = "the CAs of the account";
-            if failure.class == FailureClass::Refused {
-                failure.error_of(ErrorKind::AccessDenied, target)
-            } else {
-                failure.error(target)
-            }
+            CallFailure::new("ListCertificateAuthorities", &error).error("the CAs of the account")
         })?;
         for ca in page.certificate_authorities() {
             let Some(arn) = ca.arn().and_then(CertificateAuthorityArn::parse) else {
@@ -86,12 +80,8 @@ pub struct Names {
 impl Names {
     /// Returns the common name of a CA; `None` if it has none or the lookup fails or is slow.
     pub async fn get(&self, clients: &Clients, arn: &CertificateAuthorityArn) -> Option<String> {
-        if let Some(name) = self
-            .known
-            .lock()
-            .ok()
-            .and_then(|known| known.get(arn).cloned())
-        {
+        let known = self.known.lock().ok();
+        if let Some(name) = known.and_then(|known| known.get(arn).cloned()) {
             return name;
         }
         let described = async {
@@ -105,25 +95,20 @@ impl Names {
                 .send()
                 .await
         };
-        match tokio::time::timeout(NAME_TIMEOUT, described).await {
+        let error = match tokio::time::timeout(NAME_TIMEOUT, described).await {
             Ok(Ok(output)) => {
                 let name = output.certificate_authority().and_then(common_name);
                 self.insert(arn, name.clone());
-                name
+                return name;
             }
-            Ok(Err(error)) => {
-                let error = CallFailure::new("DescribeCertificateAuthority", &error);
-                warn!(certificate_authority = arn.id(), %error, "CA name lookup failed; using the CA ID");
-                None
-            }
-            Err(_) => {
-                warn!(
-                    certificate_authority = arn.id(),
-                    "CA name lookup timed out; using the CA ID"
-                );
-                None
-            }
-        }
+            Ok(Err(error)) => CallFailure::new("DescribeCertificateAuthority", &error).to_string(),
+            Err(_) => format!("no response within {} seconds", NAME_TIMEOUT.as_secs()),
+        };
+        warn!(
+            certificate_authority = arn.id(),
+            error, "CA name lookup failed; using the CA ID"
+        );
+        None
     }
 
     fn insert(&self, arn: &CertificateAuthorityArn, name: Option<String>) {

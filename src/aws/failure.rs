@@ -11,8 +11,7 @@ use crate::error::{AuditError, ErrorKind};
 /// A failed call to AWS.
 #[derive(Clone, Debug)]
 pub struct CallFailure {
-    /// AWS's name of the operation.
-    pub operation: &'static str,
+    operation: &'static str,
     /// What the failure says about the call's effect.
     pub class: FailureClass,
     /// The service's error code, such as `NoSuchKey`.
@@ -44,14 +43,11 @@ impl CallFailure {
             .map(|response| response.status().as_u16());
         let code = error.code().map(str::to_owned);
         let class = match (error, code.as_deref(), status) {
-            (_, Some(code), _) if THROTTLED.contains(&code) => FailureClass::Throttled,
+            (_, Some(code), _) if is_throttling(code) => FailureClass::Throttled,
             (_, _, Some(429 | 503)) => FailureClass::Throttled,
             (_, Some("RequestTimeout" | "RequestTimeoutException"), _) => FailureClass::Unavailable,
-            (SdkError::ServiceError(_), _, Some(400..=499)) => FailureClass::Refused,
-            // An error with an empty body, as HEAD gets, has no code but a status.
-            (_, _, Some(400..=499)) => FailureClass::Refused,
-            // S3's response if the bucket is in another region.
-            (_, _, Some(301)) => FailureClass::Refused,
+            // S3 responds 301 if the bucket is in another region.
+            (_, _, Some(301 | 400..=499)) => FailureClass::Refused,
             (SdkError::ConstructionFailure(_), _, _) => FailureClass::Refused,
             _ => FailureClass::Unavailable,
         };
@@ -81,15 +77,13 @@ impl CallFailure {
 
     /// Whether a permission is missing.
     pub fn is_denied(&self) -> bool {
+        let is_denial = [
+            "AccessDenied",
+            "AccessDeniedException",
+            "AuthorizationError",
+        ];
         self.class == FailureClass::Refused
-            && (self.status == Some(403)
-                || [
-                    "AccessDenied",
-                    "AccessDeniedException",
-                    "AuthorizationError",
-                ]
-                .iter()
-                .any(|code| self.is(code)))
+            && (self.status == Some(403) || is_denial.iter().any(|code| self.is(code)))
     }
 
     /// Whether the bucket is in another region
@@ -127,21 +121,13 @@ impl fmt::Display for CallFailure {
     }
 }
 
-/// The error codes of throttled requests.
-const THROTTLED: &[&str] = &[
-    "Throttling",
-    "ThrottlingException",
-    "ThrottledException",
-    "Throttled",
-    "KMSThrottling",
-    "KMSThrottlingException",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "TooManyRequestsException",
-    "RequestLimitExceeded",
-    "SlowDown",
-    "PriorRequestNotComplete",
-];
+/// Whether AWS returns this code for a throttled request.
+fn is_throttling(code: &str) -> bool {
+    // Throttled, ThrottlingException, KMSThrottling, RequestThrottled and others.
+    code.contains("Throttl")
+        || matches!(code, "SlowDown" | "TooManyRequestsException")
+        || matches!(code, "RequestLimitExceeded" | "PriorRequestNotComplete")
+}
 
 /// Returns an error and its sources in one line; the SDK's outermost message is just "service error".
 pub fn chain(error: &(dyn Error + 'static)) -> String {

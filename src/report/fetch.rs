@@ -109,17 +109,15 @@ impl<'a> Fetch<'a> {
             "report download interrupted; resuming"
         );
         if self.resumptions > MAX_RESUMPTIONS {
-            return Err(FetchError::AuditError(AuditError::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "the download of s3://{}/{} was interrupted {} times, last after {} of {} bytes: {why}",
-                    self.bucket,
-                    self.object.key,
-                    self.resumptions,
-                    self.received_bytes,
-                    self.object.size_bytes
-                ),
-            )));
+            let message = format!(
+                "the download of {} was interrupted {} times, last after {} of {} bytes: {why}",
+                location(self.bucket, self.object),
+                self.resumptions,
+                self.received_bytes,
+                self.object.size_bytes
+            );
+            let error = AuditError::new(ErrorKind::Unavailable, message);
+            return Err(FetchError::AuditError(error));
         }
         tokio::time::sleep(Duration::from_millis(200 << self.resumptions)).await;
         let output = get(self.clients, self.bucket, self.object, self.received_bytes).await?;
@@ -128,35 +126,31 @@ impl<'a> Fetch<'a> {
     }
 
     fn verify(&mut self) -> Result<(), FetchError> {
-        let why = if self.received_bytes != self.object.size_bytes {
-            format!(
-                "{} bytes were received, S3 states {}",
-                self.received_bytes, self.object.size_bytes
-            )
-        } else if let Some(checksum) = self.checksum.take() {
-            let computed = base64::encode(checksum.computed.finalize());
-            if computed == checksum.stated {
+        let (received, size_bytes) = (self.received_bytes, self.object.size_bytes);
+        let why = match self.checksum.take() {
+            _ if received != size_bytes => {
+                format!("{received} bytes were received, S3 states {size_bytes}")
+            }
+            Some(checksum) => {
+                let computed = base64::encode(checksum.computed.finalize());
+                if computed == checksum.stated {
+                    return Ok(());
+                }
+                let StatedChecksum { name, stated, .. } = checksum;
+                format!("its {name} is {computed}, S3 states {stated}")
+            }
+            None => {
+                info!(
+                    key = self.object.key,
+                    size_bytes, "no checksum of the whole report; relying on length and ETag"
+                );
                 return Ok(());
             }
-            format!(
-                "its {} is {computed}, S3 states {}",
-                checksum.name, checksum.stated
-            )
-        } else {
-            info!(
-                key = self.object.key,
-                size_bytes = self.object.size_bytes,
-                "no checksum of the whole report; relying on length and ETag"
-            );
-            return Ok(());
         };
-        Err(FetchError::AuditError(AuditError::new(
-            ErrorKind::ReportCorrupted,
-            format!(
-                "the download of s3://{}/{} is not what S3 holds: {why}",
-                self.bucket, self.object.key
-            ),
-        )))
+        let location = location(self.bucket, self.object);
+        let message = format!("the download of {location} is not what S3 holds: {why}");
+        let error = AuditError::new(ErrorKind::ReportCorrupted, message);
+        Err(FetchError::AuditError(error))
     }
 }
 
@@ -216,11 +210,15 @@ async fn get(
         .await
         .map_err(|error| {
             let failure = CallFailure::new("GetObject", &error);
-            let location = format!("s3://{bucket}/{}", object.key);
+            let location = location(bucket, object);
             if matches!(failure.status, Some(404 | 412)) {
                 FetchError::Vanished(failure.error_of(ErrorKind::ReportVanished, &location))
             } else {
                 FetchError::AuditError(failure.error(&location))
             }
         })
+}
+
+fn location(bucket: &str, object: &ReportObject) -> String {
+    format!("s3://{bucket}/{}", object.key)
 }

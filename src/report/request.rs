@@ -25,8 +25,8 @@ pub enum RequestOutcome {
     TooSoon,
 }
 
-/// Wait after the first throttled request; doubles with each.
-const THROTTLED_BACKOFF: Duration = Duration::from_secs(2);
+/// Wait after the first failed request; doubles with each.
+const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 
 /// Maximum attempts of a request without a response: the second one shows if the first arrived.
 const MAX_ATTEMPTS_WITHOUT_RESPONSE: u32 = 2;
@@ -47,16 +47,15 @@ pub async fn request(
     pacer: &Pacer,
 ) -> Result<RequestOutcome, AuditError> {
     let ReportCalls { arn, budget, .. } = calls;
-    let mut backoff = THROTTLED_BACKOFF;
+    let certificate_authority = arn.id();
+    let mut backoff = FIRST_BACKOFF;
     let mut without_response = 0;
     loop {
         if !pacer.turn(budget).await {
-            return Err(AuditError::new(
-                ErrorKind::OutOfTime,
-                format!(
-                    "no time was left to request an audit report of {arn}, at one request per second"
-                ),
-            ));
+            let message = format!(
+                "no time was left to request an audit report of {arn}, at one request per second"
+            );
+            return Err(AuditError::new(ErrorKind::OutOfTime, message));
         }
         let failure = match create_report(calls, format).await {
             Ok(created) => return requested(calls, created),
@@ -64,24 +63,19 @@ pub async fn request(
         };
         match failure.class {
             _ if failure.is("RequestInProgressException") => return Ok(RequestOutcome::TooSoon),
+            FailureClass::Refused => return Err(refusal(&failure, calls)),
             FailureClass::Throttled => {
-                warn!(certificate_authority = arn.id(), error = %failure, "report request throttled");
-                if !budget.wait(backoff).await {
-                    return Err(failure.error(arn.as_str()));
-                }
-                backoff *= 2;
+                warn!(certificate_authority, error = %failure, "report request throttled");
             }
             FailureClass::Unavailable => {
                 without_response += 1;
-                warn!(certificate_authority = arn.id(), error = %failure, "report request outcome unknown");
-                if without_response == MAX_ATTEMPTS_WITHOUT_RESPONSE
-                    || !budget.wait(THROTTLED_BACKOFF).await
-                {
-                    return Err(failure.error(arn.as_str()));
-                }
+                warn!(certificate_authority, error = %failure, "report request outcome unknown");
             }
-            FailureClass::Refused => return Err(refusal(&failure, calls)),
         }
+        if without_response == MAX_ATTEMPTS_WITHOUT_RESPONSE || !budget.wait(backoff).await {
+            return Err(failure.error(arn.as_str()));
+        }
+        backoff *= 2;
     }
 }
 
@@ -114,13 +108,11 @@ fn requested(
     created: CreateCertificateAuthorityAuditReportOutput,
 ) -> Result<RequestOutcome, AuditError> {
     let (Some(id), Some(key)) = (created.audit_report_id, created.s3_key) else {
-        return Err(AuditError::new(
-            ErrorKind::Unavailable,
-            format!(
-                "the response to the request for an audit report of {} has no ID or no key",
-                calls.arn
-            ),
-        ));
+        let message = format!(
+            "the response to the request for an audit report of {} has no ID or no key",
+            calls.arn
+        );
+        return Err(AuditError::new(ErrorKind::Unavailable, message));
     };
     let at = calls.budget.clock();
     let report = PendingReport {
@@ -147,7 +139,7 @@ pub async fn find_unrecorded(
         .budget
         .now()
         .saturating_sub(report_interval + CLOCK_SKEW);
-    let newer_than = last_scanned.map_or(oldest, |last_scanned| last_scanned.max(oldest));
+    let newer_than = last_scanned.unwrap_or(oldest).max(oldest);
     let mut newest: Option<PendingReport> = None;
     // Keys are not in the order of age: look at all pages.
     let mut pages = calls
@@ -163,14 +155,12 @@ pub async fn find_unrecorded(
             let location = format!("s3://{}/{prefix}", calls.bucket);
             CallFailure::new("ListObjectsV2", &error).error(&location)
         })?;
-        for report in page.contents().iter().filter_map(report_of) {
-            let newer_than = newest
-                .as_ref()
-                .map_or(newer_than, |newest| newest.requested_at);
-            if report.requested_at > newer_than {
-                newest = Some(report);
-            }
-        }
+        let reports = page.contents().iter().filter_map(report_of);
+        let newer = reports.filter(|report| report.requested_at > newer_than);
+        newest = newest
+            .into_iter()
+            .chain(newer)
+            .max_by_key(|report| report.requested_at);
     }
     if let Some(report) = &newest {
         info!(

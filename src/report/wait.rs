@@ -61,7 +61,7 @@ pub async fn wait(
     let ReportCalls { arn, budget, .. } = calls;
     let mut poll = FIRST_POLL;
     let mut failed_polls = 0;
-    let mut is_done = false;
+    let mut was_written = false;
     loop {
         let object = match head(calls.clients, calls.bucket, &report.key).await {
             Ok(object) => object,
@@ -82,21 +82,21 @@ pub async fn wait(
         match object {
             Some(object) if object.size_bytes > 0 => return Ok(Waited::Ready(object)),
             // Polled at least once after AWS reported success.
-            None if is_done && budget.now().since(report.requested_at) > MISSING_OBJECT_TIMEOUT => {
-                return Ok(Waited::Gone(AuditError::new(
-                    ErrorKind::ReportVanished,
-                    format!(
-                        "AWS reports success for audit report {} of {arn}, but its object {} is missing",
-                        report.id, report.key
-                    ),
-                )));
+            None if was_written
+                && budget.now().since(report.requested_at) > MISSING_OBJECT_TIMEOUT =>
+            {
+                let message = format!(
+                    "AWS reports success for audit report {} of {arn}, but its object {} is missing",
+                    report.id, report.key
+                );
+                let error = AuditError::new(ErrorKind::ReportVanished, message);
+                return Ok(Waited::Gone(error));
             }
-            object => match (status(calls, report, pacer).await, object) {
-                (Status::Gone(error), _) => return Ok(Waited::Gone(error)),
+            object => match (is_written(calls, report, pacer).await, object) {
+                (Err(error), _) => return Ok(Waited::Gone(error)),
                 // The object of a finished report stays empty: the scanner reports the error.
-                (Status::Done, Some(empty)) => return Ok(Waited::Ready(empty)),
-                (Status::Done, None) => is_done = true,
-                (Status::Open, _) => {}
+                (Ok(true), Some(empty)) => return Ok(Waited::Ready(empty)),
+                (Ok(is_written), _) => was_written |= is_written,
             },
         }
         if !budget.wait(poll).await {
@@ -116,16 +116,10 @@ pub async fn head(
     key: &str,
 ) -> Result<Option<ReportObject>, CallFailure> {
     let head = clients.s3.head_object().bucket(bucket).key(key);
-    let output = match head.send().await {
-        Ok(output) => output,
-        Err(error) => {
-            let failure = CallFailure::new("HeadObject", &error);
-            return if failure.is_not_found() {
-                Ok(None)
-            } else {
-                Err(failure)
-            };
-        }
+    let response = head.send().await;
+    let output = match response.map_err(|error| CallFailure::new("HeadObject", &error)) {
+        Err(failure) if failure.is_not_found() => return Ok(None),
+        response => response?,
     };
     let size_bytes = output.content_length().unwrap_or(0);
     let last_modified = output
@@ -139,18 +133,18 @@ pub async fn head(
     }))
 }
 
-enum Status {
-    /// Still being written, or unknown.
-    Open,
-    /// Written, according to AWS.
-    Done,
-    Gone(AuditError),
-}
-
-async fn status(calls: &ReportCalls<'_>, report: &PendingReport, pacer: &Pacer) -> Status {
+/// Whether AWS has written the report; `false` also if that is unknown.
+///
+/// # Errors
+/// The report will never be written.
+async fn is_written(
+    calls: &ReportCalls<'_>,
+    report: &PendingReport,
+    pacer: &Pacer,
+) -> Result<bool, AuditError> {
     let ReportCalls { arn, budget, .. } = calls;
     if !pacer.turn(budget).await {
-        return Status::Open;
+        return Ok(false);
     }
     let timed_out = budget.now().since(report.requested_at) > CREATING_TIMEOUT;
     let name = format!("audit report {} of {arn}", report.id);
@@ -171,18 +165,18 @@ async fn status(calls: &ReportCalls<'_>, report: &PendingReport, pacer: &Pacer) 
                 warn!(certificate_authority = arn.id(), report_id = report.id, error = %failure, "report status unknown");
             }
             return if unknown_to_aws || timed_out {
-                Status::Gone(failure.error_of(ErrorKind::ReportVanished, &name))
+                Err(failure.error_of(ErrorKind::ReportVanished, &name))
             } else {
-                Status::Open
+                Ok(false)
             };
         }
     };
-    let failed = |why: String| Status::Gone(AuditError::new(ErrorKind::ReportFailed, why));
+    let failed = |why: String| Err(AuditError::new(ErrorKind::ReportFailed, why));
     match output.audit_report_status() {
         Some(AuditReportStatus::Failed) => {
             failed(format!("AWS Private CA failed to generate {name}"))
         }
-        Some(AuditReportStatus::Success) => Status::Done,
+        Some(AuditReportStatus::Success) => Ok(true),
         status if timed_out => failed(format!(
             "{name} was requested more than a day ago and is still {}",
             status.map_or("without a status", AuditReportStatus::as_str)
@@ -194,7 +188,7 @@ async fn status(calls: &ReportCalls<'_>, report: &PendingReport, pacer: &Pacer) 
                 status = status.map(AuditReportStatus::as_str),
                 "report not ready"
             );
-            Status::Open
+            Ok(false)
         }
     }
 }

@@ -12,7 +12,6 @@ use std::borrow::Cow;
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::DB;
-use der::asn1::Ia5StringRef;
 use der::{Decode, Length, Reader, SliceReader};
 
 use crate::text::visible::Visible;
@@ -51,8 +50,8 @@ pub fn decode(subject: &str) -> SubjectText {
             if position > 0 {
                 text.push_str("+");
             }
-            match Attribute::parse(attribute) {
-                Some(Attribute { kind, value }) => {
+            match decoded(attribute) {
+                Some((kind, value)) => {
                     text.push_str(&kind);
                     text.push_str("=");
                     push_value(&mut text, &value);
@@ -134,28 +133,18 @@ fn trimmed(text: &str) -> &str {
     text
 }
 
-/// A decoded attribute.
-struct Attribute<'a> {
-    kind: Cow<'a, str>,
-    value: String,
-}
-
-impl<'a> Attribute<'a> {
-    /// Decodes an attribute; `None` if it has to be shown as it is.
-    fn parse(text: &'a str) -> Option<Self> {
-        let (kind, value) = attribute_type(text)?;
-        let kind = oid_name(kind).map_or(Cow::Borrowed(kind), Cow::Owned);
-        let value = trimmed(value);
-        let value = if let Some(hex) = value.strip_prefix('#') {
-            string_from_der(&octets(hex)?)?
-        } else {
-            let inner = value
-                .strip_prefix('"')
-                .and_then(|rest| rest.strip_suffix('"'));
-            unescaped(inner.unwrap_or(value))?
-        };
-        Some(Attribute { kind, value })
-    }
+/// Decodes type and value of an attribute; `None` if it has to be shown as it is.
+fn decoded(attribute: &str) -> Option<(Cow<'_, str>, String)> {
+    let (kind, value) = attribute_type(attribute)?;
+    let kind = oid_name(kind).map_or(Cow::Borrowed(kind), Cow::Owned);
+    let value = trimmed(value);
+    let value = if let Some(hex) = value.strip_prefix('#') {
+        string_from_der(&octets(hex)?)?
+    } else {
+        let inner = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
+        unescaped(inner.unwrap_or(value))?
+    };
+    Some((kind, value))
 }
 
 /// Splits an attribute at its `=` sign.
@@ -166,11 +155,8 @@ fn attribute_type(text: &str) -> Option<(&str, &str)> {
         .take(MAX_TYPE_LEN)
         .position(|byte| byte == b'=')?;
     let (kind, value) = (trimmed(&text[..at]), &text[at + 1..]);
-    let plausible = !kind.is_empty()
-        && kind
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
-    plausible.then_some((kind, value))
+    let is_type = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    (!kind.is_empty() && kind.bytes().all(is_type)).then_some((kind, value))
 }
 
 fn is_common_name(kind: &str) -> bool {
@@ -198,20 +184,15 @@ fn unescaped(value: &str) -> Option<String> {
 }
 
 fn octets(hex: &str) -> Option<Vec<u8>> {
-    let digits = hex.as_bytes();
-    if !digits.len().is_multiple_of(2) {
+    let (pairs, []) = hex.as_bytes().as_chunks() else {
         return None;
-    }
-    digits
-        .chunks_exact(2)
-        .map(|pair| Some(nibble(pair[0])? << 4 | nibble(pair[1])?))
-        .collect()
+    };
+    let octet = |[high, low]: &[u8; 2]| Some(nibble(*high)? << 4 | nibble(*low)?);
+    pairs.iter().map(octet).collect()
 }
 
 fn nibble(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    Some(char::from(digit).to_digit(16)? as u8)
 }
 
 /// Returns the text of a DER-encoded string (X.680, section 41); `None` for anything else.
@@ -219,41 +200,33 @@ fn nibble(digit: u8) -> Option<u8> {
 /// Decodes more than the string types of `der` accept, because issuers ignore the narrow alphabets:
 /// `*` and `@` in a PrintableString, Latin-1 in a TeletexString.
 fn string_from_der(der: &[u8]) -> Option<String> {
-    const UTF8_STRING: u8 = 0x0C;
-    const NUMERIC_STRING: u8 = 0x12;
-    const PRINTABLE_STRING: u8 = 0x13;
-    const TELETEX_STRING: u8 = 0x14;
-    const IA5_STRING: u8 = 0x16;
-    const VISIBLE_STRING: u8 = 0x1A;
-    const UNIVERSAL_STRING: u8 = 0x1C;
-    const BMP_STRING: u8 = 0x1E;
-
     let (&tag, rest) = der.split_first()?;
     let mut reader = SliceReader::new(rest).ok()?;
     let length = Length::decode(&mut reader).ok()?;
     let content = reader.read_slice(length).ok()?;
     reader.finish().ok()?;
     match tag {
-        UTF8_STRING => String::from_utf8(content.to_vec()).ok(),
-        NUMERIC_STRING | PRINTABLE_STRING | IA5_STRING | VISIBLE_STRING => {
-            Some(Ia5StringRef::new(content).ok()?.to_string())
-        }
-        TELETEX_STRING => Some(content.iter().copied().map(char::from).collect()),
-        UNIVERSAL_STRING => {
+        // NumericString, PrintableString, IA5String, VisibleString
+        0x12 | 0x13 | 0x16 | 0x1A if !content.is_ascii() => None,
+        // These and UTF8String
+        0x0C | 0x12 | 0x13 | 0x16 | 0x1A => String::from_utf8(content.to_vec()).ok(),
+        // TeletexString
+        0x14 => Some(content.iter().copied().map(char::from).collect()),
+        // UniversalString
+        0x1C => {
             let (units, []) = content.as_chunks() else {
                 return None;
             };
-            units
-                .iter()
-                .map(|unit| char::from_u32(u32::from_be_bytes(*unit)))
-                .collect()
+            let units = units.iter().map(|unit| u32::from_be_bytes(*unit));
+            units.map(char::from_u32).collect()
         }
-        BMP_STRING => {
+        // BMPString
+        0x1E => {
             let (units, []) = content.as_chunks() else {
                 return None;
             };
-            let units: Vec<u16> = units.iter().map(|unit| u16::from_be_bytes(*unit)).collect();
-            String::from_utf16(&units).ok()
+            let units = units.iter().map(|unit| u16::from_be_bytes(*unit));
+            char::decode_utf16(units).collect::<Result<_, _>>().ok()
         }
         _ => None,
     }
@@ -280,10 +253,8 @@ fn oid_name(kind: &str) -> Option<String> {
         "1.3.6.1.4.1.311.20.2.3" => "UPN",
         _ => DB
             .find_names_for_oid(ObjectIdentifier::new(oid).ok()?)
-            .map(|name| {
-                name.trim_start_matches("pkcs-9-at-")
-                    .trim_start_matches("id-at-")
-            })
+            .map(|name| name.trim_start_matches("pkcs-9-at-"))
+            .map(|name| name.trim_start_matches("id-at-"))
             .min_by_key(|name| name.len())?,
     };
     // RFC 4514 writes the abbreviations in capitals: CN, OU, UID.

@@ -48,11 +48,8 @@ impl fmt::Display for RevocationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RevocationKey::Serial(octets) => {
-                let used = octets
-                    .iter()
-                    .position(|&octet| octet != 0)
-                    .unwrap_or(octets.len() - 1);
-                octets[used..]
+                let zeros = octets.iter().take_while(|&&octet| octet == 0).count();
+                octets[zeros.min(octets.len() - 1)..]
                     .iter()
                     .try_for_each(|octet| write!(f, "{octet:02x}"))
             }
@@ -70,38 +67,19 @@ impl fmt::Debug for RevocationKey {
 /// Returns the value of a hexadecimal serial, ignoring case, colons and leading zeros; `None` if the
 /// text is not one or has more than 20 octets.
 pub fn serial_octets(text: impl AsRef<[u8]>) -> Option<[u8; 20]> {
-    // The value: its upper 32 bits and its lower 128 bits.
-    let (mut high, mut low) = (0_u32, 0_u128);
-    let mut has_digits = false;
-    for &byte in text.as_ref() {
-        let digit = HEX_DIGITS[usize::from(byte)];
-        if byte == b':' {
-            continue;
-        }
-        if digit > 0xf || high >> 28 != 0 {
-            return None;
-        }
-        high = high << 4 | (low >> 124) as u32;
-        low = low << 4 | u128::from(digit);
-        has_digits = true;
-    }
     let mut octets = [0; 20];
-    octets[..4].copy_from_slice(&high.to_be_bytes());
-    octets[4..].copy_from_slice(&low.to_be_bytes());
-    has_digits.then_some(octets)
-}
-
-/// The value of each byte as a hexadecimal digit; 0xff if it is none.
-const HEX_DIGITS: [u8; 256] = {
-    let mut digits = [0xff; 256];
-    let mut value = 0;
-    while value < 16 {
-        digits[b"0123456789abcdef"[value] as usize] = value as u8;
-        digits[b"0123456789ABCDEF"[value] as usize] = value as u8;
-        value += 1;
+    let mut digits = 0;
+    for &byte in text.as_ref().iter().rev().filter(|&&byte| byte != b':') {
+        let digit = char::from(byte).to_digit(16)? as u8;
+        match octets.len().checked_sub(1 + digits / 2) {
+            Some(at) => octets[at] |= digit << (digits % 2 * 4),
+            None if digit == 0 => {}
+            None => return None,
+        }
+        digits += 1;
     }
-    digits
-};
+    (digits > 0).then_some(octets)
+}
 
 #[cfg(test)]
 mod tests {

@@ -68,8 +68,10 @@ pub use stream::ScanTotals;
 /// A scanner of one audit report.
 pub struct ReportScanner(Scanner);
 
-// One of them exists per report that is being read; the size of the larger does not matter.
-#[allow(clippy::large_enum_variant)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one of them exists per report that is being read"
+)]
 enum Scanner {
     Json(Stream<Json>),
     Csv(Stream<Csv>),
