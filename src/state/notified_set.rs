@@ -1,9 +1,8 @@
 //! The notified set: the revocations of one certificate authority that people were notified about,
 //! and those that its first audit only counted.
 //!
-//! In memory a serial takes as many bytes as it has octets: a million serials of 16 octets are
-//! 16 MB and a quarter of a megabyte of index. In S3 the set is JSON Lines, a header and one JSON
-//! string per revocation in ascending order:
+//! In memory a serial takes 20 bytes, and the index a quarter of a megabyte. In S3 the set is JSON Lines, a header and one JSON string per
+//! revocation in ascending order:
 //!
 //! ```json
 //! {"version":1,"certificateAuthorityArn":"arn:aws:acm-pca:...","count":2}
@@ -15,7 +14,6 @@
 //! the lines. `count` and the control document's `notifiedCount` must be changed as well: they are
 //! there so that no entry gets lost unnoticed.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,13 +24,18 @@ use serde::{Deserialize, Serialize};
 use crate::revocation::key::{RevocationKey, serial_octets};
 
 /// The version of the document that this program writes, and the newest one that it reads.
-pub const NOTIFIED_SET_VERSION: u64 = 1;
+const NOTIFIED_SET_VERSION: u64 = 1;
 
 /// The exact set of revocations of one certificate authority that are notified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NotifiedSet {
-    /// Serials by the number of their octets, from 1 on.
-    serials: [Serials; 20],
+    /// Serials, ascending and right-aligned.
+    serials: Vec<[u8; 20]>,
+    /// For every value of a serial's first two used octets, the number of serials with a lower one.
+    /// Of a million random serials this leaves about 15 to search. Empty for small sets.
+    index: Vec<u32>,
+    /// Where the longest serial's first used octet is.
+    first_used: usize,
     /// Keys of revocations without a usable serial, ascending.
     texts: Vec<Box<str>>,
 }
@@ -46,9 +49,13 @@ impl NotifiedSet {
     /// Whether the set contains that revocation.
     pub fn contains(&self, key: &RevocationKey) -> bool {
         match key {
+            RevocationKey::Serial(octets) if self.index.is_empty() => {
+                self.serials.binary_search(octets).is_ok()
+            }
             RevocationKey::Serial(octets) => {
-                let serial = significant(octets);
-                self.serials[serial.len() - 1].contains(serial)
+                let prefix = self.prefix(octets);
+                let candidates = self.index[prefix] as usize..self.index[prefix + 1] as usize;
+                self.serials[candidates].binary_search(octets).is_ok()
             }
             RevocationKey::Text(text) => self.texts.binary_search(text).is_ok(),
         }
@@ -56,7 +63,7 @@ impl NotifiedSet {
 
     /// Returns the number of revocations.
     pub fn len(&self) -> usize {
-        self.serials.iter().map(Serials::len).sum::<usize>() + self.texts.len()
+        self.serials.len() + self.texts.len()
     }
 
     /// Whether there are none.
@@ -65,30 +72,10 @@ impl NotifiedSet {
     }
 
     /// Adds revocations; duplicates do no harm.
-    ///
-    /// Adds at most an eighth of the set's size at a time, so that memory stays close to that of
-    /// the set itself.
     pub fn merge(&mut self, new: impl IntoIterator<Item = RevocationKey>) {
-        let mut new = new.into_iter();
-        loop {
-            let portion = (self.len() / 8).max(1 << 16);
-            let mut serials = Vec::new();
-            let mut texts = Vec::new();
-            for key in new.by_ref().filter(|key| !self.contains(key)).take(portion) {
-                match key {
-                    RevocationKey::Serial(octets) => serials.push(octets),
-                    RevocationKey::Text(text) => texts.push(text),
-                }
-            }
-            let was_last = serials.len() + texts.len() < portion;
-            self.merge_serials(serials);
-            self.texts.append(&mut texts);
-            self.texts.sort_unstable();
-            self.texts.dedup();
-            if was_last {
-                return;
-            }
-        }
+        let mut added = Self::new();
+        new.into_iter().for_each(|key| added.push(key));
+        self.union_with(added);
     }
 
     /// Adds all revocations of another set.
@@ -96,30 +83,70 @@ impl NotifiedSet {
         if other.len() > self.len() {
             std::mem::swap(self, &mut other);
         }
-        self.merge(other.keys());
+        self.serials.reserve_exact(other.serials.len());
+        self.serials.append(&mut other.serials);
+        self.texts.append(&mut other.texts);
+        self.sort();
     }
 
     /// Returns the revocations in the order of their keys.
     pub fn keys(&self) -> impl Iterator<Item = RevocationKey> {
-        let serials = self.serials.iter().flat_map(Serials::iter);
-        let serials = serials.map(|serial| {
-            let mut octets = [0; 20];
-            octets[20 - serial.len()..].copy_from_slice(serial);
-            RevocationKey::Serial(octets)
-        });
+        let serials = self.serials.iter().copied().map(RevocationKey::Serial);
         serials.chain(self.texts.iter().cloned().map(RevocationKey::Text))
+    }
+
+    /// Adds a revocation; [`sort`](Self::sort) must follow.
+    fn push(&mut self, key: RevocationKey) {
+        match key {
+            RevocationKey::Serial(octets) => self.serials.push(octets),
+            RevocationKey::Text(text) => self.texts.push(text),
+        }
+    }
+
+    /// Sorts, removes duplicates and builds the index.
+    fn sort(&mut self) {
+        /// Maximum number of serials that are searched as fast without an index.
+        const MAX_WITHOUT_INDEX: usize = 4096;
+        // Stable, because that merges the sorted part with the rest instead of sorting everything.
+        self.serials.sort();
+        self.serials.dedup();
+        self.texts.sort();
+        self.texts.dedup();
+        self.index.clear();
+        if self.serials.len() <= MAX_WITHOUT_INDEX {
+            return;
+        }
+        let longest = self
+            .serials
+            .last()
+            .map_or(0, |last| significant(last).len());
+        self.first_used = 20 - longest;
+        self.index.resize((1 << 16) + 1, 0);
+        for serial in &self.serials {
+            let prefix = self.prefix(serial);
+            self.index[prefix + 1] += 1;
+        }
+        let mut sum = 0;
+        for count in &mut self.index {
+            sum += *count;
+            *count = sum;
+        }
+    }
+
+    /// Returns the octets that the index is by. A set that is
+    /// large enough for an index has serials of at least two.
+    fn prefix(&self, serial: &[u8; 20]) -> usize {
+        let at = self.first_used;
+        usize::from(u16::from_be_bytes([serial[at], serial[at + 1]]))
     }
 
     /// Returns the exact length of the document in bytes.
     pub fn document_len(&self, certificate_authority_arn: &str) -> u64 {
-        let serials: usize = self
-            .serials
-            .iter()
-            .map(|serials| serials.len() * (2 * serials.width + "\"\"\n".len()))
-            .sum();
-        let texts: usize = self.texts.iter().map(|text| json_line(text).len()).sum();
-        let header = header_line(self, certificate_authority_arn).len();
-        (header + serials + texts) as u64
+        let header = json_line(&self.header(certificate_authority_arn)).len();
+        let serials = self.serials.iter();
+        let serials = serials.map(|serial| 2 * significant(serial).len() + "\"\"\n".len());
+        let texts = self.texts.iter().map(|text| json_line(text).len());
+        (header + serials.chain(texts).sum::<usize>()) as u64
     }
 
     /// Returns the document in chunks of about 64 KiB, so that memory never holds all of it.
@@ -127,9 +154,10 @@ impl NotifiedSet {
         self: Arc<Self>,
         certificate_authority_arn: &str,
     ) -> impl Iterator<Item = Vec<u8>> + Send + Sync + use<> {
+        const CHUNK_BYTES: usize = 64 << 10;
         /// The longest line of a serial: 40 digits, two quotes and the line end, rounded up.
         const SERIAL_LINE_BYTES: usize = 48;
-        let mut header = Some(header_line(&self, certificate_authority_arn));
+        let mut header = Some(json_line(&self.header(certificate_authority_arn)));
         let mut entries = 0..self.len();
         std::iter::from_fn(move || {
             let mut chunk = header.take().unwrap_or_default();
@@ -143,151 +171,42 @@ impl NotifiedSet {
         })
     }
 
+    fn header(&self, certificate_authority_arn: &str) -> Header {
+        Header {
+            version: NOTIFIED_SET_VERSION,
+            certificate_authority_arn: certificate_authority_arn.to_owned(),
+            count: self.len() as u64,
+        }
+    }
+
     /// Appends the line of the entry with this number, counted from 0.
     fn write_line(&self, entry: usize, chunk: &mut Vec<u8>) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut at = entry;
-        for serials in &self.serials {
-            if at < serials.len() {
-                chunk.push(b'"');
-                for octet in serials.get(at) {
-                    chunk.push(DIGITS[usize::from(octet >> 4)]);
-                    chunk.push(DIGITS[usize::from(octet & 0xf)]);
-                }
-                chunk.extend_from_slice(b"\"\n");
-                return;
-            }
-            at -= serials.len();
+        let Some(serial) = self.serials.get(entry) else {
+            chunk.append(&mut json_line(&self.texts[entry - self.serials.len()]));
+            return;
+        };
+        chunk.push(b'"');
+        for octet in significant(serial) {
+            chunk.push(DIGITS[usize::from(octet >> 4)]);
+            chunk.push(DIGITS[usize::from(octet & 0xf)]);
         }
-        chunk.append(&mut json_line(&self.texts[at]));
-    }
-
-    /// Adds serials that the set does not contain.
-    fn merge_serials(&mut self, mut new: Vec<[u8; 20]>) {
-        new.sort_unstable();
-        new.dedup();
-        // Sorted by value, serials of the same number of octets are next to each other.
-        for same_width in new.chunk_by(|a, b| significant(a).len() == significant(b).len()) {
-            self.serials[significant(&same_width[0]).len() - 1].merge(same_width);
-        }
+        chunk.extend_from_slice(b"\"\n");
     }
 }
 
 /// Returns a serial's octets without leading zeros; one zero for the serial 0.
-fn significant(octets: &[u8; 20]) -> &[u8] {
-    let zeros = octets.iter().take(19).take_while(|&&octet| octet == 0);
-    &octets[zeros.count()..]
+fn significant(serial: &[u8; 20]) -> &[u8] {
+    let zeros = serial.iter().take(19).take_while(|&&octet| octet == 0);
+    &serial[zeros.count()..]
 }
-
-/// Serials of the same number of octets, ascending, concatenated.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Serials {
-    /// Octets per serial; 0 if there is no serial.
-    width: usize,
-    octets: Vec<u8>,
-    /// For every value of a serial's first two octets, the number of serials with a lower one. Of
-    /// a million random serials this leaves about 15 to search. Empty up to
-    /// [`Serials::MAX_WITHOUT_INDEX`] serials.
-    index: Vec<u32>,
-}
-
-impl Serials {
-    /// Maximum number of serials that are searched as fast without an index.
-    const MAX_WITHOUT_INDEX: usize = 4096;
-
-    fn len(&self) -> usize {
-        self.octets.len().checked_div(self.width).unwrap_or(0)
-    }
-
-    fn get(&self, at: usize) -> &[u8] {
-        &self.octets[at * self.width..(at + 1) * self.width]
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.octets.chunks_exact(self.width.max(1))
-    }
-
-    fn contains(&self, serial: &[u8]) -> bool {
-        let (mut low, mut high) = match self.index.is_empty() {
-            true => (0, self.len()),
-            false => {
-                let first = first_two(serial);
-                (self.index[first] as usize, self.index[first + 1] as usize)
-            }
-        };
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.get(middle).cmp(serial) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Equal => return true,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        false
-    }
-
-    /// Appends a serial that is greater than all others.
-    fn push(&mut self, serial: &[u8]) {
-        self.width = serial.len();
-        self.octets.extend_from_slice(serial);
-    }
-
-    /// Adds ascending serials, none of which is here yet: from the greatest to the least, each
-    /// serial moves to its final position.
-    fn merge(&mut self, new: &[[u8; 20]]) {
-        let Some(first) = new.first() else {
-            return;
-        };
-        self.width = significant(first).len();
-        let width = self.width;
-        let mut old = self.len();
-        let mut to = old + new.len();
-        self.octets.resize(to * width, 0);
-        for serial in new.iter().rev().map(|octets| &octets[20 - width..]) {
-            let stay = (0..old)
-                .rev()
-                .take_while(|&at| self.get(at) > serial)
-                .count();
-            self.octets
-                .copy_within((old - stay) * width..old * width, (to - stay) * width);
-            old -= stay;
-            to -= stay + 1;
-            self.octets[to * width..(to + 1) * width].copy_from_slice(serial);
-        }
-        self.build_index();
-    }
-
-    fn build_index(&mut self) {
-        self.index.clear();
-        if self.len() <= Self::MAX_WITHOUT_INDEX {
-            return;
-        }
-        self.index.resize((1 << 16) + 1, 0);
-        for serial in self.octets.chunks_exact(self.width) {
-            self.index[first_two(serial) + 1] += 1;
-        }
-        let mut sum = 0;
-        for count in &mut self.index {
-            sum += *count;
-            *count = sum;
-        }
-    }
-}
-
-/// Returns the first two octets; serials of one octet are too few for an index.
-fn first_two(serial: &[u8]) -> usize {
-    usize::from(u16::from_be_bytes([serial[0], serial[1]]))
-}
-
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// The first line of the document.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Header<'a> {
+struct Header {
     version: u64,
-    #[serde(borrow)]
-    certificate_authority_arn: Cow<'a, str>,
+    certificate_authority_arn: String,
     count: u64,
 }
 
@@ -295,14 +214,6 @@ struct Header<'a> {
 #[derive(Deserialize)]
 struct AnyHeader {
     version: u64,
-}
-
-fn header_line(set: &NotifiedSet, certificate_authority_arn: &str) -> Vec<u8> {
-    json_line(&Header {
-        version: NOTIFIED_SET_VERSION,
-        certificate_authority_arn: certificate_authority_arn.into(),
-        count: set.len() as u64,
-    })
 }
 
 fn json_line(value: &impl Serialize) -> Vec<u8> {
@@ -325,7 +236,6 @@ pub struct NotifiedSetError {
 
 /// What is wrong with a notified set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum NotifiedSetErrorKind {
     /// A newer version of this program wrote it.
     NewerVersion(u64),
@@ -346,29 +256,28 @@ pub enum NotifiedSetErrorKind {
 
 impl fmt::Display for NotifiedSetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            NotifiedSetErrorKind::NewerVersion(version) => write!(
-                f,
-                "its version is {version}; this program reads versions up to {NOTIFIED_SET_VERSION}"
-            ),
-            NotifiedSetErrorKind::OtherCertificateAuthority(arn) => {
-                write!(f, "it belongs to another certificate authority, {arn}")
-            }
-            NotifiedSetErrorKind::Count { stated, found } => write!(
-                f,
-                "its header states {stated} revocations, but it holds {found} different ones"
-            ),
-            NotifiedSetErrorKind::Truncated => {
-                write!(
+        use NotifiedSetErrorKind as Kind;
+        let what = match &self.kind {
+            Kind::NewerVersion(version) => {
+                let newest = NOTIFIED_SET_VERSION;
+                return write!(
                     f,
-                    "it ends too early, in line {} at byte {}",
-                    self.line, self.byte
-                )
+                    "its version is {version}; this program reads versions up to {newest}"
+                );
             }
-            NotifiedSetErrorKind::Invalid(what) => {
-                write!(f, "{what} in line {} at byte {}", self.line, self.byte)
+            Kind::OtherCertificateAuthority(arn) => {
+                return write!(f, "it belongs to another certificate authority, {arn}");
             }
-        }
+            Kind::Count { stated, found } => {
+                return write!(
+                    f,
+                    "its header states {stated} revocations, but it holds {found} different ones"
+                );
+            }
+            Kind::Truncated => "it ends too early,",
+            Kind::Invalid(what) => what,
+        };
+        write!(f, "{what} in line {} at byte {}", self.line, self.byte)
     }
 }
 
@@ -388,10 +297,8 @@ pub struct NotifiedSetReader {
     line_start: u64,
     /// The header's `count`, once the header was read.
     stated: Option<u64>,
-    entries: u64,
+    /// The entries so far, in the document's order.
     set: NotifiedSet,
-    /// Serials that followed a greater one.
-    unordered: Vec<[u8; 20]>,
     failed: Option<NotifiedSetError>,
 }
 
@@ -404,9 +311,7 @@ impl NotifiedSetReader {
             line: 1,
             line_start: 0,
             stated: None,
-            entries: 0,
             set: NotifiedSet::new(),
-            unordered: Vec::new(),
             failed: None,
         }
     }
@@ -417,28 +322,13 @@ impl NotifiedSetReader {
     ///
     /// The bytes are not part of a notified set of this certificate authority and of a version that
     /// this program knows. Every later call fails the same way.
-    pub fn feed(&mut self, mut chunk: &[u8]) -> Result<(), NotifiedSetError> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
+    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), NotifiedSetError> {
+        if self.failed.is_none()
+            && let Err(kind) = self.read_lines(chunk)
+        {
+            self.failed = Some(self.error(self.line_start, kind));
         }
-        while let Some(end) = memchr(b'\n', chunk) {
-            let (line, rest) = (&chunk[..end], &chunk[end + 1..]);
-            if self.partial_line.is_empty() {
-                self.read_line(line)?;
-            } else {
-                let mut whole = std::mem::take(&mut self.partial_line);
-                whole.extend_from_slice(line);
-                self.read_line(&whole)?;
-                whole.clear();
-                self.partial_line = whole; // keeps its capacity
-            }
-            chunk = rest;
-        }
-        self.partial_line.extend_from_slice(chunk);
-        if self.partial_line.len() > MAX_LINE_BYTES {
-            return self.fail(NotifiedSetErrorKind::Invalid("too long a line"));
-        }
-        Ok(())
+        self.failed.clone().map_or(Ok(()), Err)
     }
 
     /// Returns the set, if the document is complete. The last line may lack its line end, as
@@ -448,50 +338,53 @@ impl NotifiedSetReader {
     ///
     /// The document ends too early, or does not hold as many revocations as its header states.
     pub fn finish(mut self) -> Result<NotifiedSet, NotifiedSetError> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
-        let last_line = std::mem::take(&mut self.partial_line);
-        let (line, byte) = (self.line, self.line_start + last_line.len() as u64);
-        let error = |kind| NotifiedSetError { line, byte, kind };
-        if !last_line.is_empty() {
-            if serde_json::from_slice::<IgnoredAny>(&last_line).is_err() {
-                return Err(error(NotifiedSetErrorKind::Truncated));
+        self.feed(b"")?;
+        let end = self.line_start + self.partial_line.len() as u64;
+        if !self.partial_line.is_empty() {
+            if serde_json::from_slice::<IgnoredAny>(&self.partial_line).is_err() {
+                return Err(self.error(end, NotifiedSetErrorKind::Truncated));
             }
-            self.read_line(&last_line)?;
+            self.feed(b"\n")?;
         }
         let Some(stated) = self.stated else {
-            return Err(error(NotifiedSetErrorKind::Truncated));
+            return Err(self.error(end, NotifiedSetErrorKind::Truncated));
         };
-        for serials in &mut self.set.serials {
-            serials.octets.shrink_to_fit();
-            serials.build_index();
-        }
-        self.set.texts.sort_unstable();
-        self.set.texts.dedup();
-        let unordered = self.unordered.into_iter().map(RevocationKey::Serial);
-        self.set.merge(unordered);
+        let entries = self.set.len() as u64;
+        self.set.sort();
         let found = self.set.len() as u64;
-        if stated != found || stated != self.entries {
-            return Err(error(NotifiedSetErrorKind::Count { stated, found }));
+        if stated != found || stated != entries {
+            return Err(self.error(end, NotifiedSetErrorKind::Count { stated, found }));
         }
+        self.set.serials.shrink_to_fit();
         Ok(self.set)
     }
 
-    /// Reads a line without its line end. A blank line is skipped.
-    fn read_line(&mut self, line: &[u8]) -> Result<(), NotifiedSetError> {
-        let read = if self.stated.is_some() {
-            self.read_entry(line)
-        } else {
-            self.read_header(line)
-        };
-        if let Err(kind) = read
-            && !line.trim_ascii().is_empty()
-        {
-            return self.fail(kind);
+    fn error(&self, byte: u64, kind: NotifiedSetErrorKind) -> NotifiedSetError {
+        let line = self.line;
+        NotifiedSetError { line, byte, kind }
+    }
+
+    fn read_lines(&mut self, mut chunk: &[u8]) -> Result<(), NotifiedSetErrorKind> {
+        while let Some(end) = memchr(b'\n', chunk) {
+            let mut line = std::mem::take(&mut self.partial_line);
+            line.extend_from_slice(&chunk[..end]);
+            // Blank lines are skipped.
+            if !line.trim_ascii().is_empty() {
+                match self.stated {
+                    None => self.read_header(&line)?,
+                    Some(_) => self.read_entry(&line)?,
+                }
+            }
+            self.line += 1;
+            self.line_start += line.len() as u64 + 1;
+            line.clear();
+            self.partial_line = line; // keeps its capacity
+            chunk = &chunk[end + 1..];
         }
-        self.line += 1;
-        self.line_start += line.len() as u64 + 1;
+        self.partial_line.extend_from_slice(chunk);
+        if self.partial_line.len() > MAX_LINE_BYTES {
+            return Err(NotifiedSetErrorKind::Invalid("too long a line"));
+        }
         Ok(())
     }
 
@@ -501,14 +394,13 @@ impl NotifiedSetReader {
         if version > NOTIFIED_SET_VERSION {
             return Err(NotifiedSetErrorKind::NewerVersion(version));
         }
-        let header: Header<'_> = serde_json::from_slice(line).map_err(invalid)?;
+        let header: Header = serde_json::from_slice(line).map_err(invalid)?;
         if version != NOTIFIED_SET_VERSION {
             return Err(NotifiedSetErrorKind::Invalid("an unknown version"));
         }
-        if header.certificate_authority_arn != self.certificate_authority_arn {
-            return Err(NotifiedSetErrorKind::OtherCertificateAuthority(
-                header.certificate_authority_arn.into_owned(),
-            ));
+        let arn = header.certificate_authority_arn;
+        if arn != self.certificate_authority_arn {
+            return Err(NotifiedSetErrorKind::OtherCertificateAuthority(arn));
         }
         self.stated = Some(header.count);
         Ok(())
@@ -529,30 +421,7 @@ impl NotifiedSetReader {
                 ))?
             }
         };
-        self.entries += 1;
-        match key {
-            RevocationKey::Text(text) => self.set.texts.push(text),
-            RevocationKey::Serial(octets) => {
-                let serial = significant(&octets);
-                let serials = &mut self.set.serials[serial.len() - 1];
-                let last = serials.len().checked_sub(1).map(|last| serials.get(last));
-                if last.is_none_or(|last| last < serial) {
-                    serials.push(serial);
-                } else {
-                    self.unordered.push(octets);
-                }
-            }
-        }
+        self.set.push(key);
         Ok(())
-    }
-
-    fn fail(&mut self, kind: NotifiedSetErrorKind) -> Result<(), NotifiedSetError> {
-        let error = NotifiedSetError {
-            line: self.line,
-            byte: self.line_start,
-            kind,
-        };
-        self.failed = Some(error.clone());
-        Err(error)
     }
 }
