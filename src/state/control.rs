@@ -12,7 +12,7 @@ use crate::pending_report::PendingReport;
 use crate::timestamp::Timestamp;
 
 /// Version of the control document.
-pub const VERSION: u64 = 1;
+const VERSION: u64 = 1;
 
 /// Maximum scan attempts before a report is abandoned.
 pub const MAX_SCAN_ATTEMPTS: u32 = 2;
@@ -39,38 +39,38 @@ pub struct Control {
     /// When this program first saw the CA.
     pub first_seen_at: Timestamp,
     /// The lease of the run that audits the CA.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
     /// The report that was requested and not read to its end yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pending_report: Option<PendingReport>,
     /// When the last report was requested, even if it was abandoned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_requested_at: Option<Timestamp>,
     /// The fraction of a second of `last_requested_at`. If schedule and request limit are both half
     /// an hour, fractions lost with each report add up to a lost report.
     #[serde(default)]
     pub last_requested_at_millis: u32,
     /// When S3 had the newest report whose scan was started; only a newer one is adopted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_scanned: Option<Timestamp>,
     /// The last complete audit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_complete_audit: Option<CompleteAudit>,
     /// Scheduled runs since the last complete audit that ended without one.
     #[serde(default)]
     pub runs_without_audit: u32,
     /// When the first of those runs ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub without_audit_since: Option<Timestamp>,
     /// Whether `watch-started` was published.
     #[serde(default)]
     pub started: bool,
     /// The current error that needs operator action.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<RecordedError>,
     /// The key of the notified set; none before the first audit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub notified_set: Option<String>,
     /// Number of revocations in the notified set.
     #[serde(default)]
@@ -144,6 +144,11 @@ impl RecordedError {
     }
 }
 
+/// Returns the error for a state that cannot be read.
+pub(super) fn unreadable(message: String) -> AuditError {
+    AuditError::new(ErrorKind::StateUnreadable, message)
+}
+
 impl Control {
     /// Creates the control document of a CA that was never audited.
     pub fn new(certificate_authority_arn: CertificateAuthorityArn, now: Timestamp) -> Self {
@@ -181,30 +186,25 @@ impl Control {
         struct Versioned {
             version: u64,
         }
-        let unreadable = |why: String| {
-            AuditError::new(
-                ErrorKind::StateUnreadable,
-                format!("the state at {location} {why}"),
-            )
-        };
-        let no_document = |error| unreadable(format!("is not a control document: {error}"));
+        let place = format!("the state at {location}");
+        let no_document = |error| unreadable(format!("{place} is not a control document: {error}"));
         let Versioned { version } = serde_json::from_slice(bytes).map_err(no_document)?;
         if version > VERSION {
             return Err(AuditError::new(
                 ErrorKind::StateNewer,
-                format!(
-                    "the state at {location} has version {version}; this program supports version {VERSION}"
-                ),
+                format!("{place} has version {version}; this program supports version {VERSION}"),
             ));
         }
         if version < VERSION {
-            return Err(unreadable(format!("has the unknown version {version}")));
+            return Err(unreadable(format!(
+                "{place} has the unknown version {version}"
+            )));
         }
         let control: Control = serde_json::from_slice(bytes).map_err(no_document)?;
-        if control.certificate_authority_arn != *certificate_authority_arn {
+        let owner = &control.certificate_authority_arn;
+        if owner != certificate_authority_arn {
             return Err(unreadable(format!(
-                "belongs to {}, not to {certificate_authority_arn}",
-                control.certificate_authority_arn
+                "{place} belongs to {owner}, not to {certificate_authority_arn}"
             )));
         }
         Ok(control)
@@ -235,16 +235,14 @@ impl Control {
     /// Returns the lease if it has not expired. One that is longer than any run is ignored.
     pub fn holder(&self, now: Timestamp) -> Option<&Lease> {
         let longest = now.saturating_add(LONGEST_RUN + 2 * CLOCK_TOLERANCE);
-        self.lease
-            .as_ref()
-            .filter(|lease| now < lease.until && lease.until <= longest)
+        let lease = self.lease.as_ref();
+        lease.filter(|lease| now < lease.until && lease.until <= longest)
     }
 
     /// Whether the run with that nonce wrote this document.
     pub fn is_written_by(&self, run_nonce: &str) -> bool {
-        self.nonce
-            .strip_prefix(run_nonce)
-            .is_some_and(|rest| rest.starts_with('-'))
+        let rest = self.nonce.strip_prefix(run_nonce);
+        rest.is_some_and(|rest| rest.starts_with('-'))
     }
 
     /// Releases the lease of the run with that nonce.
@@ -270,9 +268,8 @@ impl Control {
 
     /// Returns the scan attempts of the pending report.
     pub fn attempts(&self) -> u32 {
-        self.pending_report
-            .as_ref()
-            .map_or(0, |report| report.attempts)
+        let report = self.pending_report.as_ref();
+        report.map_or(0, |report| report.attempts)
     }
 
     /// Sets the scan attempts of the pending report.

@@ -1,14 +1,14 @@
 //! Reads and writes the state in S3; control documents are written conditionally only.
 
-use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
-use aws_sdk_s3::primitives::{ByteStream, ByteStreamError, SdkBody};
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -18,10 +18,8 @@ use crate::arn::CertificateAuthorityArn;
 use crate::aws::failure::{CallFailure, FailureClass, chain};
 use crate::budget::Budget;
 use crate::error::{AuditError, ErrorKind, Remedy};
-use crate::state::control::{Control, Lease, RecordedError};
-use crate::state::notified_set::{
-    NotifiedSet, NotifiedSetError, NotifiedSetErrorKind, NotifiedSetReader,
-};
+use crate::state::control::{Control, Lease, RecordedError, unreadable};
+use crate::state::notified_set::{NotifiedSet, NotifiedSetErrorKind, NotifiedSetReader};
 use crate::timestamp::Timestamp;
 
 /// Interval at which a waiting run checks whether a lease was released.
@@ -36,10 +34,8 @@ const WRITE_ATTEMPTS: u32 = 6;
 /// Maximum reads of an object whose body breaks off: the SDK retries requests only.
 const READ_ATTEMPTS: u32 = 3;
 
-/// Maximum size of a control document, which has about a thousand bytes.
-const MAX_CONTROL_BYTES: i64 = 1024 * 1024;
-
-type GetFailure = SdkError<GetObjectError, HttpResponse>;
+/// Maximum size of a control document or an error marker, which have about a thousand bytes.
+const MAX_DOCUMENT_BYTES: usize = 1 << 20;
 
 /// The state of all CAs in S3.
 #[derive(Clone, Debug)]
@@ -95,6 +91,12 @@ impl SaveError {
     }
 }
 
+impl From<AuditError> for SaveError {
+    fn from(error: AuditError) -> Self {
+        SaveError::AuditError(error)
+    }
+}
+
 /// An announced error that the control document could not record.
 #[derive(Debug, Default)]
 pub struct ErrorMarker {
@@ -102,6 +104,15 @@ pub struct ErrorMarker {
     pub is_there: bool,
     /// The error; `None` if it cannot be read.
     pub error: Option<RecordedError>,
+}
+
+/// What S3 has under a key.
+enum Object<T> {
+    /// Its content and its ETag.
+    Found(T, Option<String>),
+    Missing,
+    /// There was an object, which was deleted.
+    Deleted,
 }
 
 impl Store {
@@ -117,57 +128,21 @@ impl Store {
     ) -> Result<VersionedState, AuditError> {
         let key = self.control_key(arn);
         let location = self.location(&key);
-        let mut interruptions = 0;
-        loop {
-            let output = match self.get(&key).await {
-                Ok(output) => output,
-                Err(error) => return self.new_state(arn, now, &error).await,
-            };
-            if output.content_length() > Some(MAX_CONTROL_BYTES) {
-                return Err(AuditError::new(
-                    ErrorKind::StateUnreadable,
-                    format!("the state at {location} is too large to be a control document"),
-                ));
+        let (control, e_tag) = match self.get(&key, Vec::new, collect).await? {
+            Object::Found(bytes, _) if bytes.len() > MAX_DOCUMENT_BYTES => {
+                return Err(unreadable(format!(
+                    "the state at {location} is too large to be a control document"
+                )));
             }
-            let e_tag = output.e_tag().map(str::to_owned);
-            match output.body.collect().await {
-                Ok(bytes) => {
-                    let control = Control::read(&bytes.into_bytes(), arn, &location)?;
-                    return Ok(VersionedState { control, e_tag });
-                }
-                Err(error) => {
-                    interruptions += 1;
-                    self.read_again(&location, &error, interruptions).await?;
-                }
+            Object::Found(bytes, e_tag) => (Control::read(&bytes, arn, &location)?, e_tag),
+            Object::Missing if self.list(&self.notified_prefix(arn)).await?.is_empty() => {
+                (Control::new(arn.clone(), now), None)
             }
-        }
-    }
-
-    /// Returns a new state if S3 has no control document because there never was one.
-    async fn new_state(
-        &self,
-        arn: &CertificateAuthorityArn,
-        now: Timestamp,
-        error: &GetFailure,
-    ) -> Result<VersionedState, AuditError> {
-        let location = self.location(&self.control_key(arn));
-        let failure = CallFailure::new("GetObject", error);
-        if !failure.is_not_found() || failure.is("NoSuchBucket") {
-            return Err(failure.error(&location));
-        }
-        let is_deleted = error
-            .raw_response()
-            .is_some_and(|response| response.headers().get("x-amz-delete-marker") == Some("true"));
-        if is_deleted || self.any_notified_set(arn).await? {
-            return Err(AuditError::new(
-                ErrorKind::StateUnreadable,
-                format!("the state at {location} was deleted"),
-            ));
-        }
-        Ok(VersionedState {
-            control: Control::new(arn.clone(), now),
-            e_tag: None,
-        })
+            Object::Missing | Object::Deleted => {
+                return Err(unreadable(format!("the state at {location} was deleted")));
+            }
+        };
+        Ok(VersionedState { control, e_tag })
     }
 
     /// Takes the lease until `lease.until`. A run that `waits` waits for another run's end as long
@@ -213,13 +188,18 @@ impl Store {
     /// # Errors
     /// If another run has written a newer document, or S3 does not accept this one.
     pub async fn save(&self, state: &mut VersionedState, run_nonce: &str) -> Result<(), SaveError> {
-        let arn = state.control.certificate_authority_arn.clone();
-        let location = self.location(&self.control_key(&arn));
         state.control.sequence += 1;
         state.control.nonce = format!("{run_nonce}-{}", state.control.sequence);
+        let key = self.control_key(&state.control.certificate_authority_arn);
+        let location = self.location(&key);
         let mut attempt = 0;
         loop {
-            let failure = match self.put_control(state).await {
+            let body = state.control.to_json().into();
+            let put = self.put(&key, body, |put| match &state.e_tag {
+                Some(e_tag) => put.if_match(e_tag),
+                None => put.if_none_match("*"),
+            });
+            let failure = match put.await {
                 Ok(e_tag) => {
                     state.e_tag = e_tag;
                     return Ok(());
@@ -229,53 +209,48 @@ impl Store {
             let is_conflict =
                 matches!(failure.status, Some(404 | 409 | 412)) && !failure.is("NoSuchBucket");
             if !is_conflict && failure.class == FailureClass::Refused {
-                return Err(SaveError::AuditError(failure.error(&location)));
+                return Err(failure.error(&location).into());
             }
             warn!(location, error = %failure, "state write outcome unknown; re-reading");
-            match self.load(&arn, state.control.first_seen_at).await {
-                Ok(stored) if stored.control.nonce == state.control.nonce => {
-                    state.e_tag = stored.e_tag;
-                    return Ok(());
-                }
-                // An earlier write of this run, which seemed to have failed; this one replaces it.
-                Ok(stored) if stored.control.is_written_by(run_nonce) => state.e_tag = stored.e_tag,
-                Ok(stored) if stored.e_tag != state.e_tag => {
-                    return Err(SaveError::Conflict(Box::new(stored)));
-                }
-                Ok(_) => {}
-                Err(error) if error.kind.remedy() == Remedy::Retry => {
-                    let error = error.message;
-                    warn!(location, error, "state write outcome still unknown");
-                }
-                Err(error) => return Err(SaveError::AuditError(error)),
+            if self.is_stored(state, run_nonce, &location).await? {
+                return Ok(());
             }
             attempt += 1;
             if attempt == WRITE_ATTEMPTS {
-                return Err(SaveError::AuditError(match failure.class {
+                let error = match failure.class {
                     FailureClass::Refused => failure.error_of(ErrorKind::StateConflict, &location),
                     _ => failure.error(&location),
-                }));
+                };
+                return Err(error.into());
             }
-            tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
+            back_off(attempt).await;
         }
     }
 
-    /// Makes one conditional write; returns the new ETag.
-    async fn put_control(&self, state: &VersionedState) -> Result<Option<String>, CallFailure> {
-        let put = self
-            .s3
-            .put_object()
-            .bucket(&self.bucket)
-            .key(self.control_key(&state.control.certificate_authority_arn))
-            .body(state.control.to_json().into())
-            .content_type("application/json");
-        let put = match &state.e_tag {
-            Some(e_tag) => put.if_match(e_tag),
-            None => put.if_none_match("*"),
-        };
-        match put.send().await {
-            Ok(output) => Ok(output.e_tag().map(str::to_owned)),
-            Err(error) => Err(CallFailure::new("PutObject", &error)),
+    /// Whether S3 has this control document although a write of it seemed to fail; if not, sets the
+    /// version that the next write replaces.
+    async fn is_stored(
+        &self,
+        state: &mut VersionedState,
+        run_nonce: &str,
+        location: &str,
+    ) -> Result<bool, SaveError> {
+        let control = &state.control;
+        let arn = &control.certificate_authority_arn;
+        match self.load(arn, control.first_seen_at).await {
+            // Either this document, or an earlier write of this run, which seemed to have failed.
+            Ok(stored) if stored.control.is_written_by(run_nonce) => {
+                state.e_tag = stored.e_tag;
+                Ok(stored.control.nonce == state.control.nonce)
+            }
+            Ok(stored) if stored.e_tag != state.e_tag => Err(SaveError::Conflict(Box::new(stored))),
+            Ok(_) => Ok(false),
+            Err(error) if error.kind.remedy() == Remedy::Retry => {
+                let error = error.message;
+                warn!(location, error, "state write outcome still unknown");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -289,86 +264,31 @@ impl Store {
             return Ok(NotifiedSet::new());
         };
         let location = self.location(key);
-        let unreadable = |why: &str| {
-            AuditError::new(
-                ErrorKind::StateUnreadable,
-                format!("the notified set at {location} {why}"),
-            )
+        let error = |kind, why: &str| {
+            AuditError::new(kind, format!("the notified set at {location} {why}"))
         };
-        let arn = &control.certificate_authority_arn;
-        let mut broke_off = 0;
-        let notified = loop {
-            match self.read_notified_set(key, arn).await {
-                Ok(notified) => break notified,
-                Err(ReadFailure::BrokeOff(error)) => {
-                    broke_off += 1;
-                    self.read_again(&location, &error, broke_off).await?;
-                }
-                Err(ReadFailure::Refused(failure)) => {
-                    let is_missing = failure.is_not_found() && !failure.is("NoSuchBucket");
-                    return Err(match is_missing {
-                        true => unreadable("is missing"),
-                        false => failure.error(&location),
-                    });
-                }
-                Err(ReadFailure::Invalid(error)) => {
-                    let unreadable = unreadable(&format!("cannot be read: {error}"));
-                    return Err(match error.kind {
-                        NotifiedSetErrorKind::NewerVersion(_) => {
-                            AuditError::new(ErrorKind::StateNewer, unreadable.message)
-                        }
-                        _ => unreadable,
-                    });
-                }
-            }
+        let arn = control.certificate_authority_arn.as_str();
+        let reader = || NotifiedSetReader::new(arn);
+        // An invalid set is read to its end as well: only then has the SDK checked that these bytes
+        // are what S3 holds. The reader repeats its error when it finishes.
+        let feed = |reader: &mut NotifiedSetReader, chunk: &[u8]| drop(reader.feed(chunk));
+        let Object::Found(reader, _) = self.get(key, reader, feed).await? else {
+            return Err(error(ErrorKind::StateUnreadable, "is missing"));
         };
+        let notified = reader.finish().map_err(|invalid| {
+            let kind = match invalid.kind {
+                NotifiedSetErrorKind::NewerVersion(_) => ErrorKind::StateNewer,
+                _ => ErrorKind::StateUnreadable,
+            };
+            error(kind, &format!("cannot be read: {invalid}"))
+        })?;
         let (found, stated) = (notified.len() as u64, control.notified_count);
         if found != stated {
-            return Err(unreadable(&format!(
-                "holds {found} revocations, but the control document states {stated}"
-            )));
+            let why =
+                format!("holds {found} revocations, but the control document states {stated}");
+            return Err(error(ErrorKind::StateUnreadable, &why));
         }
         Ok(notified)
-    }
-
-    /// Reads an object as a notified set. An invalid one is read to its end as well: only then has
-    /// the SDK checked that these bytes are what S3 holds.
-    async fn read_notified_set(
-        &self,
-        key: &str,
-        arn: &CertificateAuthorityArn,
-    ) -> Result<NotifiedSet, ReadFailure> {
-        let get = self.s3.get_object().bucket(&self.bucket).key(key);
-        let output = get
-            .send()
-            .await
-            .map_err(|error| ReadFailure::Refused(CallFailure::new("GetObject", &error)))?;
-        let mut reader = NotifiedSetReader::new(arn.as_str());
-        let mut body = output.body;
-        while let Some(chunk) = body.next().await {
-            // The reader repeats its error when it finishes.
-            let _ = reader.feed(&chunk.map_err(ReadFailure::BrokeOff)?);
-        }
-        reader.finish().map_err(ReadFailure::Invalid)
-    }
-
-    /// Waits briefly before an object whose body broke off is read again.
-    async fn read_again(
-        &self,
-        location: &str,
-        error: &aws_sdk_s3::primitives::ByteStreamError,
-        broke_off: u32,
-    ) -> Result<(), AuditError> {
-        let error = chain(error);
-        warn!(location, error, "state read interrupted; retrying");
-        if broke_off == READ_ATTEMPTS {
-            return Err(AuditError::new(
-                ErrorKind::Unavailable,
-                format!("GetObject of {location} was interrupted {broke_off} times: {error}"),
-            ));
-        }
-        tokio::time::sleep(Duration::from_millis(100 << broke_off)).await;
-        Ok(())
     }
 
     /// Writes a notified set under a new key and returns the key.
@@ -379,84 +299,58 @@ impl Store {
     ) -> Result<String, AuditError> {
         let arn = &control.certificate_authority_arn;
         let mut sequence = control.sequence + 1;
-        let mut conflicts = 0;
         loop {
             let key = format!("{}{sequence}.jsonl", self.notified_prefix(arn));
-            let put = self
-                .s3
-                .put_object()
-                .bucket(&self.bucket)
-                .key(&key)
-                .content_type("application/jsonl")
-                .body(notified_body(notified, arn))
-                .if_none_match("*");
-            let failure = match put.send().await {
-                Ok(_) => return Ok(key),
-                Err(error) => CallFailure::new("PutObject", &error),
+            let body = notified_body(notified, arn);
+            let put = self.put(&key, body, |put| put.if_none_match("*"));
+            let Err(failure) = put.await else {
+                return Ok(key);
             };
             match failure.status {
                 // The key belongs to a run that never switched to it or is about to, or to our own
                 // request whose response was lost.
-                Some(412) => {
-                    warn!(
-                        certificate_authority = arn.id(),
-                        key, "notified set exists already; trying the next key"
-                    );
-                    sequence += 1;
-                }
-                Some(409) if conflicts < WRITE_ATTEMPTS => {
-                    warn!(certificate_authority = arn.id(), key, error = %failure, "notified set write conflict; retrying");
-                    conflicts += 1;
-                    tokio::time::sleep(Duration::from_millis(100 << conflicts)).await;
-                }
+                Some(412) => warn!(
+                    certificate_authority = arn.id(),
+                    key, "notified set exists already; trying the next key"
+                ),
                 Some(409) => {
                     return Err(failure.error_of(ErrorKind::StateConflict, &self.location(&key)));
                 }
                 _ => return Err(failure.error(&self.location(&key))),
             }
+            sequence += 1;
         }
     }
 
     /// Removes notified sets older than the one that the control document points to. What cannot be
     /// removed stays, unused, until the next call.
     pub async fn remove_older_notified_sets(&self, control: &Control) {
-        let arn = &control.certificate_authority_arn;
-        let prefix = self.notified_prefix(arn);
+        let certificate_authority = control.certificate_authority_arn.id();
+        let prefix = self.notified_prefix(&control.certificate_authority_arn);
         let sequence = |key: &str| -> Option<u64> {
-            key.strip_prefix(&prefix)?
-                .strip_suffix(".jsonl")?
-                .parse()
-                .ok()
+            let number = key.strip_prefix(&prefix)?.strip_suffix(".jsonl")?;
+            number.parse().ok()
         };
         let Some(current) = control.notified_set.as_deref().and_then(sequence) else {
             return;
         };
-        let keys = match self.list(&prefix).await {
-            Ok(keys) => keys,
-            Err(failure) => {
-                warn!(certificate_authority = arn.id(), error = %failure, "failed to list superseded notified sets");
-                return;
-            }
-        };
-        for key in keys
-            .into_iter()
-            .filter(|key| sequence(key).is_some_and(|s| s < current))
-        {
-            match self
-                .s3
-                .delete_object()
-                .bucket(&self.bucket)
-                .key(&key)
-                .send()
-                .await
-            {
-                Ok(_) => info!(
-                    certificate_authority = arn.id(),
+        let keys = self.list(&prefix).await.unwrap_or_else(|error| {
+            let error = error.message;
+            warn!(
+                certificate_authority,
+                error, "failed to list superseded notified sets"
+            );
+            Vec::new()
+        });
+        let is_older = |key: &String| sequence(key).is_some_and(|number| number < current);
+        for key in keys.into_iter().filter(is_older) {
+            match self.delete(&key).await {
+                Ok(()) => info!(
+                    certificate_authority,
                     key, "superseded notified set removed"
                 ),
                 Err(error) => {
-                    let error = CallFailure::new("DeleteObject", &error);
-                    warn!(certificate_authority = arn.id(), key, %error, "failed to remove a superseded notified set");
+                    warn!(certificate_authority, key, %error, "failed to remove a superseded notified set");
                 }
             }
         }
@@ -465,34 +359,31 @@ impl Store {
     /// Reads the error marker; if S3 does not say whether there is one, logs that and returns none.
     pub async fn read_error_marker(&self, arn: &CertificateAuthorityArn) -> ErrorMarker {
         let key = self.error_marker_key(arn);
-        let unknown = |error: &dyn Display| {
-            warn!(certificate_authority = arn.id(), key, %error, "cannot check whether an error was announced");
-            ErrorMarker::default()
-        };
-        let body = match self.get(&key).await {
-            Ok(output) => output.body.collect().await,
-            Err(error) => {
-                let failure = CallFailure::new("GetObject", &error);
-                if failure.is_not_found() {
-                    return ErrorMarker::default();
+        let (is_there, error) = match self.get(&key, Vec::new, collect).await {
+            Ok(Object::Found(bytes, _)) => match serde_json::from_slice(&bytes) {
+                Ok(error) => {
+                    return ErrorMarker {
+                        is_there: true,
+                        error: Some(error),
+                    };
                 }
-                let marker = unknown(&failure);
+                Err(error) => (false, error.to_string()),
+            },
+            Ok(_) => return ErrorMarker::default(),
+            Err(error) => {
                 // Listing needs another permission than reading.
-                let is_there = failure.is_denied()
+                let is_there = error.kind == ErrorKind::AccessDenied
                     && self.list(&key).await.is_ok_and(|keys| keys.contains(&key));
-                return ErrorMarker { is_there, ..marker };
+                (is_there, error.message)
             }
         };
-        let bytes = match body {
-            Ok(bytes) => bytes.into_bytes(),
-            Err(error) => return unknown(&error),
-        };
-        match serde_json::from_slice(&bytes) {
-            Ok(error) => ErrorMarker {
-                is_there: true,
-                error: Some(error),
-            },
-            Err(error) => unknown(&error),
+        warn!(
+            certificate_authority = arn.id(),
+            key, error, "cannot check whether an error was announced"
+        );
+        ErrorMarker {
+            is_there,
+            error: None,
         }
     }
 
@@ -504,34 +395,107 @@ impl Store {
     ) -> bool {
         let key = self.error_marker_key(arn);
         let body = serde_json::to_vec_pretty(error).expect("an error has string keys only");
-        let put = self.s3.put_object().bucket(&self.bucket).key(&key);
-        let put = put.content_type("application/json").body(body.into());
-        let put = put.send().await;
-        if let Err(error) = &put {
-            let error = CallFailure::new("PutObject", error);
+        let written = self.put(&key, body.into(), |put| put).await;
+        if let Err(error) = &written {
             warn!(certificate_authority = arn.id(), key, %error, "announced error not stored; only this process knows of it");
         }
-        put.is_ok()
+        written.is_ok()
     }
 
     /// Removes the error marker once the control document records the error; if that is denied,
     /// marks it as not announced, so that its end is not announced again.
     pub async fn remove_error_marker(&self, arn: &CertificateAuthorityArn, error: &RecordedError) {
         let key = self.error_marker_key(arn);
-        let delete = self.s3.delete_object().bucket(&self.bucket).key(&key);
-        if let Err(failure) = delete.send().await {
-            let failure = CallFailure::new("DeleteObject", &failure);
+        if let Err(failure) = self.delete(&key).await {
             warn!(certificate_authority = arn.id(), key, error = %failure, "error marker not removed");
-            let over = RecordedError::new(&error.kind, error.since);
             if error.may_be_announced() {
+                let over = RecordedError::new(&error.kind, error.since);
                 self.write_error_marker(arn, &over).await;
             }
         }
     }
 
-    async fn get(&self, key: &str) -> Result<GetObjectOutput, GetFailure> {
-        let get = self.s3.get_object().bucket(&self.bucket).key(key);
-        get.send().await
+    /// Reads an object in chunks: `start` creates what `feed` adds them to. An object whose body
+    /// breaks off is read again from the start.
+    async fn get<T>(
+        &self,
+        key: &str,
+        start: impl Fn() -> T,
+        feed: impl Fn(&mut T, &[u8]),
+    ) -> Result<Object<T>, AuditError> {
+        let location = self.location(key);
+        let mut interruptions = 0;
+        loop {
+            let get = self.s3.get_object().bucket(&self.bucket).key(key);
+            let mut output = match get.send().await {
+                Ok(output) => output,
+                Err(error) => return missing(&error, &location),
+            };
+            let mut content = start();
+            let error = loop {
+                match output.body.next().await {
+                    Some(Ok(chunk)) => feed(&mut content, &chunk),
+                    Some(Err(error)) => break chain(&error),
+                    None => return Ok(Object::Found(content, output.e_tag)),
+                }
+            };
+            interruptions += 1;
+            warn!(location, error, "state read interrupted; retrying");
+            if interruptions == READ_ATTEMPTS {
+                return Err(AuditError::new(
+                    ErrorKind::Unavailable,
+                    format!(
+                        "GetObject of {location} was interrupted {interruptions} times: {error}"
+                    ),
+                ));
+            }
+            back_off(interruptions).await;
+        }
+    }
+
+    /// Writes an object if the condition that `condition` adds holds; returns the new ETag.
+    async fn put(
+        &self,
+        key: &str,
+        body: ByteStream,
+        condition: impl FnOnce(PutObjectFluentBuilder) -> PutObjectFluentBuilder,
+    ) -> Result<Option<String>, CallFailure> {
+        let content_type = match key.ends_with(".jsonl") {
+            true => "application/jsonl",
+            false => "application/json",
+        };
+        let put = self.s3.put_object().bucket(&self.bucket).key(key);
+        let put = condition(put.body(body).content_type(content_type));
+        let put = put.send().await;
+        put.map(|output| output.e_tag)
+            .map_err(|error| CallFailure::new("PutObject", &error))
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), CallFailure> {
+        let delete = self.s3.delete_object().bucket(&self.bucket).key(key);
+        let deleted = delete.send().await;
+        deleted
+            .map(drop)
+            .map_err(|error| CallFailure::new("DeleteObject", &error))
+    }
+
+    /// Returns the keys that start with this prefix.
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, AuditError> {
+        let list = self.s3.list_objects_v2().bucket(&self.bucket);
+        let mut objects = list.prefix(prefix).into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = objects.next().await {
+            let page = page.map_err(|error| {
+                CallFailure::new("ListObjectsV2", &error).error(&self.location(prefix))
+            })?;
+            keys.extend(
+                page.contents
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|object| object.key),
+            );
+        }
+        Ok(keys)
     }
 
     /// Returns the key prefix of a CA's objects other than its control document.
@@ -554,35 +518,34 @@ impl Store {
     fn location(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.bucket)
     }
+}
 
-    async fn any_notified_set(&self, arn: &CertificateAuthorityArn) -> Result<bool, AuditError> {
-        let prefix = self.notified_prefix(arn);
-        let keys = self
-            .list(&prefix)
-            .await
-            .map_err(|failure| failure.error(&self.location(&prefix)))?;
-        Ok(!keys.is_empty())
+/// Appends a chunk of a small document; the rest of one that is too large is not kept.
+fn collect(document: &mut Vec<u8>, chunk: &[u8]) {
+    if document.len() <= MAX_DOCUMENT_BYTES {
+        document.extend_from_slice(chunk);
     }
+}
 
-    async fn list(&self, prefix: &str) -> Result<Vec<String>, CallFailure> {
-        let mut keys = Vec::new();
-        let mut pages = self
-            .s3
-            .list_objects_v2()
-            .bucket(&self.bucket)
-            .prefix(prefix)
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| CallFailure::new("ListObjectsV2", &error))?;
-            keys.extend(
-                page.contents()
-                    .iter()
-                    .filter_map(|object| object.key().map(str::to_owned)),
-            );
-        }
-        Ok(keys)
+/// Returns whether an object that S3 did not return is missing or deleted.
+fn missing<T>(
+    error: &SdkError<GetObjectError, HttpResponse>,
+    location: &str,
+) -> Result<Object<T>, AuditError> {
+    let failure = CallFailure::new("GetObject", error);
+    if !failure.is_not_found() || failure.is("NoSuchBucket") {
+        return Err(failure.error(location));
     }
+    let headers = error.raw_response().map(HttpResponse::headers);
+    match headers.and_then(|headers| headers.get("x-amz-delete-marker")) {
+        Some("true") => Ok(Object::Deleted),
+        _ => Ok(Object::Missing),
+    }
+}
+
+/// Waits 200 ms after the first failed attempt, and twice as long after each further one.
+async fn back_off(failed_attempts: u32) {
+    tokio::time::sleep(Duration::from_millis(100 << failed_attempts)).await;
 }
 
 /// Returns a body that produces the document while it is sent, so that memory never holds all of it.
@@ -595,13 +558,6 @@ fn notified_body(notified: &Arc<NotifiedSet>, arn: &CertificateAuthorityArn) -> 
             chunks: Box::new(Arc::clone(&notified).document_chunks(arn.as_str())),
         })
     }))
-}
-
-/// Why a notified set was not read.
-enum ReadFailure {
-    Refused(CallFailure),
-    BrokeOff(ByteStreamError),
-    Invalid(NotifiedSetError),
 }
 
 struct NotifiedBody {
