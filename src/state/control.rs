@@ -39,38 +39,30 @@ pub struct Control {
     /// When this program first saw the CA.
     pub first_seen_at: Timestamp,
     /// The lease of the run that audits the CA.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
     /// The report that was requested and not read to its end yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pending_report: Option<PendingReport>,
     /// When the last report was requested, even if it was abandoned.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_requested_at: Option<Timestamp>,
     /// The fraction of a second of `last_requested_at`. If schedule and request limit are both half
     /// an hour, fractions lost with each report add up to a lost report.
     #[serde(default)]
     pub last_requested_at_millis: u32,
     /// When S3 had the newest report whose scan was started; only a newer one is adopted.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_scanned: Option<Timestamp>,
     /// The last complete audit.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_complete_audit: Option<CompleteAudit>,
     /// Scheduled runs since the last complete audit that ended without one.
     #[serde(default)]
     pub runs_without_audit: u32,
     /// When the first of those runs ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub without_audit_since: Option<Timestamp>,
     /// Whether `watch-started` was published.
     #[serde(default)]
     pub started: bool,
     /// The current error that needs operator action.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<RecordedError>,
     /// The key of the notified set; none before the first audit.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub notified_set: Option<String>,
     /// Number of revocations in the notified set.
     #[serde(default)]
@@ -210,12 +202,13 @@ impl Control {
         Ok(control)
     }
 
-    /// Returns the document as indented JSON.
+    /// Returns the document as indented JSON, without the fields that have no value.
     pub fn to_json(&self) -> Vec<u8> {
-        let mut bytes =
-            serde_json::to_vec_pretty(self).expect("a control document has string keys only");
-        bytes.push(b'\n');
-        bytes
+        let mut json = serde_json::json!(self);
+        if let Some(fields) = json.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+        }
+        format!("{json:#}\n").into_bytes()
     }
 
     /// Returns when Private CA accepts the next request; `None` if that is now.
