@@ -222,62 +222,24 @@ fn json_line(value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-/// Why a notified set cannot be read.
+/// Why a notified set cannot be read: what is wrong, and if it is a line, which one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotifiedSetError {
-    /// The number of the line, from 1.
-    pub line: u64,
-    /// Where that line begins, as an offset from 0 in the document; the document's length if the
-    /// document ends too early or holds the wrong number of entries.
-    pub byte: u64,
-    /// What is wrong there.
-    pub kind: NotifiedSetErrorKind,
+    /// Whether a newer version of this program wrote it.
+    pub is_newer: bool,
+    message: String,
 }
 
-/// What is wrong with a notified set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotifiedSetErrorKind {
-    /// A newer version of this program wrote it.
-    NewerVersion(u64),
-    /// It is the notified set of this other certificate authority.
-    OtherCertificateAuthority(String),
-    /// The number of different revocations it holds is not the number it states.
-    Count {
-        /// The header's `count`.
-        stated: u64,
-        /// Different entries.
-        found: u64,
-    },
-    /// It ends before the header does, or within a line.
-    Truncated,
-    /// A line is not what it should be.
-    Invalid(&'static str),
+impl NotifiedSetError {
+    fn new(message: String) -> Self {
+        let is_newer = false;
+        Self { is_newer, message }
+    }
 }
 
 impl fmt::Display for NotifiedSetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use NotifiedSetErrorKind as Kind;
-        let what = match &self.kind {
-            Kind::NewerVersion(version) => {
-                let newest = NOTIFIED_SET_VERSION;
-                return write!(
-                    f,
-                    "its version is {version}; this program reads versions up to {newest}"
-                );
-            }
-            Kind::OtherCertificateAuthority(arn) => {
-                return write!(f, "it belongs to another certificate authority, {arn}");
-            }
-            Kind::Count { stated, found } => {
-                return write!(
-                    f,
-                    "its header states {stated} revocations, but it holds {found} different ones"
-                );
-            }
-            Kind::Truncated => "it ends too early,",
-            Kind::Invalid(what) => what,
-        };
-        write!(f, "{what} in line {} at byte {}", self.line, self.byte)
+        f.write_str(&self.message)
     }
 }
 
@@ -323,10 +285,8 @@ impl NotifiedSetReader {
     /// The bytes are not part of a notified set of this certificate authority and of a version that
     /// this program knows. Every later call fails the same way.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<(), NotifiedSetError> {
-        if self.failed.is_none()
-            && let Err(kind) = self.read_lines(chunk)
-        {
-            self.failed = Some(self.error(self.line_start, kind));
+        if self.failed.is_none() {
+            self.failed = self.read_lines(chunk).err();
         }
         self.failed.clone().map_or(Ok(()), Err)
     }
@@ -340,31 +300,36 @@ impl NotifiedSetReader {
     pub fn finish(mut self) -> Result<NotifiedSet, NotifiedSetError> {
         self.feed(b"")?;
         let end = self.line_start + self.partial_line.len() as u64;
+        let truncated = self.error("it ends too early,", end);
         if !self.partial_line.is_empty() {
             if serde_json::from_slice::<IgnoredAny>(&self.partial_line).is_err() {
-                return Err(self.error(end, NotifiedSetErrorKind::Truncated));
+                return Err(truncated);
             }
             self.feed(b"\n")?;
         }
-        let Some(stated) = self.stated else {
-            return Err(self.error(end, NotifiedSetErrorKind::Truncated));
-        };
+        let stated = self.stated.ok_or(truncated)?;
         let entries = self.set.len() as u64;
         self.set.sort();
         let found = self.set.len() as u64;
         if stated != found || stated != entries {
-            return Err(self.error(end, NotifiedSetErrorKind::Count { stated, found }));
+            return Err(NotifiedSetError::new(format!(
+                "its header states {stated} revocations, but it holds {found} different ones"
+            )));
         }
         self.set.serials.shrink_to_fit();
         Ok(self.set)
     }
 
-    fn error(&self, byte: u64, kind: NotifiedSetErrorKind) -> NotifiedSetError {
-        let line = self.line;
-        NotifiedSetError { line, byte, kind }
+    /// Returns the error that the current line has at an offset in the document.
+    fn error(&self, what: &str, byte: u64) -> NotifiedSetError {
+        NotifiedSetError::new(format!("{what} in line {} at byte {byte}", self.line))
     }
 
-    fn read_lines(&mut self, mut chunk: &[u8]) -> Result<(), NotifiedSetErrorKind> {
+    fn invalid(&self, what: &str) -> NotifiedSetError {
+        self.error(what, self.line_start)
+    }
+
+    fn read_lines(&mut self, mut chunk: &[u8]) -> Result<(), NotifiedSetError> {
         while let Some(end) = memchr(b'\n', chunk) {
             let mut line = std::mem::take(&mut self.partial_line);
             line.extend_from_slice(&chunk[..end]);
@@ -383,44 +348,48 @@ impl NotifiedSetReader {
         }
         self.partial_line.extend_from_slice(chunk);
         if self.partial_line.len() > MAX_LINE_BYTES {
-            return Err(NotifiedSetErrorKind::Invalid("too long a line"));
+            return Err(self.invalid("too long a line"));
         }
         Ok(())
     }
 
-    fn read_header(&mut self, line: &[u8]) -> Result<(), NotifiedSetErrorKind> {
-        let invalid = |_| NotifiedSetErrorKind::Invalid("no header of a notified set");
+    fn read_header(&mut self, line: &[u8]) -> Result<(), NotifiedSetError> {
+        let invalid = |_| self.invalid("no header of a notified set");
         let AnyHeader { version } = serde_json::from_slice(line).map_err(invalid)?;
         if version > NOTIFIED_SET_VERSION {
-            return Err(NotifiedSetErrorKind::NewerVersion(version));
+            return Err(NotifiedSetError {
+                is_newer: true,
+                message: format!(
+                    "its version is {version}; this program reads versions up to {NOTIFIED_SET_VERSION}"
+                ),
+            });
         }
         let header: Header = serde_json::from_slice(line).map_err(invalid)?;
         if version != NOTIFIED_SET_VERSION {
-            return Err(NotifiedSetErrorKind::Invalid("an unknown version"));
+            return Err(self.invalid("an unknown version"));
         }
         let arn = header.certificate_authority_arn;
         if arn != self.certificate_authority_arn {
-            return Err(NotifiedSetErrorKind::OtherCertificateAuthority(arn));
+            let what = format!("it belongs to another certificate authority, {arn}");
+            return Err(NotifiedSetError::new(what));
         }
         self.stated = Some(header.count);
         Ok(())
     }
 
-    fn read_entry(&mut self, line: &[u8]) -> Result<(), NotifiedSetErrorKind> {
+    fn read_entry(&mut self, line: &[u8]) -> Result<(), NotifiedSetError> {
         // Nearly every line is a serial as this program writes it; no escape is one.
         let quoted = line
             .strip_prefix(b"\"")
             .and_then(|line| line.strip_suffix(b"\""));
-        let key = match quoted.and_then(serial_octets) {
-            Some(serial) => RevocationKey::Serial(serial),
-            None => {
-                let text: String = serde_json::from_slice(line)
-                    .map_err(|_| NotifiedSetErrorKind::Invalid("no JSON string"))?;
-                RevocationKey::from_text(&text).ok_or(NotifiedSetErrorKind::Invalid(
-                    "neither a serial nor an ARN nor a hash",
-                ))?
-            }
-        };
+        if let Some(serial) = quoted.and_then(serial_octets) {
+            self.set.serials.push(serial);
+            return Ok(());
+        }
+        let text: String =
+            serde_json::from_slice(line).map_err(|_| self.invalid("no JSON string"))?;
+        let key = RevocationKey::from_text(&text)
+            .ok_or_else(|| self.invalid("neither a serial nor an ARN nor a hash"))?;
         self.set.push(key);
         Ok(())
     }

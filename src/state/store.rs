@@ -19,7 +19,7 @@ use crate::aws::failure::{CallFailure, FailureClass, chain};
 use crate::budget::Budget;
 use crate::error::{AuditError, ErrorKind, Remedy};
 use crate::state::control::{Control, Lease, RecordedError, unreadable};
-use crate::state::notified_set::{NotifiedSet, NotifiedSetErrorKind, NotifiedSetReader};
+use crate::state::notified_set::{NotifiedSet, NotifiedSetReader};
 use crate::timestamp::Timestamp;
 
 /// Interval at which a waiting run checks whether a lease was released.
@@ -129,11 +129,6 @@ impl Store {
         let key = self.control_key(arn);
         let location = self.location(&key);
         let (control, e_tag) = match self.get(&key, Vec::new, collect).await? {
-            Object::Found(bytes, _) if bytes.len() > MAX_DOCUMENT_BYTES => {
-                return Err(unreadable(format!(
-                    "the state at {location} is too large to be a control document"
-                )));
-            }
             Object::Found(bytes, e_tag) => (Control::read(&bytes, arn, &location)?, e_tag),
             Object::Missing if self.list(&self.notified_prefix(arn)).await?.is_empty() => {
                 (Control::new(arn.clone(), now), None)
@@ -159,11 +154,8 @@ impl Store {
     ) -> Result<LeaseAttempt, AuditError> {
         loop {
             let mut state = self.load(arn, budget.now()).await?;
-            if let Some(holder) = state
-                .control
-                .holder(budget.now())
-                .filter(|h| h.nonce != lease.nonce)
-            {
+            let holder = state.control.holder(budget.now());
+            if let Some(holder) = holder.filter(|holder| holder.nonce != lease.nonce) {
                 // Most leases are released long before they expire.
                 let left = holder.until.since(budget.now());
                 if !waits || !budget.wait(left.min(LEASE_POLL)).await {
@@ -223,7 +215,7 @@ impl Store {
                 };
                 return Err(error.into());
             }
-            back_off(attempt).await;
+            tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
         }
     }
 
@@ -276,9 +268,9 @@ impl Store {
             return Err(error(ErrorKind::StateUnreadable, "is missing"));
         };
         let notified = reader.finish().map_err(|invalid| {
-            let kind = match invalid.kind {
-                NotifiedSetErrorKind::NewerVersion(_) => ErrorKind::StateNewer,
-                _ => ErrorKind::StateUnreadable,
+            let kind = match invalid.is_newer {
+                true => ErrorKind::StateNewer,
+                false => ErrorKind::StateUnreadable,
             };
             error(kind, &format!("cannot be read: {invalid}"))
         })?;
@@ -359,17 +351,15 @@ impl Store {
     /// Reads the error marker; if S3 does not say whether there is one, logs that and returns none.
     pub async fn read_error_marker(&self, arn: &CertificateAuthorityArn) -> ErrorMarker {
         let key = self.error_marker_key(arn);
-        let (is_there, error) = match self.get(&key, Vec::new, collect).await {
+        let (is_there, unknown) = match self.get(&key, Vec::new, collect).await {
             Ok(Object::Found(bytes, _)) => match serde_json::from_slice(&bytes) {
                 Ok(error) => {
-                    return ErrorMarker {
-                        is_there: true,
-                        error: Some(error),
-                    };
+                    let (is_there, error) = (true, Some(error));
+                    return ErrorMarker { is_there, error };
                 }
                 Err(error) => (false, error.to_string()),
             },
-            Ok(_) => return ErrorMarker::default(),
+            Ok(Object::Missing | Object::Deleted) => return ErrorMarker::default(),
             Err(error) => {
                 // Listing needs another permission than reading.
                 let is_there = error.kind == ErrorKind::AccessDenied
@@ -379,12 +369,12 @@ impl Store {
         };
         warn!(
             certificate_authority = arn.id(),
-            key, error, "cannot check whether an error was announced"
+            key,
+            error = unknown,
+            "cannot check whether an error was announced"
         );
-        ErrorMarker {
-            is_there,
-            error: None,
-        }
+        let error = None;
+        ErrorMarker { is_there, error }
     }
 
     /// Writes the error marker; returns whether S3 stored it.
@@ -449,7 +439,7 @@ impl Store {
                     ),
                 ));
             }
-            back_off(interruptions).await;
+            tokio::time::sleep(Duration::from_millis(100 << interruptions)).await;
         }
     }
 
@@ -482,20 +472,12 @@ impl Store {
     /// Returns the keys that start with this prefix.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, AuditError> {
         let list = self.s3.list_objects_v2().bucket(&self.bucket);
-        let mut objects = list.prefix(prefix).into_paginator().send();
-        let mut keys = Vec::new();
-        while let Some(page) = objects.next().await {
-            let page = page.map_err(|error| {
-                CallFailure::new("ListObjectsV2", &error).error(&self.location(prefix))
-            })?;
-            keys.extend(
-                page.contents
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|object| object.key),
-            );
-        }
-        Ok(keys)
+        let pages = list.prefix(prefix).into_paginator().send();
+        let pages = pages.try_collect().await.map_err(|error| {
+            CallFailure::new("ListObjectsV2", &error).error(&self.location(prefix))
+        })?;
+        let objects = pages.into_iter().filter_map(|page| page.contents).flatten();
+        Ok(objects.filter_map(|object| object.key).collect())
     }
 
     /// Returns the key prefix of a CA's objects other than its control document.
@@ -520,7 +502,8 @@ impl Store {
     }
 }
 
-/// Appends a chunk of a small document; the rest of one that is too large is not kept.
+/// Appends a chunk of a small document. The rest of one that is too large is not kept: what is left
+/// cannot be parsed.
 fn collect(document: &mut Vec<u8>, chunk: &[u8]) {
     if document.len() <= MAX_DOCUMENT_BYTES {
         document.extend_from_slice(chunk);
@@ -541,11 +524,6 @@ fn missing<T>(
         Some("true") => Ok(Object::Deleted),
         _ => Ok(Object::Missing),
     }
-}
-
-/// Waits 200 ms after the first failed attempt, and twice as long after each further one.
-async fn back_off(failed_attempts: u32) {
-    tokio::time::sleep(Duration::from_millis(100 << failed_attempts)).await;
 }
 
 /// Returns a body that produces the document while it is sent, so that memory never holds all of it.
