@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The ARN of a certificate authority:
 /// `arn:PARTITION:acm-pca:REGION:ACCOUNT:certificate-authority/ID`
 /// (AWS Private CA API Reference, CertificateAuthority).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct CertificateAuthorityArn(String);
 
 impl CertificateAuthorityArn {
@@ -69,12 +69,6 @@ impl CertificateAuthorityArn {
 }
 
 impl fmt::Display for CertificateAuthorityArn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for CertificateAuthorityArn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -13,7 +13,7 @@ use time::{OffsetDateTime, UtcOffset};
 ///
 /// Parses the times of audit reports (`2018-02-26T18:39:57+0000`) and RFC 3339
 /// (`2018-02-26T18:39:57Z`, `+00:00`, fractions of a second); writes RFC 3339 with `Z`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(OffsetDateTime);
 
 const RFC_3339_UTC: &[BorrowedFormatItem<'_>] = format_description!(
@@ -24,16 +24,17 @@ const RFC_3339_UTC: &[BorrowedFormatItem<'_>] = format_description!(
 impl Timestamp {
     /// Parses a time; `None` if the text is not one between the years 0 and 9999.
     pub fn parse(text: &str) -> Option<Self> {
-        let with_colon = match (text.as_bytes(), text.split_at_checked(22)) {
-            // `2018-02-26T18:39:57+0000`: RFC 3339 requires a colon in the offset.
-            ([.., b'+' | b'-', _, _, _, _], Some((until_hours, minutes)))
-                if text.len() == 24 && text.as_bytes()[10] == b'T' =>
-            {
-                &format!("{until_hours}:{minutes}")
+        // RFC 3339 requires a colon in the offset; reports have none.
+        let mut with_colon = *b"0000-00-00T00:00:00+00:00";
+        let rfc_3339 = match <&[u8; 24]>::try_from(text.as_bytes()) {
+            Ok(report) if report[10] == b'T' && matches!(report[19], b'+' | b'-') => {
+                with_colon[..22].copy_from_slice(&report[..22]);
+                with_colon[23..].copy_from_slice(&report[22..]);
+                str::from_utf8(&with_colon).ok()?
             }
             _ => text,
         };
-        let at = OffsetDateTime::parse(with_colon, &Rfc3339).ok()?;
+        let at = OffsetDateTime::parse(rfc_3339, &Rfc3339).ok()?;
         Self::from_utc(at.checked_to_offset(UtcOffset::UTC)?)
     }
 
@@ -94,12 +95,6 @@ impl From<Timestamp> for SystemTime {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.format(&RFC_3339_UTC).map_err(|_| fmt::Error)?)
-    }
-}
-
-impl fmt::Debug for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

@@ -86,19 +86,19 @@ impl CallFailure {
             && (self.status == Some(403) || is_denial.iter().any(|code| self.is(code)))
     }
 
-    /// Whether the bucket is in another region
-    /// (Amazon S3 API Reference, "List of error codes").
-    fn is_elsewhere(&self) -> bool {
-        self.status == Some(301) || self.is("AuthorizationHeaderMalformed")
-    }
-
     /// Returns the error for a failure without a more specific kind. `target` names the resource for
     /// people.
     pub fn error(&self, target: &str) -> AuditError {
         let kind = match self.class {
             FailureClass::Throttled => ErrorKind::Throttled,
             FailureClass::Unavailable => ErrorKind::Unavailable,
-            FailureClass::Refused if self.is("NoSuchBucket") || self.is_elsewhere() => {
+            // The last two if the bucket is in another region (Amazon S3 API Reference, "List of
+            // error codes").
+            FailureClass::Refused
+                if self.is("NoSuchBucket")
+                    || self.status == Some(301)
+                    || self.is("AuthorizationHeaderMalformed") =>
+            {
                 ErrorKind::ReportBucketNotFound
             }
             FailureClass::Refused => ErrorKind::AccessDenied,

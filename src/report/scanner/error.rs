@@ -48,14 +48,8 @@ pub enum ScanErrorKind {
     },
     /// Text that is not UTF-8.
     NotUtf8,
-    /// An escape sequence that does not exist (RFC 8259, section 7).
-    InvalidEscape,
-    /// Half a surrogate pair (RFC 8259, section 8.2).
-    LoneSurrogate,
-    /// A number that does not fit a double.
-    NumberOutOfRange,
-    /// Arrays and objects nested deeper than `serde_json` allows by default.
-    TooDeep,
+    /// A part of a value that JSON (RFC 8259) or `serde_json`'s limits do not allow.
+    Malformed(&'static str),
     /// A CSV header without a column that every audit report has.
     MissingColumn(&'static str),
     /// A CSV header that names a known column twice.
@@ -82,10 +76,7 @@ impl fmt::Display for ScanErrorKind {
                 _ => write!(f, "expected {expected}, found byte 0x{found:02x}"),
             },
             ScanErrorKind::NotUtf8 => f.write_str("the text is not UTF-8"),
-            ScanErrorKind::InvalidEscape => f.write_str("invalid escape in a string"),
-            ScanErrorKind::LoneSurrogate => f.write_str("half a surrogate pair in a string"),
-            ScanErrorKind::NumberOutOfRange => f.write_str("a number is out of range"),
-            ScanErrorKind::TooDeep => f.write_str("arrays and objects are nested too deeply"),
+            ScanErrorKind::Malformed(problem) => f.write_str(problem),
             ScanErrorKind::MissingColumn(name) => write!(f, "the header has no column {name}"),
             ScanErrorKind::DuplicateColumn(name) => {
                 write!(f, "the header has column {name} twice")

@@ -131,7 +131,7 @@ impl Json {
             if byte_at(bytes, at)? == b'"' {
                 break (Some(position), at + 1);
             }
-            let end = value(bytes, at)?;
+            let end = value(bytes, at, 0)?;
             if bytes[at] == b'n' {
                 self.fields.put_null(position);
             } else {

@@ -13,7 +13,7 @@ pub type Target = Option<Position>;
 /// continues with `revokedAt` or does not.
 #[derive(Default)]
 pub struct Steps {
-    from: [[Step; 2]; Position::COUNT],
+    from: [[Option<Step>; 2]; Position::COUNT],
 }
 
 /// Maximum length of a learned step: enough for the longest key, white space and two `null`s.
@@ -32,21 +32,6 @@ struct Step {
     nulls: u16,
 }
 
-impl Default for Step {
-    /// A step that never fits: no step begins with a zero byte.
-    fn default() -> Self {
-        let mut care = [u8x16::ZERO; STEP_BYTES / LANES];
-        care[0] = u8x16::splat(0xff);
-        Self {
-            bytes: [u8x16::ZERO; STEP_BYTES / LANES],
-            care,
-            len: 0,
-            target: None,
-            nulls: 0,
-        }
-    }
-}
-
 impl Steps {
     /// Returns target and length of the step from that position that fits `bytes`; `None` if none
     /// does.
@@ -59,14 +44,8 @@ impl Steps {
     ) -> Option<(Target, usize)> {
         // Close to the end of a slice the strict parser is used.
         let window = bytes.first_chunk::<STEP_BYTES>()?;
-        let [first, second] = &self.from[from.index()];
-        let step = if first.fits(window) {
-            first
-        } else if second.fits(window) {
-            second
-        } else {
-            return None;
-        };
+        let mut steps = self.from[from.index()].iter().flatten();
+        let step = steps.find(|step| step.fits(window))?;
         if step.nulls != 0 {
             if fields.seen & step.nulls != 0 {
                 return None;
@@ -92,13 +71,13 @@ impl Steps {
         };
         let steps = &mut self.from[from.index()];
         steps[1] = steps[0];
-        steps[0] = Step {
+        steps[0] = Some(Step {
             bytes: lanes(text),
             care: lanes(care),
             len,
             target,
             nulls,
-        };
+        });
     }
 }
 

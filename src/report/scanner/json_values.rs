@@ -106,36 +106,39 @@ fn string_with_specials(bytes: &[u8], start: usize, special: usize) -> Result<Va
 
 /// Parses an escape sequence from its backslash, a surrogate pair as a whole.
 fn escape(bytes: &[u8], backslash: usize) -> Result<usize, SyntaxError> {
+    let half = "half a surrogate pair in a string";
     match byte_at(bytes, backslash + 1)? {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => return Ok(backslash + 2),
         b'u' => {}
-        _ => return syntax_error(backslash, ScanErrorKind::InvalidEscape),
+        _ => return invalid_escape(backslash),
     }
+    let next = backslash + 6;
     match code_unit(bytes, backslash)? {
-        0xdc00..=0xdfff => syntax_error(backslash, ScanErrorKind::LoneSurrogate),
-        0xd800..=0xdbff => {
-            let next = backslash + 6;
-            let goes_on = byte_at(bytes, next)? == b'\\' && byte_at(bytes, next + 1)? == b'u';
-            if goes_on && (0xdc00..=0xdfff).contains(&code_unit(bytes, next)?) {
-                Ok(next + 6)
-            } else {
-                syntax_error(backslash, ScanErrorKind::LoneSurrogate)
-            }
+        0xd800..=0xdbff
+            if byte_at(bytes, next)? == b'\\'
+                && byte_at(bytes, next + 1)? == b'u'
+                && (0xdc00..=0xdfff).contains(&code_unit(bytes, next)?) =>
+        {
+            Ok(next + 6)
         }
-        _ => Ok(backslash + 6),
+        0xd800..=0xdfff => syntax_error(backslash, ScanErrorKind::Malformed(half)),
+        _ => Ok(next),
     }
 }
 
 /// Returns the value of `\u` and four hexadecimal digits.
 fn code_unit(bytes: &[u8], backslash: usize) -> Result<u32, SyntaxError> {
-    let mut unit = 0;
-    for at in backslash + 2..backslash + 6 {
-        let Some(digit) = char::from(byte_at(bytes, at)?).to_digit(16) else {
-            return syntax_error(backslash, ScanErrorKind::InvalidEscape);
-        };
-        unit = unit << 4 | digit;
-    }
-    Ok(unit)
+    (backslash + 2..backslash + 6).try_fold(0, |unit, at| {
+        match char::from(byte_at(bytes, at)?).to_digit(16) {
+            Some(digit) => Ok(unit << 4 | digit),
+            None => invalid_escape(backslash),
+        }
+    })
+}
+
+fn invalid_escape<T>(backslash: usize) -> Result<T, SyntaxError> {
+    let problem = "invalid escape in a string";
+    syntax_error(backslash, ScanErrorKind::Malformed(problem))
 }
 
 /// Parses a key, its colon and the white space around it. Returns the key and the offset of its
@@ -153,60 +156,43 @@ pub fn key(bytes: &[u8], at: usize) -> Result<(Value, usize), SyntaxError> {
     }
 }
 
-/// Parses a value of any kind, with everything nested in it.
-pub fn value(bytes: &[u8], start: usize) -> Result<usize, SyntaxError> {
-    let mut at = start;
-    let mut depth = 0;
-    // One bit for each array or object around `at`, the innermost lowest: set for an object.
-    let mut objects = 0_u128;
-    'value: loop {
+/// Parses a value of any kind, with everything nested in it. `depth` counts the arrays and objects
+/// around it.
+pub fn value(bytes: &[u8], at: usize, depth: u32) -> Result<usize, SyntaxError> {
+    match byte_at(bytes, at)? {
+        b'{' | b'[' if depth == MAX_DEPTH => {
+            let problem = "arrays and objects are nested too deeply";
+            syntax_error(at, ScanErrorKind::Malformed(problem))
+        }
+        b'{' => entries(bytes, at, depth, b'}'),
+        b'[' => entries(bytes, at, depth, b']'),
+        b'"' => Ok(string(bytes, at + 1)?.end + 1),
+        b't' => literal(bytes, at, b"true"),
+        b'f' => literal(bytes, at, b"false"),
+        b'n' => literal(bytes, at, b"null"),
+        b'-' | b'0'..=b'9' => number(bytes, at),
+        found => unexpected(at, "a value", found),
+    }
+}
+
+/// Parses an object or array from its opening bracket to its closing one.
+fn entries(bytes: &[u8], opening: usize, depth: u32, closing: u8) -> Result<usize, SyntaxError> {
+    let is_object = closing == b'}';
+    let mut at = white_space(bytes, opening + 1);
+    if byte_at(bytes, at)? == closing {
+        return Ok(at + 1);
+    }
+    loop {
+        if is_object {
+            (_, at) = key(bytes, at)?;
+        }
+        at = white_space(bytes, value(bytes, at, depth + 1)?);
         match byte_at(bytes, at)? {
-            opening @ (b'{' | b'[') => {
-                depth += 1;
-                if depth > MAX_DEPTH {
-                    return syntax_error(at, ScanErrorKind::TooDeep);
-                }
-                let is_object = opening == b'{';
-                objects = objects << 1 | u128::from(is_object);
-                at = white_space(bytes, at + 1);
-                let is_empty = byte_at(bytes, at)? == if is_object { b'}' } else { b']' };
-                if !is_empty {
-                    if is_object {
-                        (_, at) = key(bytes, at)?;
-                    }
-                    continue 'value;
-                }
-                // Its closing bracket is parsed below.
-            }
-            b'"' => at = string(bytes, at + 1)?.end + 1,
-            b't' => at = literal(bytes, at, b"true")?,
-            b'f' => at = literal(bytes, at, b"false")?,
-            b'n' => at = literal(bytes, at, b"null")?,
-            b'-' | b'0'..=b'9' => at = number(bytes, at)?,
-            found => return unexpected(at, "a value", found),
+            b',' => at = white_space(bytes, at + 1),
+            found if found == closing => return Ok(at + 1),
+            found if is_object => return unexpected(at, "`,` or `}`", found),
+            found => return unexpected(at, "`,` or `]`", found),
         }
-        // After a value: continue with the next one, or leave the array or object that ends here.
-        while depth > 0 {
-            let in_object = objects & 1 == 1;
-            at = white_space(bytes, at);
-            match byte_at(bytes, at)? {
-                b'}' if in_object => {}
-                b']' if !in_object => {}
-                b',' => {
-                    at = white_space(bytes, at + 1);
-                    if in_object {
-                        (_, at) = key(bytes, at)?;
-                    }
-                    continue 'value;
-                }
-                found if in_object => return unexpected(at, "`,` or `}`", found),
-                found => return unexpected(at, "`,` or `]`", found),
-            }
-            at += 1;
-            depth -= 1;
-            objects >>= 1;
-        }
-        return Ok(at);
     }
 }
 
@@ -246,7 +232,7 @@ fn number(bytes: &[u8], start: usize) -> Result<usize, SyntaxError> {
     if (has_exponent || at - start > 300)
         && serde_json::from_slice::<f64>(&bytes[start..at]).is_err()
     {
-        return syntax_error(start, ScanErrorKind::NumberOutOfRange);
+        return syntax_error(start, ScanErrorKind::Malformed("a number is out of range"));
     }
     Ok(at)
 }

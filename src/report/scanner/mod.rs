@@ -12,15 +12,12 @@
 //!
 //! - *Inside values* only the byte that ends the value matters. `text_end.rs` finds it by comparing
 //!   32 bytes at a time.
-//! - *Between values* a JSON report repeats itself, since a machine writes it: the bytes from the
-//!   end of `notBefore` to the start of `notAfter` are the same in every record. `json.rs` parses
-//!   them strictly once and learns them as a step; from then on `json_steps.rs` compares the whole
-//!   step at once. In a CSV report (`csv.rs`) a single comma lies between two values.
+//! - *Between values* a JSON report repeats itself: the bytes from the end of `notBefore` to the
+//!   start of `notAfter` are the same in every record. `json.rs` parses them strictly once and
+//!   learns them as a step; from then on `json_steps.rs` compares the whole step at once. In a CSV
+//!   report (`csv.rs`) a single comma lies between two values.
 //! - *Between slices* `stream.rs` copies the unfinished record, finds its end in the following
-//!   slices and parses it as a whole. It is the same for both formats.
-//!
-//! `json_values.rs` parses JSON below the record, `json_fields.rs` keeps where a record's values
-//! are, and `fields.rs` knows the fields of an audit report.
+//!   slices and parses it as a whole.
 //!
 //! # Why it is correct
 //!
@@ -30,16 +27,14 @@
 //!
 //! - *A learned step accepts nothing that the strict parser would refuse.* It begins at a record's
 //!   `{` or at the quote that ends a string value, and ends at the opening quote of the next string
-//!   value or at the record's `}`. Between these two, what the strict parser does depends on the
-//!   bytes there and on nothing else, so equal bytes have equal results. The one thing that reaches
-//!   further, whether a field was stated before, is checked by the same code in both cases. A step
-//!   is learned only if all it passes over are white space, commas, keys, colons and `null`s, and
-//!   if the record is not malformed so far.
+//!   value or at the record's `}`. Between these two, what the strict parser does depends only on
+//!   the bytes there, and on whether a field was stated before, which both check. A step is learned
+//!   only if all it passes over are white space, commas, keys, colons and `null`s, and if the
+//!   record is not malformed so far.
 //! - *If no learned step fits, the strict parser continues at that very position.* Learning can
 //!   therefore change the speed, never the result.
 //! - *How a report is sliced makes no difference*, because a record is parsed in one piece only.
-//!   Looking for the end of an unfinished record passes over every byte once, so the work is linear
-//!   however small the slices are.
+//!   Looking for its end passes over every byte once, so the work is linear.
 //! - *An error is final*: it states the byte and the record, and every later call returns it again.
 //!
 //! The tests in `tests/reports/` and the fuzz targets compare all of this with `serde_json` and the
