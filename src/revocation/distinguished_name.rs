@@ -55,7 +55,8 @@ pub fn decode(subject: &str) -> SubjectText {
                     text.push_str(&kind);
                     text.push_str("=");
                     push_value(&mut text, &value);
-                    if common_name.is_none() && is_common_name(&kind) {
+                    let is_name = |name| kind.eq_ignore_ascii_case(name);
+                    if common_name.is_none() && ["CN", "commonName"].into_iter().any(is_name) {
                         let mut shown = Visible::new(MAX_COMMON_NAME_CHARS);
                         shown.push_str(&value);
                         common_name = Some(shown.finish());
@@ -157,10 +158,6 @@ fn attribute_type(text: &str) -> Option<(&str, &str)> {
     let (kind, value) = (trimmed(&text[..at]), &text[at + 1..]);
     let is_type = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
     (!kind.is_empty() && kind.bytes().all(is_type)).then_some((kind, value))
-}
-
-fn is_common_name(kind: &str) -> bool {
-    kind.eq_ignore_ascii_case("CN") || kind.eq_ignore_ascii_case("commonName")
 }
 
 /// Resolves RFC 4514's escapes (section 2.4): `\,` and, octet by octet, `\C3\A9`.

@@ -19,7 +19,7 @@ pub(super) struct Json {
     expects: Expects,
     steps: Steps,
     fields: Fields,
-    end: EndFinder,
+    end: Nesting,
 }
 
 /// What may come next between records.
@@ -93,7 +93,30 @@ impl Grammar for Json {
     }
 
     fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
-        self.end.find(bytes)
+        let end = &mut self.end;
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if end.after_backslash {
+                end.after_backslash = false;
+            } else if end.in_string {
+                at += memchr2(b'"', b'\\', &bytes[at..])?;
+                end.after_backslash = bytes[at] == b'\\';
+                end.in_string = end.after_backslash;
+            } else {
+                match byte {
+                    b'"' => end.in_string = true,
+                    b'{' | b'[' => end.depth += 1,
+                    b'}' | b']' if end.depth <= 1 => {
+                        *end = Nesting::default();
+                        return Some(at + 1);
+                    }
+                    b'}' | b']' => end.depth -= 1,
+                    _ => {}
+                }
+            }
+            at += 1;
+        }
+        None
     }
 
     fn may_end(&self) -> bool {
@@ -155,38 +178,10 @@ impl Json {
     }
 }
 
-/// Finds the closing brace of a record that spans any number of slices.
+/// What the search for a record's closing brace knows of the bytes before.
 #[derive(Default)]
-struct EndFinder {
+struct Nesting {
     depth: usize,
     in_string: bool,
     after_backslash: bool,
-}
-
-impl EndFinder {
-    fn find(&mut self, bytes: &[u8]) -> Option<usize> {
-        let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
-            if self.after_backslash {
-                self.after_backslash = false;
-            } else if self.in_string {
-                at += memchr2(b'"', b'\\', &bytes[at..])?;
-                self.after_backslash = bytes[at] == b'\\';
-                self.in_string = self.after_backslash;
-            } else {
-                match byte {
-                    b'"' => self.in_string = true,
-                    b'{' | b'[' => self.depth += 1,
-                    b'}' | b']' if self.depth <= 1 => {
-                        *self = Self::default();
-                        return Some(at + 1);
-                    }
-                    b'}' | b']' => self.depth -= 1,
-                    _ => {}
-                }
-            }
-            at += 1;
-        }
-        None
-    }
 }
