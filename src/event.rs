@@ -1,6 +1,6 @@
 //! Parses an invocation's payload.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use serde::Deserialize;
@@ -36,7 +36,7 @@ pub enum Trigger {
 
 impl Trigger {
     /// Returns the ARNs of a CA's certificates that events say are revoked.
-    pub fn expected(&self, arn: &CertificateAuthorityArn) -> Vec<String> {
+    pub fn expected(&self, arn: &CertificateAuthorityArn) -> BTreeSet<String> {
         let events: Vec<_> = match self {
             Trigger::Revocations(events) => events.iter().collect(),
             Trigger::Queue(queued) => queued.iter().filter_map(|q| q.event.as_ref()).collect(),
@@ -152,13 +152,7 @@ struct SqsRecord {
     message_id: String,
     event_source: String,
     body: String,
-    attributes: SqsAttributes,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct SqsAttributes {
-    approximate_receive_count: String,
+    attributes: HashMap<String, String>,
 }
 
 impl Request {
@@ -219,10 +213,12 @@ impl RevocationEvent {
 impl From<SqsRecord> for QueuedEvent {
     fn from(record: SqsRecord) -> Self {
         let event = serde_json::from_str::<EventBridgeEvent>(&record.body).ok();
-        let receive_count = record.attributes.approximate_receive_count.parse();
+        let receive_count = record.attributes.get("ApproximateReceiveCount");
         Self {
             message_id: record.message_id,
-            receive_count: receive_count.unwrap_or(1),
+            receive_count: receive_count
+                .and_then(|count| count.parse().ok())
+                .unwrap_or(1),
             event: event
                 .filter(|event| event.detail_type == REVOCATION)
                 .and_then(|event| RevocationEvent::find(event.resources)),

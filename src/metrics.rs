@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::error::{AuditError, Remedy};
+use crate::error::Remedy;
 use crate::response::{AuditResponse, AuditStats, Outcome, ReportContents, Response};
 use crate::timestamp::Timestamp;
 
@@ -78,17 +78,13 @@ fn values(now: Timestamp, response: &Response, is_full: bool) -> [Option<f64>; M
         Some(all.iter().fold(0.0, |sum, ca| sum + value(ca)))
     };
     let outcome = |outcome| sum(&|ca| f64::from(ca.outcome == outcome));
-    let failures = |remedy| {
-        let is_such = |error: &AuditError| error.kind.remedy() == remedy;
-        sum(&|ca| f64::from(ca.error.as_ref().is_some_and(is_such)))
-    };
+    let failures = |remedy| sum(&|ca| f64::from(ca.remedy() == Some(remedy)));
     let news = |value: fn(&AuditStats) -> u64| {
+        let value = |ca: &AuditResponse| value(&ca.stats) as f64;
         sum(&|ca| {
-            if has_news(response, ca) {
-                value(&ca.stats) as f64
-            } else {
-                0.0
-            }
+            Some(ca)
+                .filter(|ca| has_news(response, ca))
+                .map_or(0.0, value)
         })
     };
     let read =

@@ -1,5 +1,6 @@
 //! The response of an invocation, per trigger: the console shows it, programs read it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -105,7 +106,7 @@ pub struct AuditResponse {
     pub warnings: Vec<String>,
     /// For the SQS batch response: expected certificates that the report does not show as revoked.
     #[serde(skip)]
-    pub unconfirmed: Vec<String>,
+    pub unconfirmed: BTreeSet<String>,
     /// For the metrics: since when there has been no complete audit.
     #[serde(skip)]
     pub unaudited_since: Option<Timestamp>,
@@ -155,35 +156,21 @@ pub struct ReportContents {
     #[serde(skip_serializing_if = "is_zero")]
     pub malformed_records: u64,
     /// The worst of the new revocations, at most [`MAX_LISTED`].
-    pub revocations: Vec<RevocationSummary>,
+    pub revocations: Vec<Value>,
 }
 
-/// A revocation in short.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RevocationSummary {
-    /// The serial as the report has it, else the revocation's key.
-    pub serial: String,
-    /// The revocation reason.
-    pub reason: String,
-    /// When it was revoked, or the report's text if that is unreadable.
-    pub revoked_at: String,
-    /// The subject, shortened.
-    pub subject: String,
-}
-
-impl From<&Revocation> for RevocationSummary {
-    fn from(revocation: &Revocation) -> Self {
+impl ReportContents {
+    /// Lists a revocation in short: its key if it has no serial, the report's text if its time is
+    /// unreadable.
+    pub fn list(&mut self, revocation: &Revocation) {
         let (serial, revoked_at) = (&revocation.serial, &revocation.revoked_at);
         let subject = visible(revocation.subject.as_deref().unwrap_or_default());
-        Self {
-            serial: serial.clone().unwrap_or_else(|| revocation.key.to_string()),
-            reason: revocation.reason.name().to_owned(),
-            revoked_at: revoked_at
-                .at
-                .map_or_else(|| revoked_at.text.clone(), |at| at.to_string()),
-            subject: subject.chars().take(MAX_SUBJECT_CHARS).collect(),
-        }
+        self.revocations.push(json!({
+            "serial": serial.clone().unwrap_or_else(|| revocation.key.to_string()),
+            "reason": revocation.reason.name(),
+            "revokedAt": revoked_at.at.map_or_else(|| revoked_at.text.clone(), |at| at.to_string()),
+            "subject": subject.chars().take(MAX_SUBJECT_CHARS).collect::<String>(),
+        }));
     }
 }
 
@@ -218,7 +205,7 @@ impl AuditResponse {
             read: None,
             last_complete_audit_at: None,
             warnings: Vec::new(),
-            unconfirmed: Vec::new(),
+            unconfirmed: BTreeSet::new(),
             unaudited_since: None,
             stats: AuditStats::default(),
         }
@@ -231,10 +218,9 @@ impl AuditResponse {
         response
     }
 
-    /// Whether the audit failed and a retry may help.
-    fn is_retryable(&self) -> bool {
-        let remedy = self.error.as_ref().map(|error| error.kind.remedy());
-        remedy == Some(Remedy::Retry)
+    /// Returns how the error of a failed audit is resolved.
+    pub fn remedy(&self) -> Option<Remedy> {
+        Some(self.error.as_ref()?.kind.remedy())
     }
 }
 
@@ -277,7 +263,7 @@ impl Response {
         let retryable: Vec<String> = self
             .certificate_authorities
             .iter()
-            .filter(|ca| ca.is_retryable())
+            .filter(|ca| ca.remedy() == Some(Remedy::Retry))
             .filter_map(|ca| {
                 let error = ca.error.as_ref()?;
                 Some(format!("{}: {error}", ca.certificate_authority_arn.id()))
@@ -322,7 +308,7 @@ impl Response {
         match (ca.outcome, &event.certificate_arn) {
             (Outcome::Waiting | Outcome::TooSoon | Outcome::Busy, _) => true,
             // Errors that need operator action were announced; the schedule keeps trying.
-            (Outcome::Failed, _) => ca.is_retryable(),
+            (Outcome::Failed, _) => ca.remedy() == Some(Remedy::Retry),
             (Outcome::Audited, Some(arn)) if ca.unconfirmed.contains(arn) => {
                 let is_last = queued.receive_count >= MAX_UNCONFIRMED_RECEIVES;
                 if is_last {

@@ -24,7 +24,7 @@ impl Audit<'_> {
             response.error = Some(error);
         }
         match &response.error {
-            Some(error) if error.kind.remedy() == Remedy::Operator => {
+            Some(error) if response.remedy() == Some(Remedy::Operator) => {
                 self.announce_error(control, error).await;
             }
             None if response.outcome == Outcome::Audited => self.announce_recovery(control).await,
@@ -58,12 +58,11 @@ impl Audit<'_> {
         {
             return None;
         }
-        let overdue = ErrorKind::ReportOverdue;
-        let is_of_operator = |error: &AuditError| error.kind.remedy() == Remedy::Operator;
         // People who know of another error know that there is no audit.
-        let knows_other =
-            |known: &RecordedError| known.may_be_announced() && known.kind != overdue.name();
-        if response.error.as_ref().is_some_and(is_of_operator)
+        let knows_other = |known: &RecordedError| {
+            known.may_be_announced() && known.kind != ErrorKind::ReportOverdue.name()
+        };
+        if response.remedy() == Some(Remedy::Operator)
             || control.error.as_ref().is_some_and(knows_other)
         {
             return None;
@@ -73,10 +72,12 @@ impl Audit<'_> {
             Some(error) => format!("the last run failed with {error}"),
             None => format!("the last run ended as {}", response.outcome),
         };
-        let message = format!(
-            "{} has had no complete audit since {since}; {cause}",
-            self.arn
-        );
-        Some(AuditError::new(overdue, message))
+        Some(AuditError::new(
+            ErrorKind::ReportOverdue,
+            format!(
+                "{} has had no complete audit since {since}; {cause}",
+                self.arn
+            ),
+        ))
     }
 }

@@ -10,9 +10,7 @@ use crate::audit::scan::Scan;
 use crate::error::{AuditError, ErrorKind};
 use crate::event::Mode;
 use crate::report::scanner::ScanTotals;
-use crate::response::{
-    AuditResponse, AuditStats, MAX_LISTED, Outcome, ReportContents, RevocationSummary,
-};
+use crate::response::{AuditResponse, AuditStats, MAX_LISTED, Outcome, ReportContents};
 use crate::revocation::distinguished_name::decode;
 use crate::revocation::reason::Severity;
 use crate::state::control::{CompleteAudit, Control};
@@ -106,19 +104,21 @@ impl Audit<'_> {
     ) -> AuditResponse {
         let (new, totals) = (&scan.new, scan.totals);
         let is_replay = matches!(new.selection, Selection::NotifiedSince(_));
-        let worst = new.batch.worst().take(MAX_LISTED);
         let by_reason = new.batch.counts();
         let mut response = AuditResponse::new(self.arn.clone(), Outcome::Audited);
         response.report = Some(report.report.summary());
-        response.read = Some(ReportContents {
+        let mut contents = ReportContents {
             certificates: totals.certificates,
             revoked: totals.revoked,
             new_revocations: new.counts.new,
             published: new.batch.len(),
             pending: is_replay.then_some(new.counts.pending),
             malformed_records: totals.malformed,
-            revocations: worst.map(RevocationSummary::from).collect(),
-        });
+            revocations: Vec::new(),
+        };
+        let worst = new.batch.worst().take(MAX_LISTED);
+        worst.for_each(|revocation| contents.list(revocation));
+        response.read = Some(contents);
         response.stats = AuditStats {
             waited_seconds: report.waited_seconds,
             scanned_seconds: scan.duration_seconds,
@@ -128,7 +128,7 @@ impl Audit<'_> {
             new_low: by_reason.by_severity(Severity::Low),
         };
         response.warnings = warnings(last, totals);
-        response.unconfirmed = new.unconfirmed.iter().cloned().collect();
+        response.unconfirmed = new.unconfirmed.clone();
         response
     }
 

@@ -13,22 +13,14 @@ use crate::timestamp::Timestamp;
 impl Audit<'_> {
     /// Publishes `watch-failed` once per kind of error.
     pub(super) async fn announce_error(&self, control: &mut Control, error: &AuditError) {
-        let kind = error.kind.name();
-        let (same, other) = match control.error.take() {
-            Some(known) if known.kind == kind => (Some(known), None),
-            other => (None, other),
-        };
-        let mut recorded = same.unwrap_or_else(|| RecordedError::new(kind, self.run.budget.now()));
-        if !recorded.announced {
-            let last = control.last_complete_audit.as_ref();
-            let last = last.map(|audit| audit.completed_at);
-            self.publish_watch_failed(error, &mut recorded, last).await;
-        }
+        let last = control.last_complete_audit.as_ref();
+        let last = last.map(|audit| audit.completed_at);
+        let recorded = self.announce(error, control.error.clone(), last).await;
         // An announced error stays recorded until another one or its end is announced.
-        control.error = match other {
-            Some(other) if other.may_be_announced() && !recorded.announced => Some(other),
-            _ => Some(recorded),
-        };
+        let stays = |known: &RecordedError| known.kind != recorded.kind && known.may_be_announced();
+        if recorded.announced || !control.error.as_ref().is_some_and(stays) {
+            control.error = Some(recorded);
+        }
     }
 
     /// Publishes `watch-recovered` if `watch-failed` was published.
@@ -71,16 +63,13 @@ impl Audit<'_> {
         if error.kind.remedy() != Remedy::Operator {
             return;
         }
-        let kind = error.kind.name();
         let marker = self.marker().await;
-        let is_unreadable = marker.is_there && marker.error.is_none();
-        let known = marker.error.filter(|known| known.kind == kind);
-        if is_unreadable || known.as_ref().is_some_and(|known| known.announced) {
+        if marker.is_there && marker.error.is_none() {
             return;
         }
-        let mut recorded = known.unwrap_or_else(|| RecordedError::new(kind, self.run.budget.now()));
-        self.publish_watch_failed(error, &mut recorded, None).await;
-        if recorded.may_be_announced() {
+        let recorded = self.announce(error, marker.error.clone(), None).await;
+        let is_recorded = recorded.announced && marker.error.as_ref() == Some(&recorded);
+        if recorded.may_be_announced() && !is_recorded {
             self.write_error_marker(&recorded).await;
         }
     }
@@ -131,17 +120,24 @@ impl Audit<'_> {
         }
     }
 
-    /// Publishes `watch-failed`; sets in `recorded` whether SNS accepted it.
-    async fn publish_watch_failed(
+    /// Publishes `watch-failed`, unless this kind of error is known to be announced; returns what
+    /// is known then.
+    async fn announce(
         &self,
         error: &AuditError,
-        recorded: &mut RecordedError,
+        known: Option<RecordedError>,
         last_complete_audit_at: Option<Timestamp>,
-    ) {
+    ) -> RecordedError {
+        let name = error.kind.name();
+        let known = known.filter(|known| known.kind == name);
+        let mut recorded = known.unwrap_or_else(|| RecordedError::new(name, self.run.budget.now()));
+        if recorded.announced {
+            return recorded;
+        }
         let since = recorded.since;
         let kind = AlertKind::WatchFailed {
             error: WatchError {
-                kind: error.kind.name().to_owned(),
+                kind: name.to_owned(),
                 message: error.message.clone(),
                 hint: error.hint.clone(),
             },
@@ -161,5 +157,6 @@ impl Audit<'_> {
                 );
             }
         }
+        recorded
     }
 }

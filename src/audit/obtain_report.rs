@@ -183,10 +183,7 @@ impl Audit<'_> {
                 let last_scanned = state.control.last_scanned;
                 let adopted =
                     request::find_unrecorded(&calls, last_scanned, config.report_interval).await?;
-                Ok(adopted.map(|report| {
-                    let at = report.requested_at.into();
-                    (report, at)
-                }))
+                Ok(adopted.map(|report| (report.clone(), report.requested_at.into())))
             }
         }
     }

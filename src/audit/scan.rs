@@ -110,13 +110,7 @@ impl<'a> Audit<'a> {
         let detected_at = report.object.last_modified;
         let mut new =
             NewRevocations::new(self.run.config, self.arn, selection, notified, detected_at);
-        new.unconfirmed = self
-            .run
-            .request
-            .trigger
-            .expected(self.arn)
-            .into_iter()
-            .collect();
+        new.unconfirmed = self.run.request.trigger.expected(self.arn);
         Ok(new)
     }
 
