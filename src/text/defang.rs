@@ -5,16 +5,13 @@ use crate::text::visible::{CUT_MARK, visible};
 /// Returns the text on one line with every character visible and no link that a mail reader would
 /// recognize by its scheme, cut after `max_chars` characters.
 pub fn defang(text: &str, max_chars: usize) -> String {
-    let start = text
-        .char_indices()
-        .nth(max_chars)
-        .map_or(text, |(end, _)| &text[..end]);
-    let shown = visible(start).replace("://", "[:]//");
-    if start.len() == text.len() && shown.chars().count() <= max_chars {
-        return shown;
+    // One character more than is kept shows whether anything is cut.
+    let start: String = text.chars().take(max_chars + 1).collect();
+    let mut shown = visible(&start).replace("://", "[:]//");
+    if let Some((end, _)) = shown.char_indices().nth(max_chars) {
+        shown.replace_range(end.., CUT_MARK);
     }
-    let kept: String = shown.chars().take(max_chars).collect();
-    kept + CUT_MARK
+    shown
 }
 
 /// Returns at most `max_chars` characters of the text in ASCII letters, digits and a few signs that
