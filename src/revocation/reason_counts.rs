@@ -70,9 +70,8 @@ impl ReasonCounts {
 
     /// Returns the highest severity; `None` if nothing was counted.
     pub fn severity(&self) -> Option<Severity> {
-        [Severity::Critical, Severity::High, Severity::Low]
-            .into_iter()
-            .find(|&severity| self.by_severity(severity) > 0)
+        let worst = self.iter().next();
+        worst.map(|(name, _)| RevocationReason::from_report(name).severity())
     }
 
     /// Returns the number of revocations of one severity.
