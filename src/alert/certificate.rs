@@ -3,7 +3,7 @@
 use crate::alert::entry::{is_plain_arn, is_serial};
 use crate::alert::line::Name;
 use crate::alert::reasons;
-use crate::revocation::distinguished_name;
+use crate::revocation::distinguished_name::decode;
 use crate::revocation::reason_counts::{is_word, label};
 use crate::revocation::record::{ReportTime, Revocation};
 use crate::text::numbers::{duration, instant};
@@ -55,9 +55,8 @@ pub(super) struct Certificate {
     pub name: Name,
     /// The reason in words.
     pub reason: String,
-    pub revoked: Fact,
-    pub expires: Fact,
-    pub serial: Fact,
+    /// When it was revoked, when it expires, and its serial.
+    pub facts: [Fact; 3],
     /// What else the report states.
     pub details: Vec<Fact>,
     /// The certificate's ARN, if it consists of harmless characters.
@@ -72,11 +71,8 @@ impl Certificate {
         let principal = revocation.requested_by_service_principal.as_deref();
         let revoked = match revocation.revoked_at.at {
             Some(at) => {
-                let delay = duration(detected_at.since(at));
-                Fact::text(
-                    "Revoked",
-                    format!("{} (detected {delay} later)", instant(at)),
-                )
+                let (at, delay) = (instant(at), duration(detected_at.since(at)));
+                Fact::text("Revoked", format!("{at} (detected {delay} later)"))
             }
             None => Fact::quoted("Revoked (unreadable time)", &revocation.revoked_at.text),
         };
@@ -85,13 +81,12 @@ impl Certificate {
             Some(serial) => Fact::quoted("Serial (malformed)", serial),
             None => Fact::text("Serial", "not stated"),
         };
+        let expires = expires(revocation.not_after.as_ref(), detected_at);
         let arn = revocation.certificate_arn.clone();
         Self {
             name: name(revocation),
             reason: reasons::words(label(&revocation.reason)),
-            revoked,
-            expires: expires(revocation.not_after.as_ref(), detected_at),
-            serial,
+            facts: [revoked, expires, serial],
             details: details(revocation, detected_at, account),
             arn: arn.filter(|arn| is_plain_arn(arn)),
             is_through_acm: principal == Some(ACM),
@@ -105,11 +100,8 @@ fn name(revocation: &Revocation) -> Name {
         (_, Some(arn)) if is_plain_arn(arn) => arn.clone(),
         _ => "a certificate without a name".to_owned(),
     };
-    let decoded = revocation
-        .subject
-        .as_deref()
-        .map(distinguished_name::decode);
-    let text = decoded.map(|decoded| decoded.common_name.unwrap_or(decoded.text));
+    let subject = revocation.subject.as_deref().map(decode);
+    let text = subject.map(|subject| subject.common_name.unwrap_or(subject.text));
     let text = text.filter(|text| !text.trim().is_empty());
     Name {
         text: text.unwrap_or_else(|| identifier.clone()),
@@ -147,7 +139,7 @@ fn details(revocation: &Revocation, detected_at: Timestamp, account: &str) -> Ve
         facts.push(Fact::quoted("Template", arn));
     }
     if let Some(subject) = revocation.subject.as_deref() {
-        let decoded = distinguished_name::decode(subject);
+        let decoded = decode(subject);
         let common_name = decoded.common_name.unwrap_or_default();
         let repeats_name = decoded.text == format!("CN={common_name}");
         if !repeats_name || common_name.len() > MAX_SHOWN_NAME_LEN {
@@ -169,9 +161,8 @@ fn details(revocation: &Revocation, detected_at: Timestamp, account: &str) -> Ve
 /// When the certificate was issued, to which other account and through which service.
 fn issued(revocation: &Revocation, account: &str) -> Option<Fact> {
     let issued_at = revocation.issued_at.as_ref()?;
-    let Some(at) = issued_at.at else {
-        let text = issued_at.text.as_str();
-        return Some(Fact::quoted("Issued (unreadable time)", text));
+    let Some(at) = issued_at.at.map(instant) else {
+        return Some(Fact::quoted("Issued (unreadable time)", &issued_at.text));
     };
     let word = |word| if is_word(word) { word } else { "(malformed)" };
     let to = revocation.aws_account_id.as_deref();
@@ -182,8 +173,5 @@ fn issued(revocation: &Revocation, account: &str) -> Option<Fact> {
         Some(other) => format!(" through {}", word(other)),
         None => String::new(),
     };
-    Some(Fact::text(
-        "Issued",
-        format!("{}{to}{through}", instant(at)),
-    ))
+    Some(Fact::text("Issued", format!("{at}{to}{through}")))
 }

@@ -44,7 +44,7 @@ pub(super) struct Content {
     /// The chat card's title, and the SMS but for the certificate authority.
     pub title: Line,
     /// What it means.
-    pub intro: Vec<String>,
+    pub intro: String,
     pub facts: Vec<Fact>,
     /// Numbers of revocations by reason, in words.
     pub counts: Vec<(u64, String)>,
@@ -76,7 +76,7 @@ impl Content {
         match &alert.kind {
             AlertKind::Revocations(revocations) => {
                 let identity = [revocations.digest.as_slice()];
-                revocation_alert(alert, revocations, ("revocations", ""), &identity)
+                revocation_alert(alert, revocations, ("revocations", None), &identity)
             }
             AlertKind::Replay {
                 revocations,
@@ -141,7 +141,7 @@ impl Content {
             subject: Line::default(),
             headline: Line::default(),
             title: Line::default(),
-            intro: Vec::new(),
+            intro: String::new(),
             facts: Vec::new(),
             counts: Vec::new(),
             certificates: Vec::new(),
@@ -169,8 +169,8 @@ impl Content {
             text = format!("{text} ({})", numbers(totals));
         }
         self.report = Some(Fact::text("Report requested", text));
-        let location = report.location.uri();
-        self.sources.push(Fact::code("Report", location));
+        self.sources
+            .push(Fact::code("Report", report.location.uri()));
     }
 
     fn fact(&mut self, label: &'static str, text: String) {
@@ -185,14 +185,14 @@ impl Content {
         self.subject = Line::new(format!("[{severity}] {event}: {subject} ("))
             .name(&self.authority_name)
             .words(")");
-        let arn = self.certificate_authority.as_str();
-        self.sources.push(Fact::code("CA ARN", arn));
+        let arn = Fact::code("CA ARN", self.certificate_authority.as_str());
+        self.sources.push(arn);
     }
 
     /// Adds a batch of revocations.
     fn revocations(
         &mut self,
-        mark: &str,
+        mark: Option<&str>,
         batch: &RevocationBatch,
         detected_at: Timestamp,
         totals: Option<Totals>,
@@ -213,15 +213,11 @@ impl Content {
         }
     }
 
-    fn revocation_lines(&mut self, mark: &str) {
+    fn revocation_lines(&mut self, mark: Option<&str>) {
         let severity = self.document.severity.name().to_uppercase();
-        let (brackets, start) = match mark {
-            "" => (format!("[{severity}] "), format!("{severity}: ")),
-            _ => (
-                format!("[{mark}] [{severity}] "),
-                format!("{mark}, {severity}: "),
-            ),
-        };
+        let marks: Vec<&str> = mark.into_iter().chain([severity.as_str()]).collect();
+        let brackets: String = marks.iter().map(|mark| format!("[{mark}] ")).collect();
+        let start = marks.join(", ") + ": ";
         let worst = ascii(self.document.reasons.first().map_or("", |name| name), 32);
         let (of_worst, reason) = self.counts.first().cloned().unwrap_or_default();
         let subject = match self.certificates.first() {
@@ -233,10 +229,9 @@ impl Content {
             }
             _ => {
                 let all = count(self.total, "certificate");
-                let share = if of_worst == self.total {
-                    "all".to_owned()
-                } else {
-                    grouped(of_worst)
+                let share = match of_worst {
+                    all if all == self.total => "all".to_owned(),
+                    some => grouped(some),
                 };
                 self.headline = Line::new(format!("{start}{all} were revoked ({share} {reason})."));
                 self.title = Line::new(format!("{start}{all} revoked, {share} {reason}"));
@@ -266,16 +261,15 @@ impl Content {
     }
 
     /// Sets the only next step.
-    fn next_step(&mut self, step: String) {
-        let about = String::new();
-        let steps = vec![step];
+    fn next_step(&mut self, step: &str) {
+        let (about, steps) = (String::new(), vec![step.to_owned()]);
         self.next_steps = vec![NextSteps { about, steps }];
     }
 
     fn request(&mut self, request_id: &str) {
         self.document.request_id = Some(request_id.to_owned());
-        self.sources
-            .push(Fact::text("Request", defang(request_id, 64)));
+        let request = Fact::text("Request", defang(request_id, 64));
+        self.sources.push(request);
     }
 }
 
@@ -283,12 +277,10 @@ impl Content {
 fn revocation_alert(
     alert: &Alert,
     revocations: &RevocationAlert,
-    (kind, mark): (&'static str, &str),
+    (kind, mark): (&'static str, Option<&str>),
     identity: &[&[u8]],
 ) -> Content {
-    let RevocationAlert {
-        batch, full_list, ..
-    } = revocations;
+    let (batch, full_list) = (&revocations.batch, &revocations.full_list);
     let severity = batch.counts().severity().unwrap_or_default();
     let mut content = Content::new(alert, kind, (severity, sign_of(severity)), identity);
     content.revocations(mark, batch, alert.detected_at, Some(revocations.totals));
@@ -296,10 +288,9 @@ fn revocation_alert(
     let arn = &content.certificate_authority;
     content.commands = commands::of_revocations(arn, full_list.as_ref(), &content.certificates);
     if content.certificates.iter().any(|item| item.is_through_acm) {
-        let address = commands::console(arn, "acm/home", "certificates/list");
-        content
-            .links
-            .extend(address.map(|address| Fact::code("ACM console", address)));
+        let console = commands::console(arn, "acm/home", "certificates/list");
+        let console = console.map(|url| Fact::code("ACM console", url));
+        content.links.extend(console);
     }
     content.report(&revocations.report, Some(revocations.totals));
     content
@@ -312,13 +303,13 @@ fn replay(
     request_id: &str,
 ) -> Content {
     let identity: [&[u8]; 2] = [&revocations.digest, request_id.as_bytes()];
-    let mut content = revocation_alert(alert, revocations, ("replay", "REPLAY"), &identity);
+    let mut content = revocation_alert(alert, revocations, ("replay", Some("REPLAY")), &identity);
     content.sign = "\u{1f501}";
     content.document.since = Some(since);
-    content.intro.push(format!(
+    content.intro = format!(
         "Someone requested all revocations since {}. You may have been notified about them before, with the same revocationId.",
         instant(since)
-    ));
+    );
     content.request(request_id);
     content
 }
@@ -326,17 +317,15 @@ fn replay(
 fn test(alert: &Alert, request_id: &str) -> Content {
     let look = (Severity::Critical, "\u{1f9ea}");
     let mut content = Content::new(alert, "test", look, &[request_id.as_bytes()]);
-    content.intro.push(
+    content.intro =
         "Someone requested a test message. The certificate is a sample; nothing was revoked."
-            .to_owned(),
-    );
+            .into();
     let arn = content.certificate_authority.as_str();
     let batch = sample::batch(arn, alert.detected_at);
-    content.revocations("TEST", &batch, alert.detected_at, None);
+    content.revocations(Some("TEST"), &batch, alert.detected_at, None);
     content.headline = Line::new("TEST: this is what a critical alert looks like.");
     content.certificates[0].arn = None;
-    let step = "Confirm that this message reached everyone who should get it.";
-    content.next_step(step.to_owned());
+    content.next_step("Confirm that this message reached everyone who should get it.");
     content.request(request_id);
     content
 }
@@ -351,23 +340,17 @@ fn started(
     let mut content = Content::new(alert, "watch-started", (Severity::Low, "\u{2705}"), &[]);
     content.document.notify_from = Some(notify_from);
     content.document.counts = Some(counts(to_notify, revoked, Some(totals)));
-    content.watch_lines(
-        "MONITORING STARTED",
-        "revocation alerts are on",
-        &numbers(totals),
-    );
-    content
-        .intro
-        .push("You will be alerted to new revocations by this CA. No action is needed.".to_owned());
-    content.fact("First audit", numbers(totals));
+    let numbers = numbers(totals);
+    content.watch_lines("MONITORING STARTED", "revocation alerts are on", &numbers);
+    content.intro =
+        "You will be alerted to new revocations by this CA. No action is needed.".into();
+    content.fact("First audit", numbers);
     let recent = match to_notify {
         0 => "none so far".to_owned(),
         some => format!("{} so far, in a separate message", grouped(some)),
     };
-    content.fact(
-        "Alerts",
-        format!("revocations since {} ({recent})", instant(notify_from)),
-    );
+    let from = instant(notify_from);
+    content.fact("Alerts", format!("revocations since {from} ({recent})"));
     content.counts = by_reason(revoked);
     let earlier = notify_from.saturating_sub(Duration::from_secs(30 * 24 * 3600));
     content.commands.push(Command {
@@ -398,16 +381,15 @@ fn failed(
     let kind = defang(&error.kind, 64);
     let paused = "revocation alerts are paused";
     content.watch_lines("MONITORING FAILED", paused, &ascii(&kind, 40));
-    content.intro.push(format!(
+    content.intro = format!(
         "Revocation alerts for this CA have been paused since {}. No revocation is lost: alerts go out as soon as audits work again. You will get a recovery message then.",
         instant(since)
-    ));
+    );
     let message = defang(&error.message, MAX_ERROR_CHARS);
     content.fact("Cause", format!("{kind}: {message}"));
     let last = last_complete_audit_at.map_or("none yet".to_owned(), instant);
     content.fact("Last complete audit", last);
-    let hint = defang(&error.hint, MAX_ERROR_CHARS);
-    content.next_step(hint);
+    content.next_step(&defang(&error.hint, MAX_ERROR_CHARS));
     content
 }
 
@@ -424,12 +406,8 @@ fn recovered(alert: &Alert, error_type: &str, since: Timestamp, report: &ReportS
         "revocation alerts are on again",
         &format!("{} is over", ascii(&kind, 40)),
     );
-    content.intro.push(
-        "Audits of this CA work again. Revocations made in the meantime, if any, follow in a separate message. No action is needed."
-            .to_owned(),
-    );
-    let error = format!("{kind}, since {}", instant(since));
-    content.fact("Error", error);
+    content.intro = "Audits of this CA work again. Revocations made in the meantime, if any, follow in a separate message. No action is needed.".into();
+    content.fact("Error", format!("{kind}, since {}", instant(since)));
     content.report(report, None);
     content
 }
@@ -449,12 +427,9 @@ fn numbers(totals: Totals) -> String {
 
 /// The field `counts` of the JSON message.
 fn counts(new: u64, by_reason: &ReasonCounts, totals: Option<Totals>) -> Value {
-    let reasons = by_reason
-        .iter()
-        .map(|(name, number)| (name.to_owned(), number.into()));
     let counts = json!({
         "new": new,
-        "byReason": reasons.collect::<Map<String, Value>>(),
+        "byReason": Map::from_iter(by_reason.iter().map(|(name, number)| (name.into(), number.into()))),
         "revoked": totals.map(|totals| totals.revoked),
         "certificates": totals.map(|totals| totals.certificates),
     });
@@ -462,10 +437,8 @@ fn counts(new: u64, by_reason: &ReasonCounts, totals: Option<Totals>) -> Value {
 }
 
 fn by_reason(counts: &ReasonCounts) -> Vec<(u64, String)> {
-    let counts = counts
-        .iter()
-        .map(|(name, number)| (number, reasons::words(name)));
-    counts.collect()
+    let in_words = |(name, number)| (number, reasons::words(name));
+    counts.iter().map(in_words).collect()
 }
 
 fn capitalized(text: &str) -> String {

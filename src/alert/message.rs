@@ -86,22 +86,19 @@ fn full_message(content: &Content) -> Message {
 fn envelope(content: &Content, texts: &Value) -> Message {
     let document = &content.document;
     let arn = &content.certificate_authority;
-    let string = |name, value: &str| Attribute {
+    let attribute = |name, data_type, value: &str| Attribute {
         name,
-        data_type: "String",
+        data_type,
         value: value.to_owned(),
     };
     let mut attributes = vec![
-        string("severity", document.severity.name()),
-        string("type", document.kind),
-        string("certificateAuthorityArn", arn.as_str()),
+        attribute("severity", "String", document.severity.name()),
+        attribute("type", "String", document.kind),
+        attribute("certificateAuthorityArn", "String", arn.as_str()),
     ];
     if !document.reasons.is_empty() {
-        attributes.push(Attribute {
-            name: "reasons",
-            data_type: "String.Array",
-            value: to_json(&document.reasons),
-        });
+        let reasons = to_json(&document.reasons);
+        attributes.push(attribute("reasons", "String.Array", &reasons));
     }
     let name = |name: &str| ascii(name, MAX_SUBJECT_LEN);
     Message {
@@ -117,9 +114,7 @@ impl Message {
     /// Returns the bytes that SNS limits: those of the body and of the names, types and values of
     /// the attributes. Never more than [`LIMIT`](crate::alert::size::LIMIT).
     pub fn size(&self) -> usize {
-        let attributes = self.attributes.iter();
-        let attributes =
-            attributes.map(|item| item.name.len() + item.data_type.len() + item.value.len());
-        self.body.len() + attributes.sum::<usize>()
+        let size = |item: &Attribute| item.name.len() + item.data_type.len() + item.value.len();
+        self.body.len() + self.attributes.iter().map(size).sum::<usize>()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_sns::Client;
 use aws_sdk_sns::types::MessageAttributeValue;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -19,7 +20,7 @@ const CARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Publishes to the topics of an invocation.
 #[derive(Debug)]
 pub struct Publisher<'a> {
-    clients: &'a Clients,
+    sns: &'a Client,
     topic_arn: &'a str,
     chat_topic_arn: Option<&'a str>,
     subscriptions: OnceCell<Result<(), AuditError>>,
@@ -47,7 +48,7 @@ impl<'a> Publisher<'a> {
     /// Returns a publisher for the topic and, if given, the chat topic.
     pub fn new(clients: &'a Clients, topic_arn: &'a str, chat_topic_arn: Option<&'a str>) -> Self {
         Self {
-            clients,
+            sns: &clients.sns,
             topic_arn,
             chat_topic_arn,
             subscriptions: OnceCell::new(),
@@ -67,13 +68,11 @@ impl<'a> Publisher<'a> {
         let mut is_unknown = false;
         let sent = tokio::time::timeout_at(until, self.send_message(alert, &mut is_unknown)).await;
         let mut published = sent.unwrap_or_else(|_| {
-            let error = AuditError::new(
-                ErrorKind::OutOfTime,
-                format!(
-                    "no response from SNS in time: {} may or may not have accepted the message",
-                    self.topic_arn
-                ),
+            let topic = self.topic_arn;
+            let message = format!(
+                "no response from SNS in time: {topic} may or may not have accepted the message"
             );
+            let error = AuditError::new(ErrorKind::OutOfTime, message);
             Err(Unpublished { error, is_unknown })
         })?;
         info!(
@@ -102,11 +101,10 @@ impl<'a> Publisher<'a> {
         is_unknown: &mut bool,
     ) -> Result<Published, Unpublished> {
         let check = || self.check_subscriptions();
-        let subscriptions = self.subscriptions.get_or_init(check).await;
-        subscriptions.clone().map_err(|error| Unpublished {
-            error,
-            is_unknown: false,
-        })?;
+        if let Err(error) = self.subscriptions.get_or_init(check).await.clone() {
+            let is_unknown = false;
+            return Err(Unpublished { error, is_unknown });
+        }
         let mut warnings = Vec::new();
         *is_unknown = true;
         let sent = match self.send(self.topic_arn, &alert.message()).await {
@@ -147,21 +145,16 @@ impl<'a> Publisher<'a> {
     /// Checks for a confirmed subscription: without one, SNS accepts every message and delivers it
     /// to nobody.
     async fn check_subscriptions(&self) -> Result<(), AuditError> {
-        let response = self
-            .clients
-            .sns
-            .get_topic_attributes()
-            .topic_arn(self.topic_arn)
-            .send()
-            .await;
-        let attributes = match response {
+        let topic = self.topic_arn;
+        let request = self.sns.get_topic_attributes().topic_arn(topic);
+        let attributes = match request.send().await {
             Ok(output) => output.attributes.unwrap_or_default(),
             Err(error) => {
                 let failure = CallFailure::new("GetTopicAttributes", &error);
                 if !failure.is_denied() {
                     return Err(self.error(&failure));
                 }
-                warn!(topic = self.topic_arn, error = %failure, "cannot check the topic's subscriptions: permission denied");
+                warn!(topic, error = %failure, "cannot check the topic's subscriptions: permission denied");
                 return Ok(());
             }
         };
@@ -170,7 +163,6 @@ impl<'a> Publisher<'a> {
             return Ok(());
         }
         let pending = number("SubscriptionsPending").unwrap_or("0");
-        let topic = self.topic_arn;
         Err(AuditError::new(
             ErrorKind::TopicWithoutSubscription,
             format!("{topic} has no confirmed subscription ({pending} pending confirmation)"),
@@ -179,7 +171,6 @@ impl<'a> Publisher<'a> {
 
     async fn send(&self, topic_arn: &str, message: &Message) -> Result<String, CallFailure> {
         let mut publish = self
-            .clients
             .sns
             .publish()
             .topic_arn(topic_arn)
@@ -199,10 +190,9 @@ impl<'a> Publisher<'a> {
                 .message_group_id(&message.group_id)
                 .message_deduplication_id(&message.deduplication_id);
         }
-        match publish.send().await {
-            Ok(output) => Ok(output.message_id().unwrap_or_default().to_owned()),
-            Err(error) => Err(CallFailure::new("Publish", &error)),
-        }
+        let sent = publish.send().await;
+        let sent = sent.map_err(|error| CallFailure::new("Publish", &error))?;
+        Ok(sent.message_id.unwrap_or_default())
     }
 
     fn error(&self, failure: &CallFailure) -> AuditError {

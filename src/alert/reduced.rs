@@ -49,9 +49,7 @@ fn identify(name: &mut Name) {
 fn reduce_fact(fact: &mut Fact) {
     match &mut fact.value {
         certificate::Value::Text(text) | certificate::Value::Code(text) => to_ascii(text),
-        certificate::Value::Quoted(_) => {
-            fact.value = certificate::Value::Text("not shown".to_owned())
-        }
+        quoted => *quoted = certificate::Value::Text("not shown".to_owned()),
     }
 }
 
@@ -60,13 +58,7 @@ fn reduce_certificate(certificate: &mut Certificate) {
     certificate
         .details
         .retain(|fact| !matches!(fact.value, certificate::Value::Quoted(_)));
-    for fact in [
-        &mut certificate.revoked,
-        &mut certificate.expires,
-        &mut certificate.serial,
-    ] {
-        reduce_fact(fact);
-    }
+    certificate.facts.iter_mut().for_each(reduce_fact);
 }
 
 fn reduce_entry(entry: &mut Map<String, Value>) {

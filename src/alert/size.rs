@@ -41,9 +41,9 @@ pub(super) fn to_json(value: &impl Serialize) -> String {
     let mut visible = String::with_capacity(json.len());
     for c in json.chars() {
         if is_invisible(c) {
-            let mut units = [0; 2];
-            let units = c.encode_utf16(&mut units).iter();
-            visible.extend(units.map(|unit| format!("\\u{unit:04x}")));
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                visible.push_str(&format!("\\u{unit:04x}"));
+            }
         } else {
             visible.push(c);
         }

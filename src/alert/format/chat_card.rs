@@ -73,15 +73,18 @@ fn description(content: &Content) -> Vec<String> {
     let arn = &content.certificate_authority;
     let name = name(&content.authority_name.text);
     let mut context = format!("{name} \u{b7} {} \u{b7} {}", arn.account(), arn.region());
-    let mut lines: Vec<String> = content.intro.iter().map(|text| prose(text)).collect();
-    lines.extend(content.facts.iter().map(fact));
+    let mut lines: Vec<String> = content.facts.iter().map(fact).collect();
+    if !content.intro.is_empty() {
+        lines.insert(0, prose(&content.intro));
+    }
     let listed = match content.certificates.as_slice() {
         [only] if content.total == 1 => {
-            match &only.revoked.value {
-                Value::Text(when) => context = format!("{context} \u{b7} revoked {when}"),
-                _ => lines.push(fact(&only.revoked)),
+            let mut facts = only.facts.as_slice();
+            if let Value::Text(when) = &facts[0].value {
+                context = format!("{context} \u{b7} revoked {when}");
+                facts = &facts[1..];
             }
-            lines.extend([&only.expires, &only.serial].map(fact));
+            lines.extend(facts.iter().map(fact));
             1
         }
         many => list(many, content.total, &mut lines),
@@ -104,13 +107,9 @@ fn list(certificates: &[Certificate], total: u64, lines: &mut Vec<String>) -> u6
         _ => MAX_EXAMPLES.min(certificates.len()),
     };
     lines.extend(certificates[..listed].iter().map(|item| {
-        format!(
-            "\u{2022} {}: {}\n   {}\n   {}",
-            code(&item.name.text),
-            name(&item.reason),
-            fact(&item.revoked),
-            fact(&item.serial),
-        )
+        let (certificate, reason) = (code(&item.name.text), name(&item.reason));
+        let [revoked, _, serial] = item.facts.each_ref().map(fact);
+        format!("\u{2022} {certificate}: {reason}\n   {revoked}\n   {serial}")
     }));
     listed as u64
 }
@@ -151,10 +150,8 @@ fn fact(fact: &Fact) -> String {
 
 /// A name outside of a code span.
 fn name(text: &str) -> String {
-    defang(text, MAX_NAME_CHARS)
-        .chars()
-        .map(look_alike)
-        .collect()
+    let text = defang(text, MAX_NAME_CHARS);
+    text.chars().map(look_alike).collect()
 }
 
 /// Text that others chose, in a code span.
@@ -164,13 +161,11 @@ fn code(text: &str) -> String {
 
 /// A code span, in which only the characters that end it, or are read nevertheless, matter.
 fn span(text: &str) -> String {
-    let text: String = text
-        .chars()
-        .map(|c| match c {
-            '`' | '<' | '>' | '&' | '@' | '|' => look_alike(c),
-            harmless => harmless,
-        })
-        .collect();
+    let chars = text.chars().map(|c| match c {
+        '`' | '<' | '>' | '&' | '@' | '|' => look_alike(c),
+        harmless => harmless,
+    });
+    let text: String = chars.collect();
     format!("`{}`", if text.trim().is_empty() { "-" } else { &text })
 }
 
@@ -187,16 +182,11 @@ fn prose(text: &str) -> String {
     chars.take(MAX_PROSE_CHARS).collect()
 }
 
-/// The characters that mentions, links, entities, emoji and formats are made of.
-const ACTIVE: &str = "<>&@`*_~[]|\\#!:";
-
-/// For each of them, one that looks alike.
-const LOOK_ALIKES: &str = "\u{2039}\u{203a}\u{ff06}\u{ff20}\u{2019}\u{2217}\u{ff3f}\u{223c}\u{298b}\u{298c}\u{2223}\u{2216}\u{ff03}\u{ff01}\u{a789}";
-
-/// Replaces an active character.
+/// Replaces the characters that mentions, links, entities, emoji and formats are made of.
 fn look_alike(c: char) -> char {
+    const ACTIVE: &str = "<>&@`*_~[]|\\#!:";
+    const LOOK_ALIKES: &str = "\u{2039}\u{203a}\u{ff06}\u{ff20}\u{2019}\u{2217}\u{ff3f}\u{223c}\u{298b}\u{298c}\u{2223}\u{2216}\u{ff03}\u{ff01}\u{a789}";
     let mut pairs = ACTIVE.chars().zip(LOOK_ALIKES.chars());
-    pairs
-        .find(|&(active, _)| active == c)
-        .map_or(c, |(_, alike)| alike)
+    let pair = pairs.find(|&(active, _)| active == c);
+    pair.map_or(c, |(_, alike)| alike)
 }

@@ -4,7 +4,7 @@
 //! serial or an ARN stays in one piece on one line. Text that others chose follows one of our labels;
 //! if it takes several lines, each begins with `|`, so that it cannot pass for a line of the message.
 
-use crate::alert::certificate::{Certificate, Fact, Value};
+use crate::alert::certificate::{Fact, Value};
 use crate::alert::content::{Content, NextSteps};
 use crate::alert::size::{EMAIL_LIST_ROOM, escaped_len};
 use crate::text::defang::defang;
@@ -25,17 +25,16 @@ pub fn render(content: &Content) -> String {
     let mut page = Page::default();
     page.line(&content.headline.fitted(80, name));
     page.blank();
-    for paragraph in &content.intro {
-        page.wrapped("", "", paragraph);
+    if !content.intro.is_empty() {
+        page.wrapped("", "", &content.intro);
         page.blank();
     }
     if let Some(NextSteps { about, steps }) = content.next_steps.first() {
-        let about = if about.is_empty() {
-            ""
-        } else {
-            &format!("{about}: ")
+        let about = match about.as_str() {
+            "" => String::new(),
+            about => format!("{about}: "),
         };
-        page.wrapped(about, "", &steps[0]);
+        page.wrapped(&about, "", &steps[0]);
         page.blank();
     }
     page.line(&format!("CA: {}", name(&content.authority_name.text)));
@@ -44,7 +43,7 @@ pub fn render(content: &Content) -> String {
     page.facts(&content.facts);
     match content.certificates.as_slice() {
         [only] if content.total == 1 => {
-            page.certificate(only);
+            page.facts(only.facts.iter().chain(&only.details));
             page.blank();
         }
         _ => {
@@ -62,9 +61,13 @@ pub fn render(content: &Content) -> String {
         }
         page.blank();
     }
-    page.facts(&content.links);
-    page.facts(&content.report);
-    page.facts(&content.sources);
+    page.facts(
+        content
+            .links
+            .iter()
+            .chain(&content.report)
+            .chain(&content.sources),
+    );
     page.line(&format!(
         "pca-revocation-watch, message {}",
         content.document.id
@@ -119,24 +122,13 @@ impl Page {
             if !is_empty && width(&line) + 1 + width(word) > COLUMNS {
                 self.line(&line);
                 others.clone_into(&mut line);
-                is_empty = true;
-            }
-            if !is_empty {
+            } else if !is_empty {
                 line.push(' ');
             }
             line.push_str(word);
             is_empty = false;
         }
         self.line(&line);
-    }
-
-    fn certificate(&mut self, certificate: &Certificate) {
-        self.facts([
-            &certificate.revoked,
-            &certificate.expires,
-            &certificate.serial,
-        ]);
-        self.facts(&certificate.details);
     }
 
     fn counts(&mut self, counts: &[(u64, String)]) {
@@ -160,7 +152,7 @@ impl Page {
             let name = defang(&certificate.name.text, MAX_NAME_CHARS);
             item.line(&format!("Certificate {} of {total}: {name}", listed + 1));
             item.line(&format!("Reason: {}", certificate.reason));
-            item.certificate(certificate);
+            item.facts(certificate.facts.iter().chain(&certificate.details));
             item.blank();
             len += escaped_len(&item.text);
             if len > EMAIL_LIST_ROOM {
@@ -188,10 +180,9 @@ impl Page {
             if steps.is_empty() {
                 continue;
             }
-            if group.about.is_empty() {
-                self.line("Next steps");
-            } else {
-                self.wrapped("", "", &format!("{}: next steps", group.about));
+            match group.about.as_str() {
+                "" => self.line("Next steps"),
+                about => self.wrapped("", "", &format!("{about}: next steps")),
             }
             for (number, step) in (1..).zip(steps) {
                 self.wrapped(&format!("{number}. "), "   ", step);
@@ -201,11 +192,11 @@ impl Page {
     }
 }
 
+/// Columns of a text: two for a character from where the wide scripts begin, too many rather than
+/// too few.
 fn width(text: &str) -> usize {
-    text.chars().map(char_width).sum()
-}
-
-/// Columns of a character: two from where the wide scripts begin, too many rather than too few.
-fn char_width(c: char) -> usize {
-    if u32::from(c) < 0x1100 { 1 } else { 2 }
+    let columns = text
+        .chars()
+        .map(|c| if u32::from(c) < 0x1100 { 1 } else { 2 });
+    columns.sum()
 }
