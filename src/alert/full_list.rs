@@ -1,8 +1,8 @@
 //! The full list for a message that cannot hold all revocations: an S3 object with one JSON line for
 //! each.
 
+use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
-use bytes::Bytes;
 use tracing::{info, warn};
 
 use crate::aws::clients::Clients;
@@ -13,14 +13,17 @@ use crate::error::AuditError;
 /// multipart upload limits"): enough for 80 GB.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 
+const CONTENT_TYPE: &str = "application/jsonl";
+
 /// Writes the list while the report is scanned. Holds at most one part and the lines that one chunk
 /// of the report adds.
 #[derive(Debug)]
 pub struct FullList<'a> {
-    clients: &'a Clients,
+    s3: &'a Client,
     bucket: &'a str,
     key: String,
     buffer: Vec<u8>,
+    size_bytes: usize,
     upload_id: Option<String>,
     parts: Vec<CompletedPart>,
 }
@@ -29,10 +32,11 @@ impl<'a> FullList<'a> {
     /// Returns an empty list for the object `key`. Nothing is sent until there is something to send.
     pub fn new(clients: &'a Clients, bucket: &'a str, key: String) -> Self {
         Self {
-            clients,
+            s3: &clients.s3,
             bucket,
             key,
             buffer: Vec::new(),
+            size_bytes: 0,
             upload_id: None,
             parts: Vec::new(),
         }
@@ -41,6 +45,7 @@ impl<'a> FullList<'a> {
     /// Adds whole lines.
     pub fn push(&mut self, lines: &[u8]) {
         self.buffer.extend_from_slice(lines);
+        self.size_bytes += lines.len();
     }
 
     /// Uploads a part if there are enough lines for one.
@@ -49,10 +54,9 @@ impl<'a> FullList<'a> {
     /// If S3 did not accept the part.
     pub async fn flush(&mut self) -> Result<(), AuditError> {
         if self.buffer.len() < PART_BYTES {
-            Ok(())
-        } else {
-            self.send_part().await
+            return Ok(());
         }
+        self.send_part().await
     }
 
     /// Completes the object; returns its key, or `None` if no line was ever added.
@@ -60,45 +64,20 @@ impl<'a> FullList<'a> {
     /// # Errors
     /// If S3 did not accept the object.
     pub async fn finish(mut self) -> Result<Option<String>, AuditError> {
-        let Some(upload_id) = self.upload_id.clone() else {
-            if self.buffer.is_empty() {
-                return Ok(None);
-            }
-            let body = Bytes::from(std::mem::take(&mut self.buffer));
-            let size_bytes = body.len();
-            self.clients
-                .s3
-                .put_object()
-                .bucket(self.bucket)
-                .key(&self.key)
-                .content_type("application/jsonl")
-                .body(body.into())
-                .send()
-                .await
-                .map_err(|error| self.error(&CallFailure::new("PutObject", &error)))?;
-            info!(key = self.key, size_bytes, "full list written");
-            return Ok(Some(self.key));
-        };
-        if !self.buffer.is_empty() {
-            self.send_part().await?;
+        if self.size_bytes == 0 {
+            return Ok(None);
         }
-        self.clients
-            .s3
-            .complete_multipart_upload()
-            .bucket(self.bucket)
-            .key(&self.key)
-            .upload_id(upload_id)
-            .multipart_upload(
-                CompletedMultipartUpload::builder()
-                    .set_parts(Some(self.parts.clone()))
-                    .build(),
-            )
-            .send()
-            .await
-            .map_err(|error| self.error(&CallFailure::new("CompleteMultipartUpload", &error)))?;
+        if self.upload_id.is_none() {
+            self.put().await?;
+        } else {
+            if !self.buffer.is_empty() {
+                self.send_part().await?;
+            }
+            self.complete().await?;
+        }
         info!(
             key = self.key,
-            parts = self.parts.len(),
+            size_bytes = self.size_bytes,
             "full list written"
         );
         Ok(Some(self.key))
@@ -106,18 +85,11 @@ impl<'a> FullList<'a> {
 
     /// Aborts the upload.
     pub async fn abort(self) {
-        let Some(upload_id) = &self.upload_id else {
+        let Some(upload_id) = self.upload_id else {
             return;
         };
-        let aborted = self
-            .clients
-            .s3
-            .abort_multipart_upload()
-            .bucket(self.bucket)
-            .key(&self.key)
-            .upload_id(upload_id)
-            .send()
-            .await;
+        let abort = self.s3.abort_multipart_upload().bucket(self.bucket);
+        let aborted = abort.key(&self.key).upload_id(upload_id).send().await;
         if let Err(error) = aborted {
             // The bucket's lifecycle rule removes the parts.
             let error = CallFailure::new("AbortMultipartUpload", &error);
@@ -125,38 +97,38 @@ impl<'a> FullList<'a> {
         }
     }
 
+    async fn put(&mut self) -> Result<(), AuditError> {
+        self.s3
+            .put_object()
+            .bucket(self.bucket)
+            .key(&self.key)
+            .content_type(CONTENT_TYPE)
+            .body(std::mem::take(&mut self.buffer).into())
+            .send()
+            .await
+            .map_err(|error| self.error(&CallFailure::new("PutObject", &error)))?;
+        Ok(())
+    }
+
     async fn send_part(&mut self) -> Result<(), AuditError> {
-        let upload_id = match &self.upload_id {
-            Some(upload_id) => upload_id.clone(),
-            None => {
-                let created = self
-                    .clients
-                    .s3
-                    .create_multipart_upload()
-                    .bucket(self.bucket)
-                    .key(&self.key)
-                    .content_type("application/jsonl")
-                    .send()
-                    .await
-                    .map_err(|error| {
-                        self.error(&CallFailure::new("CreateMultipartUpload", &error))
-                    })?;
-                let upload_id = created.upload_id().unwrap_or_default().to_owned();
-                self.upload_id = Some(upload_id.clone());
-                upload_id
-            }
-        };
+        if self.upload_id.is_none() {
+            let create = self.s3.create_multipart_upload().bucket(self.bucket);
+            let create = create.key(&self.key).content_type(CONTENT_TYPE);
+            let created = create
+                .send()
+                .await
+                .map_err(|error| self.error(&CallFailure::new("CreateMultipartUpload", &error)))?;
+            self.upload_id = created.upload_id;
+        }
         let number = i32::try_from(self.parts.len() + 1).unwrap_or(i32::MAX);
-        let body = Bytes::from(std::mem::take(&mut self.buffer));
         let sent = self
-            .clients
             .s3
             .upload_part()
             .bucket(self.bucket)
             .key(&self.key)
-            .upload_id(upload_id)
+            .set_upload_id(self.upload_id.clone())
             .part_number(number)
-            .body(body.into())
+            .body(std::mem::take(&mut self.buffer).into())
             .send()
             .await
             .map_err(|error| self.error(&CallFailure::new("UploadPart", &error)))?;
@@ -169,6 +141,21 @@ impl<'a> FullList<'a> {
                 .set_checksum_crc64_nvme(sent.checksum_crc64_nvme)
                 .build(),
         );
+        Ok(())
+    }
+
+    async fn complete(&mut self) -> Result<(), AuditError> {
+        let parts = Some(std::mem::take(&mut self.parts));
+        let upload = CompletedMultipartUpload::builder().set_parts(parts).build();
+        self.s3
+            .complete_multipart_upload()
+            .bucket(self.bucket)
+            .key(&self.key)
+            .set_upload_id(self.upload_id.clone())
+            .multipart_upload(upload)
+            .send()
+            .await
+            .map_err(|error| self.error(&CallFailure::new("CompleteMultipartUpload", &error)))?;
         Ok(())
     }
 
