@@ -41,7 +41,7 @@ fn by_share_of_revoked(criterion: &mut Criterion) {
             group.bench_with_input(id, &report, |bencher, report| {
                 bencher.iter(|| {
                     scan(layout, report, SLICE, |record| {
-                        drop(black_box(record.key()))
+                        drop(black_box(record.key()));
                     })
                 });
             });
@@ -59,7 +59,7 @@ fn by_slice(criterion: &mut Criterion) {
             group.bench_with_input(id, &report, |bencher, report| {
                 bencher.iter(|| {
                     scan(layout, report, slice, |record| {
-                        drop(black_box(record.key()))
+                        drop(black_box(record.key()));
                     })
                 });
             });
@@ -145,7 +145,7 @@ fn beside_others(criterion: &mut Criterion) {
         bencher.iter(|| counts(Layout::Csv, black_box(&report)));
     });
     group.bench_function("csv crate/csv", |bencher| {
-        bencher.iter(|| others::csv_crate(black_box(&*report)))
+        bencher.iter(|| others::csv_crate(black_box(&*report)));
     });
 }
 
@@ -177,7 +177,7 @@ fn scan(
 
 fn counts(layout: Layout, report: &[u8]) -> Counts {
     let totals = scan(layout, report, SLICE, |record| {
-        drop(black_box(record.key()))
+        drop(black_box(record.key()));
     });
     (totals.certificates, totals.revoked)
 }

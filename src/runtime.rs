@@ -1,4 +1,8 @@
 //! Runs the function under the Lambda Runtime API.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "reads the environment for `config` and `logging`"
+)]
 
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;

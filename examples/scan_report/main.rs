@@ -90,7 +90,7 @@ fn print(path: &str, (certificates, revoked): Counts) {
     print!("{certificates} certificates, {revoked} revoked in {path}");
     match (cpu_seconds(), peak_resident_kib()) {
         (Some(seconds), Some(kib)) => {
-            println!("; {seconds:.3} CPU seconds, peak {kib} KiB resident")
+            println!("; {seconds:.3} CPU seconds, peak {kib} KiB resident");
         }
         _ => println!(),
     }

@@ -19,7 +19,9 @@ fuzz_target!(|document: &[u8]| {
     assert_eq!(lines[0]["count"], set.len());
     assert_eq!(lines.len() - 1, set.len());
     let written: Vec<u8> = std::sync::Arc::new(set.clone())
-        .document_chunks(ARN).flatten().collect();
+        .document_chunks(ARN)
+        .flatten()
+        .collect();
     assert_eq!(written.len() as u64, set.document_len(ARN));
     assert_eq!(read(&written, 1013), Ok(set));
 });

@@ -27,7 +27,7 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Control {
-    /// [`VERSION`].
+    /// `VERSION`.
     pub version: u64,
     /// The CA.
     pub certificate_authority_arn: CertificateAuthorityArn,

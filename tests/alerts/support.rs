@@ -1,7 +1,10 @@
 //! Sample revocations and alerts, and the rules that every message must keep.
 
 // Each program that includes this file uses a part of it.
-#![allow(dead_code)]
+#![allow(
+    dead_code,
+    reason = "examples/messages.rs includes this file and uses a part"
+)]
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -91,6 +91,7 @@ fn keys_are_found_in_any_case_order_and_escaping() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of cases")]
 fn malformed_records_are_passed_on_unchanged() {
     const AT: &str = r#""revokedAt":"2018-02-26T20:00:36+0000""#;
     // Fields, serial as passed on, revokedAt as passed on.
@@ -209,6 +210,7 @@ fn empty_array_is_a_report_of_no_certificates() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of cases")]
 fn errors_state_byte_and_record() {
     let at = |kind: &str, byte, record| (kind.to_owned(), byte, record);
     assert_eq!(refused(""), at("the report is empty", 0, 1));

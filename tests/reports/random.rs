@@ -202,6 +202,7 @@ impl Random {
         report.push(b'}');
     }
 
+    #[expect(clippy::too_many_lines, reason = "one list of cases")]
     fn json_value(&mut self, report: &mut Vec<u8>, depth: usize, is_tidy: bool) {
         match self.below(if depth > 3 { 5 } else { 8 }) {
             0 | 1 => report.extend_from_slice(b"null"),

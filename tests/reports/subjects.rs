@@ -229,7 +229,7 @@ proptest! {
         let expected: Option<Vec<String>> = rdns_read
             .iter()
             .rev()
-            .flat_map(|rdn| rdn.iter())
+            .flat_map(x509_cert::name::RelativeDistinguishedName::iter)
             .map(|attribute| {
                 let (_, text) = rdns.iter().find(|(known, _)| known.oid == attribute.oid)?;
                 let kind = text.split_once('=')?.0;

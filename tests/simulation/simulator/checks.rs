@@ -134,7 +134,7 @@ fn every_revocation_is_alerted(world: &World, messages: &Messages, violations: &
         match (alerted, revoked.is_earlier) {
             ([], false) => violations.push(format!("LOST: {revoked:?} was never alerted")),
             ([_, ..], true) => {
-                violations.push(format!("NOISE: {revoked:?} is older than the lookback"))
+                violations.push(format!("NOISE: {revoked:?} is older than the lookback"));
             }
             _ => {}
         }

@@ -299,7 +299,7 @@ pub fn simulate_all(cases: &[Case]) -> Tally {
                     *tally.by_failure.entry(case.failure()).or_default() += 1;
                     for violation in violations {
                         eprintln!("{case}: {violation}");
-                        tally.violations.push(format!("{case}: {violation}"))
+                        tally.violations.push(format!("{case}: {violation}"));
                     }
                 }
             });
