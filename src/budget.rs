@@ -60,18 +60,18 @@ impl Budget {
     }
 
     /// Returns when waiting and scanning must end.
-    pub fn work_ends(&self) -> Instant {
+    pub fn work_deadline(&self) -> Instant {
         self.before_deadline(RESERVE)
     }
 
     /// Returns when work that has not ended by itself is cut off, so that the state can still be
     /// saved.
-    pub fn saving_starts(&self) -> Instant {
+    pub fn save_deadline(&self) -> Instant {
         self.before_deadline(RESERVE / 2)
     }
 
     /// Returns when Lambda must have the response: shortly before the deadline.
-    pub fn response_due(&self) -> Instant {
+    pub fn response_deadline(&self) -> Instant {
         self.before_deadline(RESERVE / 5)
     }
 
@@ -82,14 +82,15 @@ impl Budget {
     }
 
     /// Returns the time until Lambda must have the response.
-    pub fn left_to_respond(&self) -> Duration {
-        self.response_due()
+    pub fn time_to_respond(&self) -> Duration {
+        self.response_deadline()
             .saturating_duration_since(Instant::now())
     }
 
     /// Returns the time left for waiting and scanning.
     pub fn left(&self) -> Duration {
-        self.work_ends().saturating_duration_since(Instant::now())
+        self.work_deadline()
+            .saturating_duration_since(Instant::now())
     }
 
     /// Waits that long if the budget allows; otherwise returns `false` at once.
@@ -123,7 +124,7 @@ impl Pacer {
         let mut next = self.next.lock().await;
         let now = Instant::now();
         let at = next.unwrap_or(now).max(now);
-        if at > now && at >= budget.work_ends() {
+        if at > now && at >= budget.work_deadline() {
             return false;
         }
         *next = Some(at + self.interval);

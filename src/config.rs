@@ -158,7 +158,7 @@ impl Config {
     }
 
     /// Whether a revocation with that reason causes a message. Unknown reasons always do.
-    pub fn notifies(&self, reason: &RevocationReason) -> bool {
+    pub fn causes_message(&self, reason: &RevocationReason) -> bool {
         match (&self.notify_reasons, reason) {
             (None, _) | (_, RevocationReason::Other(_)) => true,
             (Some(reasons), reason) => reasons.contains(reason),
@@ -415,10 +415,10 @@ mod tests {
     #[test]
     fn unknown_reasons_are_always_worth_a_message() {
         let config = from(&[("NOTIFY_REASONS", "KEY_COMPROMISE")]).unwrap();
-        assert!(config.notifies(&RevocationReason::KeyCompromise));
-        assert!(!config.notifies(&RevocationReason::Superseded));
-        assert!(config.notifies(&RevocationReason::from_report("QUANTUM_BREAK")));
-        assert!(config.notifies(&RevocationReason::from_report("")));
+        assert!(config.causes_message(&RevocationReason::KeyCompromise));
+        assert!(!config.causes_message(&RevocationReason::Superseded));
+        assert!(config.causes_message(&RevocationReason::from_report("QUANTUM_BREAK")));
+        assert!(config.causes_message(&RevocationReason::from_report("")));
     }
 
     #[test]

@@ -141,7 +141,7 @@ async fn test_message(
     let kind = AlertKind::Test {
         request_id: run.invocation.request_id.clone(),
     };
-    let (detected_at, until) = (run.budget.now(), run.budget.response_due());
+    let (detected_at, until) = (run.budget.now(), run.budget.response_deadline());
     let response = match run.publish(arn, kind, detected_at, until).await {
         Ok(published) => Response {
             test_message: Some(TestMessage {
@@ -166,7 +166,7 @@ async fn in_time<T>(
     what: &str,
     work: impl Future<Output = Result<T, InvocationError>>,
 ) -> Result<T, InvocationError> {
-    let result = tokio::time::timeout_at(budget.response_due(), work).await;
+    let result = tokio::time::timeout_at(budget.response_deadline(), work).await;
     result.unwrap_or_else(|_| {
         let message = format!(
             "{what} did not finish in the time of this invocation; no alerts were sent. If this persists, check the AWS Health Dashboard and the function's network access"

@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use pca_revocation_watch::revocation::distinguished_name::{
     MAX_COMMON_NAME_CHARS, MAX_TEXT_CHARS, decode,
 };
-use pca_revocation_watch::text::visible::{CUT_MARK, is_invisible};
+use pca_revocation_watch::text::visible::{TRUNCATION_MARK, is_invisible};
 
 fuzz_target!(|subject: &str| {
     let decoded = decode(subject);
@@ -18,7 +18,7 @@ fuzz_target!(|subject: &str| {
 fn assert_shown(text: &str, max_chars: usize) {
     assert!(!text.contains(is_invisible), "{text:?}");
     assert!(
-        text.chars().count() <= max_chars + CUT_MARK.len(),
+        text.chars().count() <= max_chars + TRUNCATION_MARK.len(),
         "{text:?}"
     );
 }

@@ -102,7 +102,7 @@ impl RevocationBatch {
         self.held_len += held.len;
         if !self.needs_full_list && (!held.truncated.is_empty() || self.held_len > ENTRIES_ROOM) {
             self.needs_full_list = true;
-            let all = self.worst().chain([&revocation]);
+            let all = self.worst_first().chain([&revocation]);
             due = all.flat_map(|revocation| self.line(revocation)).collect();
         }
         self.held.insert(rank, held);
@@ -138,7 +138,7 @@ impl RevocationBatch {
 
     /// Iterates over the revocations that fit the message, worst first; overlong fields are
     /// truncated.
-    pub fn worst(&self) -> impl Iterator<Item = &Revocation> {
+    pub fn worst_first(&self) -> impl Iterator<Item = &Revocation> {
         self.held.values().map(|held| &held.revocation)
     }
 

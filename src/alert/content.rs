@@ -13,13 +13,15 @@ use crate::alert::line::{Line, Name};
 use crate::alert::reasons;
 use crate::alert::sample;
 use crate::alert::size::with_values;
-use crate::alert::types::{Alert, AlertKind, ReportSource, RevocationAlert, Totals, WatchError};
+use crate::alert::types::{
+    Alert, AlertKind, MonitoringError, ReportSource, RevocationAlert, Totals,
+};
 use crate::arn::CertificateAuthorityArn;
 use crate::revocation::id::{hash, hex};
 use crate::revocation::reason::Severity;
 use crate::revocation::reason_counts::ReasonCounts;
 use crate::text::defang::{ascii, defang};
-use crate::text::numbers::{count, duration, grouped, instant};
+use crate::text::numbers::{count, duration, instant, with_separators};
 use crate::timestamp::Timestamp;
 
 /// Maximum revocations that a message for people lists; the others are only counted.
@@ -199,7 +201,11 @@ impl Content {
     ) {
         let account = self.certificate_authority.account().to_owned();
         let certificate = |revocation| Certificate::of(revocation, detected_at, &account);
-        self.certificates = batch.worst().take(MAX_LISTED).map(certificate).collect();
+        self.certificates = batch
+            .worst_first()
+            .take(MAX_LISTED)
+            .map(certificate)
+            .collect();
         self.total = batch.len();
         self.counts = by_reason(batch.counts());
         self.document.reasons = batch.counts().iter().map(|(name, _)| name.into()).collect();
@@ -231,7 +237,7 @@ impl Content {
                 let all = count(self.total, "certificate");
                 let share = match of_worst {
                     all if all == self.total => "all".to_owned(),
-                    some => grouped(some),
+                    some => with_separators(some),
                 };
                 self.headline = Line::new(format!("{start}{all} were revoked ({share} {reason})."));
                 self.title = Line::new(format!("{start}{all} revoked, {share} {reason}"));
@@ -347,7 +353,7 @@ fn started(
     content.fact("First audit", numbers);
     let recent = match to_notify {
         0 => "none so far".to_owned(),
-        some => format!("{} so far, in a separate message", grouped(some)),
+        some => format!("{} so far, in a separate message", with_separators(some)),
     };
     let from = instant(notify_from);
     content.fact("Alerts", format!("revocations since {from} ({recent})"));
@@ -362,7 +368,7 @@ fn started(
 
 fn failed(
     alert: &Alert,
-    error: &WatchError,
+    error: &MonitoringError,
     since: Timestamp,
     last_complete_audit_at: Option<Timestamp>,
 ) -> Content {
@@ -422,7 +428,10 @@ fn sign_of(severity: Severity) -> &'static str {
 
 fn numbers(totals: Totals) -> String {
     let certificates = count(totals.certificates, "certificate");
-    format!("{certificates}, {} revoked", grouped(totals.revoked))
+    format!(
+        "{certificates}, {} revoked",
+        with_separators(totals.revoked)
+    )
 }
 
 /// The field `counts` of the JSON message.

@@ -25,6 +25,6 @@ pub mod types;
 pub use batch::{RevocationBatch, full_list_line};
 pub use message::{Attribute, Message};
 pub use types::{
-    Alert, AlertKind, CertificateAuthority, ObjectLocation, ReportSource, RevocationAlert, Totals,
-    WatchError,
+    Alert, AlertKind, CertificateAuthority, MonitoringError, ObjectLocation, ReportSource,
+    RevocationAlert, Totals,
 };

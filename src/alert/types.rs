@@ -50,7 +50,7 @@ pub enum AlertKind {
     /// An error that needs operator action stops the audits.
     WatchFailed {
         /// The error.
-        error: WatchError,
+        error: MonitoringError,
         /// When it first occurred.
         since: Timestamp,
         /// The last complete audit, if there was one.
@@ -159,7 +159,7 @@ impl RevocationAlert {
 
 /// An error as an alert describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WatchError {
+pub struct MonitoringError {
     /// Stable name.
     pub kind: String,
     /// What failed, on which resource, and why.

@@ -59,7 +59,7 @@ impl Audit<'_> {
             };
             // SNS has accepted the message: any time left is well spent on saving that.
             if error.kind.remedy() != Remedy::Retry
-                || COMMIT_RETRY_INTERVAL >= self.run.budget.left_to_respond()
+                || COMMIT_RETRY_INTERVAL >= self.run.budget.time_to_respond()
             {
                 return Err(error);
             }

@@ -96,7 +96,7 @@ impl Audit<'_> {
             until: run.budget.deadline().saturating_add(CLOCK_TOLERANCE),
         };
         run.store
-            .take(self.arn, &lease, run.budget, run.waits())
+            .acquire_lease(self.arn, &lease, run.budget, run.waits())
             .await
     }
 
@@ -124,7 +124,7 @@ impl Audit<'_> {
         &self,
         work: impl Future<Output = Result<T, AuditError>>,
     ) -> Result<T, AuditError> {
-        tokio::time::timeout_at(self.run.budget.saving_starts(), work)
+        tokio::time::timeout_at(self.run.budget.save_deadline(), work)
             .await
             .unwrap_or_else(|_| Err(self.out_of_time("the run ended before its report was read")))
     }

@@ -37,7 +37,10 @@ impl Audit<'_> {
         control.release(&self.run.invocation.nonce);
         if let Err(failure) = self.save(&mut state).await {
             // The state does not know what was just announced.
-            let announced = state.control.error.filter(RecordedError::may_be_announced);
+            let announced = state
+                .control
+                .error
+                .filter(RecordedError::possibly_announced);
             if announced != known
                 && let Some(error) = announced
             {
@@ -54,13 +57,13 @@ impl Audit<'_> {
         let now = self.run.budget.now();
         if response.outcome == Outcome::Audited
             || self.run.request.trigger != Trigger::Schedule
-            || !control.count_run_without_audit(now, self.run.config.report_interval)
+            || !control.count_missed_run(now, self.run.config.report_interval)
         {
             return None;
         }
         // People who know of another error know that there is no audit.
         let knows_other = |known: &RecordedError| {
-            known.may_be_announced() && known.kind != ErrorKind::ReportOverdue.name()
+            known.possibly_announced() && known.kind != ErrorKind::ReportOverdue.name()
         };
         if response.remedy() == Some(Remedy::Operator)
             || control.error.as_ref().is_some_and(knows_other)

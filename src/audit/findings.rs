@@ -116,7 +116,7 @@ impl Audit<'_> {
             malformed_records: totals.malformed,
             revocations: Vec::new(),
         };
-        let worst = new.batch.worst().take(MAX_LISTED);
+        let worst = new.batch.worst_first().take(MAX_LISTED);
         worst.for_each(|revocation| contents.list(revocation));
         response.read = Some(contents);
         response.stats = AuditStats {
@@ -162,7 +162,7 @@ impl Audit<'_> {
             valid = scan.invalid.is_none(),
             "scan finished"
         );
-        for revocation in new.batch.worst().take(MAX_LISTED) {
+        for revocation in new.batch.worst_first().take(MAX_LISTED) {
             let subject = revocation.subject.as_deref();
             info!(
                 certificate_authority = self.arn.id(),

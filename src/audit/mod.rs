@@ -16,12 +16,12 @@ use crate::timestamp::Timestamp;
 
 mod commit;
 mod context;
+mod dry_run_or_replay;
 mod finalize;
 mod findings;
 mod monitoring;
 mod new_revocations;
 mod obtain_report;
-mod read_only;
 mod scan;
 mod scan_limiter;
 
@@ -31,7 +31,7 @@ pub(crate) use scan_limiter::ScanLimiter;
 
 use context::Audit;
 use obtain_report::ReportStep;
-use scan::abandon_if_tried_enough;
+use scan::abandon_after_max_attempts;
 use scan_limiter::ScanSlot;
 
 /// Audits CAs side by side; returns a response for each, in their order.
@@ -75,10 +75,10 @@ impl Audit<'_> {
         let work = Box::pin(async {
             match self.mode {
                 Mode::Audit => self.audit_with_lease(scan_slot).await,
-                _ => self.audit_read_only(scan_slot).await,
+                _ => self.dry_run_or_replay(scan_slot).await,
             }
         });
-        tokio::time::timeout_at(self.run.budget.response_due(), work)
+        tokio::time::timeout_at(self.run.budget.response_deadline(), work)
             .await
             .unwrap_or_else(|_| Err(self.out_of_time("the run ended during the audit")))
             .unwrap_or_else(|error| AuditResponse::failed(self.arn.clone(), error))
@@ -119,7 +119,7 @@ impl Audit<'_> {
             Ok(complete) => Some(complete),
             Err(invalid) => {
                 response.outcome = Outcome::Failed;
-                response.error = Some(abandon_if_tried_enough(&mut state.control, invalid));
+                response.error = Some(abandon_after_max_attempts(&mut state.control, invalid));
                 None
             }
         };
@@ -136,7 +136,7 @@ impl Audit<'_> {
         alerts: Vec<AlertKind>,
         detected_at: Timestamp,
     ) -> Result<Vec<String>, AuditError> {
-        let until = self.run.budget.saving_starts();
+        let until = self.run.budget.save_deadline();
         let mut warnings = Vec::new();
         for kind in alerts {
             let is_start = matches!(kind, AlertKind::WatchStarted { .. });

@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use crate::alert::publish::Unpublished;
-use crate::alert::{AlertKind, ObjectLocation, ReportSource, WatchError};
+use crate::alert::{AlertKind, MonitoringError, ObjectLocation, ReportSource};
 use crate::audit::context::Audit;
 use crate::error::{AuditError, Remedy};
 use crate::state::control::{Control, RecordedError};
@@ -17,7 +17,8 @@ impl Audit<'_> {
         let last = last.map(|audit| audit.completed_at);
         let recorded = self.announce(error, control.error.clone(), last).await;
         // An announced error stays recorded until another one or its end is announced.
-        let stays = |known: &RecordedError| known.kind != recorded.kind && known.may_be_announced();
+        let stays =
+            |known: &RecordedError| known.kind != recorded.kind && known.possibly_announced();
         if recorded.announced || !control.error.as_ref().is_some_and(stays) {
             control.error = Some(recorded);
         }
@@ -40,8 +41,8 @@ impl Audit<'_> {
                 previous_requested_at: None,
             },
         };
-        let until = self.run.budget.response_due();
-        if error.may_be_announced()
+        let until = self.run.budget.response_deadline();
+        if error.possibly_announced()
             && let Err(unpublished) = self
                 .run
                 .publish(self.arn, kind, audit.last_modified, until)
@@ -69,7 +70,7 @@ impl Audit<'_> {
         }
         let recorded = self.announce(error, marker.error.clone(), None).await;
         let is_recorded = recorded.announced && marker.error.as_ref() == Some(&recorded);
-        if recorded.may_be_announced() && !is_recorded {
+        if recorded.possibly_announced() && !is_recorded {
             self.write_error_marker(&recorded).await;
         }
     }
@@ -84,7 +85,7 @@ impl Audit<'_> {
                     known.maybe_announced |= error.maybe_announced;
                 }
                 // The end of that error will be announced.
-                Some(known) if known.may_be_announced() => {}
+                Some(known) if known.possibly_announced() => {}
                 unknown => *unknown = Some(error.clone()),
             }
         }
@@ -136,7 +137,7 @@ impl Audit<'_> {
         }
         let since = recorded.since;
         let kind = AlertKind::WatchFailed {
-            error: WatchError {
+            error: MonitoringError {
                 kind: name.to_owned(),
                 message: error.message.clone(),
                 hint: error.hint.clone(),
@@ -144,7 +145,7 @@ impl Audit<'_> {
             since,
             last_complete_audit_at,
         };
-        let until = self.run.budget.response_due();
+        let until = self.run.budget.response_deadline();
         match self.run.publish(self.arn, kind, since, until).await {
             Ok(_) => recorded.announced = true,
             Err(Unpublished { error, is_unknown }) => {

@@ -119,7 +119,7 @@ impl<'a> NewRevocations<'a> {
 
     /// Keeps a revocation for the alert, unless `NOTIFY_REASONS` filters it; returns whether.
     fn publish(&mut self, revocation: Revocation) -> bool {
-        let notifies = self.config.notifies(&revocation.reason);
+        let notifies = self.config.causes_message(&revocation.reason);
         if notifies {
             self.full_list_lines.extend(self.batch.add(revocation));
         }

@@ -9,7 +9,7 @@ use crate::error::{AuditError, ErrorKind};
 use crate::pending_report::PendingReport;
 use crate::report::calls::ReportCalls;
 use crate::report::request::{self, RequestOutcome};
-use crate::report::wait::{self, ReportObject, Waited};
+use crate::report::wait::{self, ReportObject, WaitOutcome};
 use crate::response::{AuditResponse, Outcome};
 use crate::state::control::MAX_SCAN_ATTEMPTS;
 use crate::state::store::VersionedState;
@@ -82,7 +82,7 @@ impl Audit<'_> {
         let waited = wait::wait(&self.report_calls(), &report, &run.status_pacer).await?;
         let waited_seconds = (run.budget.elapsed() - started).as_secs_f64();
         match waited {
-            Waited::Ready(object) => {
+            WaitOutcome::Ready(object) => {
                 info!(
                     certificate_authority = self.arn.id(),
                     report_id = report.id,
@@ -96,7 +96,7 @@ impl Audit<'_> {
                     waited_seconds,
                 }))
             }
-            Waited::NotYet => {
+            WaitOutcome::NotYet => {
                 info!(
                     certificate_authority = self.arn.id(),
                     report_id = report.id,
@@ -108,7 +108,7 @@ impl Audit<'_> {
                 response.stats.waited_seconds = waited_seconds;
                 Ok(ReportStep::NotYet(Box::new(response)))
             }
-            Waited::Gone(error) => {
+            WaitOutcome::Gone(error) => {
                 state.control.pending_report = None;
                 Err(error)
             }
@@ -182,7 +182,8 @@ impl Audit<'_> {
             RequestOutcome::TooSoon => {
                 let last_scanned = state.control.last_scanned;
                 let adopted =
-                    request::find_unrecorded(&calls, last_scanned, config.report_interval).await?;
+                    request::find_orphaned_report(&calls, last_scanned, config.report_interval)
+                        .await?;
                 Ok(adopted.map(|report| (report.clone(), report.requested_at.into())))
             }
         }

@@ -71,12 +71,12 @@ impl<'a> Audit<'a> {
                 state.control.pending_report = None;
                 error
             }
-            FetchError::AuditError(error) => abandon_if_tried_enough(&mut state.control, error),
+            FetchError::AuditError(error) => abandon_after_max_attempts(&mut state.control, error),
         })
     }
 
     /// Scans a report without changing the state.
-    pub(super) async fn scan_only(
+    pub(super) async fn scan_without_saving(
         &self,
         report: &ReadyReport,
         scan_slot: ScanSlot<'_>,
@@ -161,7 +161,7 @@ impl<'a> Audit<'a> {
             let started = budget.elapsed();
             let mut full_list = self.full_list(&report.report.id);
             let fed = self.feed(&report.object, &mut new, full_list.as_mut());
-            let fed = tokio::time::timeout_at(budget.work_ends(), fed).await;
+            let fed = tokio::time::timeout_at(budget.work_deadline(), fed).await;
             let key = match (&fed, full_list) {
                 (_, None) => None,
                 (Ok(Ok(_)), Some(list)) => list.finish().await.map_err(FetchError::AuditError)?,
@@ -187,7 +187,7 @@ impl<'a> Audit<'a> {
                 new,
             })
         };
-        tokio::time::timeout_at(self.run.budget.saving_starts(), work)
+        tokio::time::timeout_at(self.run.budget.save_deadline(), work)
             .await
             .map_err(cut_off)?
     }
@@ -237,14 +237,14 @@ impl<'a> Audit<'a> {
             Mode::Replay { .. } => format!("{report_id}-{}", run.invocation.request_id),
             _ => report_id.to_owned(),
         };
-        let key = format!("{}full-list/{name}.jsonl", run.store.prefix_of(self.arn));
+        let key = format!("{}full-list/{name}.jsonl", run.store.ca_prefix(self.arn));
         Some(FullList::new(run.clients, &run.config.report_bucket, key))
     }
 }
 
 /// Abandons a report that was tried often enough. An error that time or luck may fix becomes one
 /// that an operator hears about.
-pub(super) fn abandon_if_tried_enough(control: &mut Control, error: AuditError) -> AuditError {
+pub(super) fn abandon_after_max_attempts(control: &mut Control, error: AuditError) -> AuditError {
     let is_tried_enough = |report: &mut PendingReport| report.attempts >= MAX_SCAN_ATTEMPTS;
     let Some(report) = control.pending_report.take_if(is_tried_enough) else {
         return error;

@@ -66,7 +66,7 @@ impl<'a> ScanSlot<'a> {
             }
             limiter.scans.acquire().await
         };
-        let permit = tokio::time::timeout_at(budget.work_ends(), permit).await;
+        let permit = tokio::time::timeout_at(budget.work_deadline(), permit).await;
         Some(ScanPermit {
             _permit: permit.ok()?.ok()?,
             _slot: slot,

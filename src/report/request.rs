@@ -129,7 +129,7 @@ fn requested(
 ///
 /// # Errors
 /// The bucket cannot be listed.
-pub async fn find_unrecorded(
+pub async fn find_orphaned_report(
     calls: &ReportCalls<'_>,
     last_scanned: Option<Timestamp>,
     report_interval: Duration,

@@ -21,7 +21,7 @@ pub const MISSING_OBJECT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The outcome of waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Waited {
+pub enum WaitOutcome {
     /// The report is in S3.
     Ready(ReportObject),
     /// Not in time: the next run continues.
@@ -57,7 +57,7 @@ pub async fn wait(
     calls: &ReportCalls<'_>,
     report: &PendingReport,
     pacer: &Pacer,
-) -> Result<Waited, AuditError> {
+) -> Result<WaitOutcome, AuditError> {
     let ReportCalls { arn, budget, .. } = calls;
     let mut poll = FIRST_POLL;
     let mut failed_polls = 0;
@@ -71,7 +71,7 @@ pub async fn wait(
                 failed_polls += 1;
                 warn!(certificate_authority = arn.id(), report_id = report.id, error = %failure, "report poll failed; retrying");
                 if !budget.wait(poll).await {
-                    return Ok(Waited::NotYet);
+                    return Ok(WaitOutcome::NotYet);
                 }
                 continue;
             }
@@ -80,7 +80,7 @@ pub async fn wait(
             }
         };
         match object {
-            Some(object) if object.size_bytes > 0 => return Ok(Waited::Ready(object)),
+            Some(object) if object.size_bytes > 0 => return Ok(WaitOutcome::Ready(object)),
             // Polled at least once after AWS reported success.
             None if was_written
                 && budget.now().since(report.requested_at) > MISSING_OBJECT_TIMEOUT =>
@@ -90,17 +90,17 @@ pub async fn wait(
                     report.id, report.key
                 );
                 let error = AuditError::new(ErrorKind::ReportVanished, message);
-                return Ok(Waited::Gone(error));
+                return Ok(WaitOutcome::Gone(error));
             }
             object => match (is_written(calls, report, pacer).await, object) {
-                (Err(error), _) => return Ok(Waited::Gone(error)),
+                (Err(error), _) => return Ok(WaitOutcome::Gone(error)),
                 // The object of a finished report stays empty: the scanner reports the error.
-                (Ok(true), Some(empty)) => return Ok(Waited::Ready(empty)),
+                (Ok(true), Some(empty)) => return Ok(WaitOutcome::Ready(empty)),
                 (Ok(is_written), _) => was_written |= is_written,
             },
         }
         if !budget.wait(poll).await {
-            return Ok(Waited::NotYet);
+            return Ok(WaitOutcome::NotYet);
         }
         poll = (poll * 3 / 2).min(SLOWEST_POLL);
     }

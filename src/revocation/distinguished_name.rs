@@ -284,7 +284,7 @@ fn push_value(text: &mut Visible, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::visible::CUT_MARK;
+    use crate::text::visible::TRUNCATION_MARK;
 
     #[test]
     fn subjects_of_aws_samples_are_decoded() {
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn long_subject_is_truncated_with_a_mark() {
         let decoded = decode(&format!("CN={}", "x".repeat(1 << 20)));
-        assert_eq!(decoded.text.len(), MAX_TEXT_CHARS + CUT_MARK.len());
-        assert!(decoded.text.ends_with(CUT_MARK));
+        assert_eq!(decoded.text.len(), MAX_TEXT_CHARS + TRUNCATION_MARK.len());
+        assert!(decoded.text.ends_with(TRUNCATION_MARK));
     }
 }

@@ -27,7 +27,7 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Control {
-    /// `VERSION`.
+    /// The format version of this document.
     pub version: u64,
     /// The CA.
     pub certificate_authority_arn: CertificateAuthorityArn,
@@ -131,7 +131,7 @@ impl RecordedError {
     }
 
     /// Whether people may know of it, so that its end is announced.
-    pub fn may_be_announced(&self) -> bool {
+    pub fn possibly_announced(&self) -> bool {
         self.announced || self.maybe_announced
     }
 }
@@ -226,14 +226,14 @@ impl Control {
     }
 
     /// Returns the lease if it has not expired. One that is longer than any run is ignored.
-    pub fn holder(&self, now: Timestamp) -> Option<&Lease> {
+    pub fn lease_holder(&self, now: Timestamp) -> Option<&Lease> {
         let longest = now.saturating_add(LONGEST_RUN + 2 * CLOCK_TOLERANCE);
         let lease = self.lease.as_ref();
         lease.filter(|lease| now < lease.until && lease.until <= longest)
     }
 
     /// Whether the run with that nonce wrote this document.
-    pub fn is_written_by(&self, run_nonce: &str) -> bool {
+    pub fn was_written_by(&self, run_nonce: &str) -> bool {
         let rest = self.nonce.strip_prefix(run_nonce);
         rest.is_some_and(|rest| rest.starts_with('-'))
     }
@@ -282,7 +282,7 @@ impl Control {
 
     /// Counts a scheduled run without a complete audit; returns whether an audit is overdue: after
     /// more than three such runs and three report intervals.
-    pub fn count_run_without_audit(&mut self, now: Timestamp, report_interval: Duration) -> bool {
+    pub fn count_missed_run(&mut self, now: Timestamp, report_interval: Duration) -> bool {
         self.runs_without_audit = self.runs_without_audit.saturating_add(1);
         let since = *self.without_audit_since.get_or_insert(now);
         self.runs_without_audit > 3 && now.since(since) >= 3 * report_interval
@@ -407,7 +407,7 @@ mod tests {
     #[test]
     fn lease_longer_than_any_run_is_ignored() {
         let mut control = Control::new(arn(), at("2026-11-21T04:00:00Z"));
-        let held = |control: &Control| control.holder(at("2026-11-21T04:00:00Z")).is_some();
+        let held = |control: &Control| control.lease_holder(at("2026-11-21T04:00:00Z")).is_some();
         for (until, holds) in [
             ("2026-11-21T04:00:00Z", false),
             ("2026-11-21T04:00:01Z", true),
@@ -429,9 +429,7 @@ mod tests {
         let mut control = Control::new(arn(), at("2026-11-21T04:00:00Z"));
         let start = at("2026-11-21T04:00:00Z");
         let overdue: Vec<bool> = (0..5)
-            .map(|run| {
-                control.count_run_without_audit(start.saturating_add(run * INTERVAL), INTERVAL)
-            })
+            .map(|run| control.count_missed_run(start.saturating_add(run * INTERVAL), INTERVAL))
             .collect();
         assert_eq!(overdue, [false, false, false, true, true]);
     }

@@ -145,7 +145,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`load`](Self::load) and of S3.
-    pub async fn take(
+    pub async fn acquire_lease(
         &self,
         arn: &CertificateAuthorityArn,
         lease: &Lease,
@@ -154,7 +154,7 @@ impl Store {
     ) -> Result<LeaseAttempt, AuditError> {
         loop {
             let mut state = self.load(arn, budget.now()).await?;
-            let holder = state.control.holder(budget.now());
+            let holder = state.control.lease_holder(budget.now());
             if let Some(holder) = holder.filter(|holder| holder.nonce != lease.nonce) {
                 // Most leases are released long before they expire.
                 let left = holder.until.since(budget.now());
@@ -231,7 +231,7 @@ impl Store {
         let arn = &control.certificate_authority_arn;
         match self.load(arn, control.first_seen_at).await {
             // Either this document, or an earlier write of this run, which seemed to have failed.
-            Ok(stored) if stored.control.is_written_by(run_nonce) => {
+            Ok(stored) if stored.control.was_written_by(run_nonce) => {
                 state.e_tag = stored.e_tag;
                 Ok(stored.control.nonce == state.control.nonce)
             }
@@ -398,7 +398,7 @@ impl Store {
         let key = self.error_marker_key(arn);
         if let Err(failure) = self.delete(&key).await {
             warn!(certificate_authority = arn.id(), key, error = %failure, "error marker not removed");
-            if error.may_be_announced() {
+            if error.possibly_announced() {
                 let over = RecordedError::new(&error.kind, error.since);
                 self.write_error_marker(arn, &over).await;
             }
@@ -481,7 +481,7 @@ impl Store {
     }
 
     /// Returns the key prefix of a CA's objects other than its control document.
-    pub fn prefix_of(&self, arn: &CertificateAuthorityArn) -> String {
+    pub fn ca_prefix(&self, arn: &CertificateAuthorityArn) -> String {
         format!("{}{}/", self.prefix, arn.id())
     }
 
@@ -490,11 +490,11 @@ impl Store {
     }
 
     fn error_marker_key(&self, arn: &CertificateAuthorityArn) -> String {
-        format!("{}error.json", self.prefix_of(arn))
+        format!("{}error.json", self.ca_prefix(arn))
     }
 
     fn notified_prefix(&self, arn: &CertificateAuthorityArn) -> String {
-        format!("{}notified-", self.prefix_of(arn))
+        format!("{}notified-", self.ca_prefix(arn))
     }
 
     fn location(&self, key: &str) -> String {

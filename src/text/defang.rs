@@ -1,6 +1,6 @@
 //! Text that others chose, made harmless.
 
-use crate::text::visible::{CUT_MARK, visible};
+use crate::text::visible::{TRUNCATION_MARK, visible};
 
 /// Returns the text on one line with every character visible and no link that a mail reader would
 /// recognize by its scheme, cut after `max_chars` characters.
@@ -9,7 +9,7 @@ pub fn defang(text: &str, max_chars: usize) -> String {
     let start: String = text.chars().take(max_chars + 1).collect();
     let mut shown = visible(&start).replace("://", "[:]//");
     if let Some((end, _)) = shown.char_indices().nth(max_chars) {
-        shown.replace_range(end.., CUT_MARK);
+        shown.replace_range(end.., TRUNCATION_MARK);
     }
     shown
 }

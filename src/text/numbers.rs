@@ -7,11 +7,11 @@ use crate::timestamp::Timestamp;
 /// Returns a number and its noun: `1 certificate`, `5,000 certificates`.
 pub fn count(number: u64, singular: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
-    format!("{} {singular}{plural}", grouped(number))
+    format!("{} {singular}{plural}", with_separators(number))
 }
 
 /// Returns the number with commas between groups of three digits: `5,000`.
-pub fn grouped(number: u64) -> String {
+pub fn with_separators(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.char_indices() {

@@ -1,7 +1,7 @@
 //! Text in which every character can be seen.
 
 /// The end of a text that was cut.
-pub const CUT_MARK: &str = "[...]";
+pub const TRUNCATION_MARK: &str = "[...]";
 
 /// Returns the text with control, bidirectional and otherwise invisible characters written as
 /// `\u202E`.
@@ -83,10 +83,10 @@ impl Visible {
         !self.cut
     }
 
-    /// Returns the text, with [`CUT_MARK`] if it was cut.
+    /// Returns the text, with [`TRUNCATION_MARK`] if it was cut.
     pub fn finish(mut self) -> String {
         if self.cut {
-            self.text.push_str(CUT_MARK);
+            self.text.push_str(TRUNCATION_MARK);
         }
         self.text
     }

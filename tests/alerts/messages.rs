@@ -10,8 +10,8 @@ use crate::support::{
     revocation, revocations, sample, scenarios, serial, seven, sms,
 };
 use pca_revocation_watch::alert::{
-    Alert, AlertKind, CertificateAuthority, ObjectLocation, RevocationAlert, Totals, WatchError,
-    full_list_line,
+    Alert, AlertKind, CertificateAuthority, MonitoringError, ObjectLocation, RevocationAlert,
+    Totals, full_list_line,
 };
 use pca_revocation_watch::revocation::id::RevocationId;
 use pca_revocation_watch::revocation::key::RevocationKey;
@@ -588,7 +588,7 @@ fn emails_keep_names_and_identifiers_on_one_line() {
 #[test]
 fn watch_failed_says_the_consequence_and_what_to_do() {
     let alert = alert(AlertKind::WatchFailed {
-        error: WatchError {
+        error: MonitoringError {
             kind: "AccessDenied".to_owned(),
             message: "m\u{e9}ssage\n".repeat(1000),
             hint: "hint ".repeat(1000),

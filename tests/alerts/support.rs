@@ -1,6 +1,5 @@
 //! Sample revocations and alerts, and the rules that every message must keep.
 
-// Each program that includes this file uses a part of it.
 #![allow(
     dead_code,
     reason = "examples/messages.rs includes this file and uses a part"
@@ -10,8 +9,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use pca_revocation_watch::alert::{
-    Alert, AlertKind, CertificateAuthority, Message, ObjectLocation, ReportSource, RevocationAlert,
-    RevocationBatch, Totals, WatchError, size,
+    Alert, AlertKind, CertificateAuthority, Message, MonitoringError, ObjectLocation, ReportSource,
+    RevocationAlert, RevocationBatch, Totals, size,
 };
 use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::revocation::key::RevocationKey;
@@ -343,7 +342,7 @@ fn watch_started() -> Alert {
 }
 
 fn watch_failed() -> Alert {
-    let error = WatchError {
+    let error = MonitoringError {
         kind: "AccessDenied".to_owned(),
         message: "AWS denied acm-pca:CreateCertificateAuthorityAuditReport on this certificate authority.".to_owned(),
         hint: "Compare the function's role with the policies in template.yaml; look for a service control policy, a bucket, topic or key policy that denies it.".to_owned(),

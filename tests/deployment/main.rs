@@ -175,16 +175,16 @@ fn parameters_have_group_label_description_and_constraint() {
     let template = template();
     let interface = &template.section("Metadata")["AWS::CloudFormation::Interface"];
     let groups = interface["ParameterGroups"].as_array().unwrap();
-    let mut grouped: Vec<String> = groups
+    let mut with_separators: Vec<String> = groups
         .iter()
         .flat_map(|group| list(&group["Parameters"]))
         .collect();
-    grouped.sort();
+    with_separators.sort();
     let mut names: Vec<String> = template.section("Parameters").keys().cloned().collect();
     // Guided deployments ask in template order: parameters that depend on the deployment come first.
     assert_eq!(names[..4], list(&groups[0]["Parameters"]));
     names.sort();
-    assert_eq!(grouped, names);
+    assert_eq!(with_separators, names);
     for (name, parameter) in template.section("Parameters") {
         assert!(
             interface["ParameterLabels"][name]["default"].is_string(),

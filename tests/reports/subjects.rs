@@ -5,7 +5,7 @@ use std::str::FromStr;
 use pca_revocation_watch::revocation::distinguished_name::{
     MAX_COMMON_NAME_CHARS, MAX_TEXT_CHARS, decode,
 };
-use pca_revocation_watch::text::visible::{CUT_MARK, is_invisible, visible};
+use pca_revocation_watch::text::visible::{TRUNCATION_MARK, is_invisible, visible};
 use proptest::prelude::*;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::{Any, ObjectIdentifier, SetOfVec};
@@ -84,7 +84,7 @@ fn hostile_subject_is_shown_without_invisible_characters() {
         let texts = [Some(&decoded.text), decoded.common_name.as_ref()];
         for text in texts.into_iter().flatten() {
             assert!(!text.chars().any(is_invisible), "{text:?}");
-            assert!(text.chars().count() <= MAX_TEXT_CHARS + CUT_MARK.len());
+            assert!(text.chars().count() <= MAX_TEXT_CHARS + TRUNCATION_MARK.len());
         }
     }
 }
@@ -254,7 +254,7 @@ proptest! {
         if length <= MAX_COMMON_NAME_CHARS {
             prop_assert_eq!(name.len(), length);
         } else {
-            prop_assert!(name.ends_with(CUT_MARK));
+            prop_assert!(name.ends_with(TRUNCATION_MARK));
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::alert::certificate::{Certificate, Fact, Value};
 use crate::alert::content::{Content, NextSteps};
 use crate::alert::size::to_json;
 use crate::text::defang::defang;
-use crate::text::numbers::grouped;
+use crate::text::numbers::with_separators;
 
 /// Maximum revocations that a card shows one by one, if these are all.
 const MAX_LISTED: usize = 7;
@@ -118,11 +118,11 @@ fn list(certificates: &[Certificate], total: u64, lines: &mut Vec<String>) -> u6
 fn counts(content: &Content) -> impl Iterator<Item = String> {
     let heading = match content.total {
         0 => "*Revocations by reason:*".to_owned(),
-        total => format!("*All {} by reason:*", grouped(total)),
+        total => format!("*All {} by reason:*", with_separators(total)),
     };
     let counts = content.counts.iter();
-    let lines =
-        counts.map(|(number, reason)| format!("\u{2022} {} {}", grouped(*number), name(reason)));
+    let lines = counts
+        .map(|(number, reason)| format!("\u{2022} {} {}", with_separators(*number), name(reason)));
     std::iter::once(heading).chain(lines)
 }
 

@@ -8,7 +8,7 @@ use crate::alert::certificate::{Fact, Value};
 use crate::alert::content::{Content, NextSteps};
 use crate::alert::size::{EMAIL_LIST_ROOM, escaped_len};
 use crate::text::defang::defang;
-use crate::text::numbers::grouped;
+use crate::text::numbers::with_separators;
 
 /// Columns of a line, unless one word is longer; some mail readers quote with two more in 80.
 const COLUMNS: usize = 76;
@@ -137,14 +137,14 @@ impl Page {
         }
         self.line("Revocations by reason");
         for (number, reason) in counts {
-            self.line(&format!("- {} {reason}", grouped(*number)));
+            self.line(&format!("- {} {reason}", with_separators(*number)));
         }
         self.blank();
     }
 
     /// Adds the worst revocations, one by one.
     fn list(&mut self, content: &Content) {
-        let total = grouped(content.total);
+        let total = with_separators(content.total);
         let mut listed = 0;
         let mut len = 0;
         for certificate in &content.certificates {

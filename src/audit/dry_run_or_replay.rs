@@ -12,7 +12,7 @@ use crate::state::store::{LeaseAttempt, VersionedState};
 
 impl Audit<'_> {
     /// Reads the report of the last complete audit, else a new one; a replay publishes again.
-    pub(super) async fn audit_read_only(
+    pub(super) async fn dry_run_or_replay(
         &self,
         scan_slot: ScanSlot<'_>,
     ) -> Result<AuditResponse, AuditError> {
@@ -46,7 +46,7 @@ impl Audit<'_> {
         report: &ReadyReport,
         scan_slot: ScanSlot<'_>,
     ) -> Result<AuditResponse, AuditError> {
-        let scan = self.scan_only(report, scan_slot).await?;
+        let scan = self.scan_without_saving(report, scan_slot).await?;
         let findings = self.findings(&state.control, report, scan);
         findings.result?;
         let mut response = findings.response;
