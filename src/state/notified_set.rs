@@ -1,8 +1,8 @@
 //! The notified set: the revocations of one certificate authority that people were notified about,
 //! and those that its first audit only counted.
 //!
-//! In memory a serial takes 20 bytes, and the index a quarter of a megabyte. In S3 the set is JSON Lines, a header and one JSON string per
-//! revocation in ascending order:
+//! In memory a serial takes 20 bytes, and the index a quarter of a megabyte. In S3 the set is JSON
+//! Lines, a header and one JSON string per revocation in ascending order:
 //!
 //! ```json
 //! {"version":1,"certificateAuthorityArn":"arn:aws:acm-pca:...","count":2}
