@@ -133,8 +133,8 @@ impl NotifiedSet {
         }
     }
 
-    /// Returns the octets that the index is by. A set that is
-    /// large enough for an index has serials of at least two.
+    /// Returns the two octets that the index uses. A set that is large enough for an index has
+    /// serials of at least two.
     fn prefix(&self, serial: &[u8; 20]) -> usize {
         let at = self.first_used;
         usize::from(u16::from_be_bytes([serial[at], serial[at + 1]]))
