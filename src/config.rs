@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_takes_arns_and_ids_by_commas_or_white_space_once_each() {
+    fn ca_list_accepts_arns_and_ids_and_drops_duplicates() {
         let other = "99887766-1234-1122-2233-112233445566";
         let list = format!("{},\n {other}\t{ID} {other}", arn("us-east-1"));
         let config = from(&[("CERTIFICATE_AUTHORITY_ARNS", &list)]).unwrap();
