@@ -1,32 +1,22 @@
 //! The function's configuration, from its environment.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use lambda_runtime::Diagnostic;
+
 use crate::arn::{CertificateAuthorityArn, is_certificate_authority_id, partition_of_region};
+use crate::error::invocation_error;
 use crate::report_format::ReportFormat;
 use crate::revocation::reason::RevocationReason;
-
-/// Every variable that the function reads, besides those of the SDK and of Lambda.
-pub const VARIABLES: &[&str] = &[
-    "CERTIFICATE_AUTHORITY_ARNS",
-    "REPORT_BUCKET",
-    "TOPIC_ARN",
-    "CHAT_TOPIC_ARN",
-    "REPORT_FORMAT",
-    "NOTIFY_REASONS",
-    "INITIAL_LOOKBACK_HOURS",
-    "STATE_PREFIX",
-    "REPORT_INTERVAL_SECONDS",
-];
 
 /// The function's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The CAs to audit.
-    pub certificate_authorities: CertificateAuthorities,
+    /// The CAs to audit, each once: ARNs, or IDs of CAs in the function's account and region.
+    /// `None` means every auditable CA that the account owns in the region.
+    pub certificate_authorities: Option<Vec<String>>,
     /// Bucket for reports and state.
     pub report_bucket: String,
     /// SNS topic for alerts.
@@ -49,56 +39,18 @@ pub struct Config {
     pub custom_s3_endpoint: bool,
 }
 
-/// The configured CAs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum CertificateAuthorities {
-    /// Every auditable CA that the account owns in the region, listed in each run.
-    #[default]
-    All,
-    /// These, in this order, without duplicates.
-    Listed(Vec<Listed>),
-}
-
-/// One configured CA.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listed {
-    /// By ARN.
-    Arn(CertificateAuthorityArn),
-    /// By the ID of a CA in the function's account and region.
-    Id(String),
-}
-
-/// All problems of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    /// Each variable with what is wrong and how to fix it.
-    pub problems: Vec<(&'static str, String)>,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "invalid configuration; fix these environment variables:")?;
-        for (variable, problem) in &self.problems {
-            write!(f, "\n  {variable}: {problem}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 impl Config {
     /// Reads the configuration. A blank variable counts as not set.
     ///
     /// # Errors
     /// Lists every problem, variable by variable.
-    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Diagnostic> {
         let mut variables = Variables {
             get: |name: &str| {
                 let text = lookup(name)?.trim().to_owned();
                 (!text.is_empty()).then_some(text)
             },
-            problems: Vec::new(),
+            problems: String::new(),
         };
         let region = variables.required(
             "AWS_REGION",
@@ -146,10 +98,10 @@ impl Config {
         };
         let problems = variables.problems;
         if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError { problems })
+            return Ok(config);
         }
+        let message = format!("invalid configuration; fix these environment variables:{problems}");
+        Err(invocation_error("ConfigurationInvalid", message))
     }
 
     /// Returns the topic's region, which may differ from the function's.
@@ -170,33 +122,38 @@ impl Config {
 struct Variables<G> {
     /// Returns a variable without surrounding white space.
     get: G,
-    problems: Vec<(&'static str, String)>,
+    /// One indented line each.
+    problems: String,
 }
 
 impl<G: Fn(&str) -> Option<String>> Variables<G> {
     fn optional<T>(
         &mut self,
-        name: &'static str,
+        name: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         parse(&(self.get)(name)?)
-            .map_err(|problem| self.problems.push((name, problem)))
+            .map_err(|problem| self.report(name, &problem))
             .ok()
+    }
+
+    fn report(&mut self, name: &str, problem: &str) {
+        self.problems += &format!("\n  {name}: {problem}");
     }
 
     fn required<T: Default>(
         &mut self,
-        name: &'static str,
+        name: &str,
         advice: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> T {
         if (self.get)(name).is_none() {
-            self.problems.push((name, format!("is not set; {advice}")));
+            self.report(name, &format!("is not set; {advice}"));
         }
         self.optional(name, parse).unwrap_or_default()
     }
 
-    fn number(&mut self, name: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+    fn number(&mut self, name: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
         let parse = |text: &str| {
             let number = text.parse().ok().filter(|number| range.contains(number));
             number.ok_or_else(|| {
@@ -223,27 +180,22 @@ fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<
     }
 }
 
-fn certificate_authorities(text: &str, region: &str) -> Result<CertificateAuthorities, String> {
+fn certificate_authorities(text: &str, region: &str) -> Result<Option<Vec<String>>, String> {
     if text == "*" {
-        return Ok(CertificateAuthorities::All);
+        return Ok(None);
     }
     let mut listed = list(text, |entry| certificate_authority(entry, region))?;
     let mut ids = BTreeSet::new();
-    listed.retain(|listed| {
-        ids.insert(match listed {
-            Listed::Arn(arn) => arn.id().to_owned(),
-            Listed::Id(id) => id.clone(),
-        })
-    });
-    Ok(CertificateAuthorities::Listed(listed))
+    listed.retain(|listed| ids.insert(listed.rsplit('/').next().map(str::to_owned)));
+    Ok(Some(listed))
 }
 
-fn certificate_authority(entry: &str, region: &str) -> Result<Listed, String> {
+fn certificate_authority(entry: &str, region: &str) -> Result<String, String> {
     if entry == "*" {
         return Err("* means every CA and cannot be combined with others".to_owned());
     }
     if is_certificate_authority_id(entry) {
-        return Ok(Listed::Id(entry.to_owned()));
+        return Ok(entry.to_owned());
     }
     let arn = CertificateAuthorityArn::parse(entry).ok_or_else(|| {
         format!(
@@ -262,7 +214,7 @@ fn certificate_authority(entry: &str, region: &str) -> Result<Listed, String> {
             "{entry} is in partition {partition}, but {region} is in partition {expected}"
         ));
     }
-    Ok(Listed::Arn(arn))
+    Ok(entry.to_owned())
 }
 
 fn bucket(name: &str) -> Result<String, String> {
@@ -322,7 +274,7 @@ mod tests {
 
     const ID: &str = "11223344-1234-1122-2233-112233445566";
 
-    fn from(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    fn from(variables: &[(&str, &str)]) -> Result<Config, Diagnostic> {
         Config::from_lookup(|name| {
             let overridden = variables.iter().find(|(key, _)| *key == name);
             let (_, value) = overridden.or(DEFAULTS.iter().find(|(key, _)| *key == name))?;
@@ -347,7 +299,7 @@ mod tests {
     #[test]
     fn the_least_that_is_required_gets_the_documented_defaults() {
         let config = from(&[]).unwrap();
-        assert_eq!(config.certificate_authorities, CertificateAuthorities::All);
+        assert_eq!(config.certificate_authorities, None);
         assert_eq!(config.report_format, ReportFormat::Json);
         assert_eq!(config.notify_reasons, None);
         assert_eq!(config.initial_lookback, Duration::from_secs(24 * 3600));
@@ -362,14 +314,8 @@ mod tests {
         let other = "99887766-1234-1122-2233-112233445566";
         let list = format!("{},\n {other}\t{ID} {other}", arn("us-east-1"));
         let config = from(&[("CERTIFICATE_AUTHORITY_ARNS", &list)]).unwrap();
-        let expected = vec![
-            Listed::Arn(CertificateAuthorityArn::parse(&arn("us-east-1")).unwrap()),
-            Listed::Id(other.to_owned()),
-        ];
-        assert_eq!(
-            config.certificate_authorities,
-            CertificateAuthorities::Listed(expected)
-        );
+        let expected = vec![arn("us-east-1"), other.to_owned()];
+        assert_eq!(config.certificate_authorities, Some(expected));
     }
 
     #[test]
@@ -389,10 +335,17 @@ mod tests {
             ("REPORT_INTERVAL_SECONDS", "half an hour"),
         ])
         .unwrap_err();
-        let named: BTreeSet<&str> = error.problems.iter().map(|(name, _)| *name).collect();
-        assert_eq!(named, VARIABLES.iter().copied().collect());
-        let text = error.to_string();
+        let text = error.error_message;
         for part in [
+            "CERTIFICATE_AUTHORITY_ARNS",
+            "REPORT_BUCKET",
+            "\n  TOPIC_ARN",
+            "CHAT_TOPIC_ARN",
+            "REPORT_FORMAT",
+            "NOTIFY_REASONS",
+            "INITIAL_LOOKBACK_HOURS",
+            "STATE_PREFIX",
+            "REPORT_INTERVAL_SECONDS",
             "eu-west-1",
             "nonsense",
             "cannot be combined",
@@ -409,7 +362,7 @@ mod tests {
     fn an_arn_of_another_partition_is_refused() {
         let arn = arn("us-east-1").replace("arn:aws:", "arn:aws-cn:");
         let error = from(&[("CERTIFICATE_AUTHORITY_ARNS", &arn)]).unwrap_err();
-        assert!(error.to_string().contains("aws-cn"), "{error}");
+        assert!(error.error_message.contains("aws-cn"), "{error:?}");
     }
 
     #[test]

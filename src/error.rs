@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use lambda_runtime::Diagnostic;
 use serde::Serialize;
 
 /// Why a CA could not be audited, as shown in the response, the log and `watch-failed`.
@@ -39,7 +40,13 @@ impl fmt::Display for AuditError {
     }
 }
 
-impl std::error::Error for AuditError {}
+/// Creates the error that an invocation fails with.
+pub(crate) fn invocation_error(error_type: &str, message: impl Into<String>) -> Diagnostic {
+    Diagnostic {
+        error_type: error_type.to_owned(),
+        error_message: message.into(),
+    }
+}
 
 macro_rules! error_kinds {
     ($($kind:ident, $remedy:ident, $meaning:literal, $hint:literal;)*) => {

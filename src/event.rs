@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
+use lambda_runtime::Diagnostic;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::arn::CertificateAuthorityArn;
+use crate::error::invocation_error;
 use crate::timestamp::Timestamp;
 
 /// What an invocation asks for.
@@ -28,8 +29,8 @@ pub enum Trigger {
     Schedule,
     /// A person or a program, who gets the whole response without long waits.
     Manual,
-    /// Private CA's own revocation events.
-    Revocations(Vec<RevocationEvent>),
+    /// Private CA's own revocation event.
+    Revocation(RevocationEvent),
     /// Private CA's revocation events from an SQS queue, each with its own result.
     Queue(Vec<QueuedEvent>),
 }
@@ -37,16 +38,19 @@ pub enum Trigger {
 impl Trigger {
     /// Returns the ARNs of a CA's certificates that events say are revoked.
     pub fn expected(&self, arn: &CertificateAuthorityArn) -> BTreeSet<String> {
-        let events: Vec<_> = match self {
-            Trigger::Revocations(events) => events.iter().collect(),
-            Trigger::Queue(queued) => queued.iter().filter_map(|q| q.event.as_ref()).collect(),
-            Trigger::Schedule | Trigger::Manual => Vec::new(),
-        };
+        let events = self.events().into_iter();
         events
-            .into_iter()
-            .filter(|event| event.certificate_authority_arn == arn.as_str())
+            .filter(|event| event.certificate_authority_arn == *arn)
             .filter_map(|event| event.certificate_arn.clone())
             .collect()
+    }
+
+    fn events(&self) -> Vec<&RevocationEvent> {
+        match self {
+            Trigger::Schedule | Trigger::Manual => Vec::new(),
+            Trigger::Revocation(event) => vec![event],
+            Trigger::Queue(queued) => queued.iter().filter_map(|q| q.event.as_ref()).collect(),
+        }
     }
 }
 
@@ -54,13 +58,14 @@ impl Trigger {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationEvent {
     /// The CA.
-    pub certificate_authority_arn: String,
+    pub certificate_authority_arn: CertificateAuthorityArn,
     /// The certificate, if the event names it.
     pub certificate_arn: Option<String>,
 }
 
 /// A message of the SQS queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "SqsRecord")]
 pub struct QueuedEvent {
     /// SQS's ID of the message.
     pub message_id: String,
@@ -95,39 +100,9 @@ impl Mode {
     }
 }
 
-/// Why an invocation fails as such.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvocationError {
-    /// A stable name.
-    pub kind: &'static str,
-    /// What failed, on which resource, why.
-    pub message: String,
-}
-
-impl InvocationError {
-    /// Creates an error.
-    pub fn new(kind: &'static str, message: impl fmt::Display) -> Self {
-        Self {
-            kind,
-            message: message.to_string(),
-        }
-    }
-}
-
-impl fmt::Display for InvocationError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind, self.message)
-    }
-}
-
-impl std::error::Error for InvocationError {}
-
-/// The keys of a manual event.
-const KEYS: &[&str] = &["certificateAuthorityArns", "dryRun", "since", "testMessage"];
-
 /// What a refused event should have been.
 const USAGE: &str = "A manual event accepts these keys, all of them optional: \
-    certificateAuthorityArns (list of ARNs or IDs from the configured list), \
+    certificateAuthorityArns (list of at least one ARN or ID from the configured list), \
     dryRun (true or false), since (a time such as 2026-11-01T00:00:00Z), \
     testMessage (true or false). {} audits every configured CA";
 
@@ -135,7 +110,6 @@ const USAGE: &str = "A manual event accepts these keys, all of them optional: \
 /// (AWS Private CA User Guide, "Monitor AWS Private CA with CloudWatch Events").
 const REVOCATION: &str = "ACM Private CA Certificate Revocation";
 
-/// An event of EventBridge.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct EventBridgeEvent {
@@ -145,14 +119,21 @@ struct EventBridgeEvent {
     resources: Vec<String>,
 }
 
-/// A record of an SQS batch.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SqsRecord {
     message_id: String,
-    event_source: String,
     body: String,
     attributes: HashMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ManualEvent {
+    certificate_authority_arns: Option<Vec<String>>,
+    dry_run: Option<bool>,
+    since: Option<Timestamp>,
+    test_message: Option<bool>,
 }
 
 impl Request {
@@ -160,52 +141,77 @@ impl Request {
     ///
     /// # Errors
     /// If anything is unknown: a typing mistake must never turn into a full run.
-    pub fn from_payload(payload: &Value) -> Result<Self, InvocationError> {
-        let Value::Object(keys) = payload else {
+    pub fn from_payload(payload: &Value) -> Result<Self, Diagnostic> {
+        if !payload.is_object() {
             return Err(invalid("the event is not a JSON object"));
-        };
-        if let Some(records @ Value::Array(_)) = keys.get("Records") {
-            return from_queue(records);
+        }
+        if payload["Records"].is_array() {
+            return Vec::deserialize(&payload["Records"])
+                .map(|queued| Self::from_events(Trigger::Queue(queued)))
+                .map_err(|_| invalid("the event's records are not those of an SQS queue"));
         }
         let Ok(event) = EventBridgeEvent::deserialize(payload) else {
-            return from_keys(keys);
+            return Self::from_manual(ManualEvent::deserialize(payload).map_err(invalid)?);
         };
         match (event.source.as_str(), event.detail_type.as_str()) {
-            ("aws.events" | "aws.scheduler", "Scheduled Event") => Ok(Self::all(Trigger::Schedule)),
-            ("aws.acm-pca", REVOCATION) => {
-                let event = RevocationEvent::find(event.resources).ok_or_else(|| {
+            ("aws.events" | "aws.scheduler", "Scheduled Event") => Ok(Self {
+                trigger: Trigger::Schedule,
+                certificate_authorities: None,
+                mode: Mode::Audit,
+            }),
+            ("aws.acm-pca", REVOCATION) => RevocationEvent::from_resources(&event.resources)
+                .map(|event| Self::from_events(Trigger::Revocation(event)))
+                .ok_or_else(|| {
                     invalid("the event from Private CA names no CA among its resources")
-                })?;
-                Ok(Self {
-                    certificate_authorities: Some(vec![event.certificate_authority_arn.clone()]),
-                    ..Self::all(Trigger::Revocations(vec![event]))
-                })
-            }
+                }),
             (source, detail_type) => Err(invalid(format!(
                 "events from {source:?} with the detail type {detail_type:?} are not supported"
             ))),
         }
     }
 
-    fn all(trigger: Trigger) -> Self {
+    /// Covers the CAs that the events name, each once.
+    fn from_events(trigger: Trigger) -> Self {
+        let events = trigger.events().into_iter();
+        let named: BTreeSet<_> = events
+            .map(|event| event.certificate_authority_arn.to_string())
+            .collect();
         Self {
+            certificate_authorities: Some(named.into_iter().collect()),
             trigger,
-            certificate_authorities: None,
             mode: Mode::Audit,
         }
+    }
+
+    fn from_manual(event: ManualEvent) -> Result<Self, Diagnostic> {
+        let named = event.certificate_authority_arns;
+        if named.as_ref().is_some_and(Vec::is_empty) {
+            return Err(invalid("certificateAuthorityArns is empty"));
+        }
+        let dry_run = event.dry_run.unwrap_or(false);
+        let mode = match (event.test_message.unwrap_or(false), event.since) {
+            (true, None) if !dry_run => Mode::TestMessage,
+            (true, _) => return Err(invalid("testMessage excludes since and dryRun")),
+            (false, Some(since)) => Mode::Replay { since, dry_run },
+            (false, None) if dry_run => Mode::DryRun,
+            (false, None) => Mode::Audit,
+        };
+        Ok(Self {
+            trigger: Trigger::Manual,
+            certificate_authorities: named,
+            mode,
+        })
     }
 }
 
 impl RevocationEvent {
     /// Recognizes an event's resources by form: their order is not documented.
-    fn find(mut resources: Vec<String>) -> Option<Self> {
-        let is_ca = |arn: &String| CertificateAuthorityArn::parse(arn).is_some();
-        let ca = resources.iter().position(is_ca)?;
+    fn from_resources(resources: &[String]) -> Option<Self> {
+        let parse = |arn: &String| CertificateAuthorityArn::parse(arn);
+        let is_certificate = |arn: &&String| arn.contains("/certificate/");
         Some(Self {
-            certificate_authority_arn: resources.swap_remove(ca),
-            certificate_arn: resources
-                .into_iter()
-                .find(|arn| arn.contains("/certificate/")),
+            certificate_authority_arn: resources.iter().find_map(parse)?,
+            certificate_arn: resources.iter().find(is_certificate).cloned(),
         })
     }
 }
@@ -221,69 +227,13 @@ impl From<SqsRecord> for QueuedEvent {
                 .unwrap_or(1),
             event: event
                 .filter(|event| event.detail_type == REVOCATION)
-                .and_then(|event| RevocationEvent::find(event.resources)),
+                .and_then(|event| RevocationEvent::from_resources(&event.resources)),
         }
     }
 }
 
-fn from_queue(records: &Value) -> Result<Request, InvocationError> {
-    let records = Vec::<SqsRecord>::deserialize(records)
-        .ok()
-        .filter(|records| {
-            records
-                .iter()
-                .all(|record| record.event_source == "aws:sqs")
-        })
-        .ok_or_else(|| invalid("the event's records are not those of an SQS queue"))?;
-    let queued: Vec<_> = records.into_iter().map(QueuedEvent::from).collect();
-    let events = queued.iter().filter_map(|queued| queued.event.as_ref());
-    let named: BTreeSet<_> = events
-        .map(|event| &event.certificate_authority_arn)
-        .collect();
-    Ok(Request {
-        certificate_authorities: Some(named.into_iter().cloned().collect()),
-        ..Request::all(Trigger::Queue(queued))
-    })
-}
-
-fn from_keys(event: &Map<String, Value>) -> Result<Request, InvocationError> {
-    if let Some(key) = event.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(invalid(format!("the event has an unknown key: {key:?}")));
-    }
-    let list = "a list of at least one ARN or ID";
-    let named: Option<Vec<String>> = get(event, "certificateAuthorityArns", list)?;
-    if named.as_ref().is_some_and(Vec::is_empty) {
-        return Err(invalid(format!("certificateAuthorityArns must be {list}")));
-    }
-    let since = get(event, "since", "a time such as \"2026-11-01T00:00:00Z\"")?;
-    let flag = |key| Ok(get(event, key, "true or false")?.unwrap_or_default());
-    let mode = match (flag("testMessage")?, since, flag("dryRun")?) {
-        (true, None, false) => Mode::TestMessage,
-        (true, ..) => return Err(invalid("testMessage excludes since and dryRun")),
-        (false, Some(since), dry_run) => Mode::Replay { since, dry_run },
-        (false, None, true) => Mode::DryRun,
-        (false, None, false) => Mode::Audit,
-    };
-    Ok(Request {
-        trigger: Trigger::Manual,
-        certificate_authorities: named,
-        mode,
-    })
-}
-
-/// Returns the value of a key of a manual event; `null` is none.
-fn get<T: DeserializeOwned>(
-    event: &Map<String, Value>,
-    key: &str,
-    expected: &str,
-) -> Result<Option<T>, InvocationError> {
-    let value = event.get(key).unwrap_or(&Value::Null);
-    Option::deserialize(value)
-        .map_err(|_| invalid(format!("{key} must be {expected}, not {value}")))
-}
-
-fn invalid(problem: impl fmt::Display) -> InvocationError {
-    InvocationError::new("EventInvalid", format!("{problem}. {USAGE}"))
+fn invalid(problem: impl fmt::Display) -> Diagnostic {
+    invocation_error("EventInvalid", format!("{problem}. {USAGE}"))
 }
 
 #[cfg(test)]
@@ -294,7 +244,7 @@ mod tests {
     const CA: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566";
 
     fn read(payload: Value) -> Result<Request, String> {
-        Request::from_payload(&payload).map_err(|error| error.to_string())
+        Request::from_payload(&payload).map_err(|error| error.error_message)
     }
 
     fn revocation(resources: &[&str]) -> Value {
@@ -302,6 +252,14 @@ mod tests {
             "version": "0", "source": "aws.acm-pca", "detail-type": REVOCATION,
             "resources": resources, "detail": { "result": "success" }
         })
+    }
+
+    fn full(trigger: Trigger) -> Request {
+        Request {
+            trigger,
+            certificate_authorities: None,
+            mode: Mode::Audit,
+        }
     }
 
     #[test]
@@ -312,13 +270,13 @@ mod tests {
                 "account": "123456789012", "time": "2026-11-21T04:00:00Z", "region": "us-east-1",
                 "resources": ["arn:aws:events:us-east-1:123456789012:rule/watch"], "detail": detail
             });
-            assert_eq!(read(event), Ok(Request::all(Trigger::Schedule)));
+            assert_eq!(read(event), Ok(full(Trigger::Schedule)));
         }
     }
 
     #[test]
     fn empty_event_is_a_full_manual_run() {
-        assert_eq!(read(json!({})), Ok(Request::all(Trigger::Manual)));
+        assert_eq!(read(json!({})), Ok(full(Trigger::Manual)));
     }
 
     #[test]
@@ -381,13 +339,10 @@ mod tests {
         for resources in [[CA, &certificate], [&certificate, CA]] {
             let request = read(revocation(&resources)).unwrap();
             assert_eq!(request.certificate_authorities, Some(vec![CA.to_owned()]));
-            let Trigger::Revocations(events) = request.trigger else {
+            let Trigger::Revocation(event) = request.trigger else {
                 panic!()
             };
-            assert_eq!(
-                events[0].certificate_arn.as_deref(),
-                Some(certificate.as_str())
-            );
+            assert_eq!(event.certificate_arn.as_deref(), Some(certificate.as_str()));
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use lambda_runtime::Diagnostic;
+use serde_json::{Value, json};
 use tracing::info;
 
 use crate::alert::AlertKind;
@@ -12,16 +13,15 @@ use crate::audit::{Run, ScanLimiter, UnsavedErrors, audit_all};
 use crate::aws::certificate_authorities::Names;
 use crate::aws::clients::Clients;
 use crate::budget::{Budget, Pacer};
-use crate::config::{Config, ConfigError};
-use crate::error::ErrorKind;
+use crate::config::Config;
+use crate::error::{ErrorKind, invocation_error};
 use crate::event::{Mode, Request};
 use crate::metrics;
-use crate::response::{AuditResponse, Response, TestMessage};
+use crate::response::{AuditResponse, Response};
 use crate::state::store::Store;
 use crate::targets::targets;
 
 pub use crate::audit::Invocation;
-pub use crate::event::InvocationError;
 
 /// Minimum interval between two report requests. AWS Private CA accepts one
 /// `CreateCertificateAuthorityAuditReport` per second and account (AWS General Reference, "AWS
@@ -35,7 +35,7 @@ const STATUS_PACE: Duration = Duration::from_millis(100);
 /// The function, for the life of its process.
 #[derive(Debug)]
 pub struct Function {
-    ready: Result<(Config, Clients), ConfigError>,
+    ready: Result<(Config, Clients), Diagnostic>,
     names: Names,
     unsaved_errors: UnsavedErrors,
     /// The dimension of the metrics.
@@ -44,7 +44,7 @@ pub struct Function {
 
 impl Function {
     /// Creates a function. With an invalid configuration, every invocation fails with its problems.
-    pub fn new(ready: Result<(Config, Clients), ConfigError>, function_name: String) -> Self {
+    pub fn new(ready: Result<(Config, Clients), Diagnostic>, function_name: String) -> Self {
         Self {
             ready,
             names: Names::default(),
@@ -62,11 +62,8 @@ impl Function {
         &self,
         payload: &Value,
         invocation: &Invocation,
-    ) -> Result<Value, InvocationError> {
-        let (config, clients) = self
-            .ready
-            .as_ref()
-            .map_err(|error| InvocationError::new("ConfigurationInvalid", error))?;
+    ) -> Result<Value, Diagnostic> {
+        let (config, clients) = self.ready.as_ref().map_err(Clone::clone)?;
         let request = Request::from_payload(payload)?;
         let run = self.run(config, clients, &request, invocation);
         let budget = run.budget;
@@ -131,9 +128,9 @@ impl Function {
 async fn test_message(
     run: &Run<'_>,
     arn: Option<&CertificateAuthorityArn>,
-) -> Result<Value, InvocationError> {
+) -> Result<Value, Diagnostic> {
     let arn = arn.ok_or_else(|| {
-        InvocationError::new(
+        invocation_error(
             "NoCertificateAuthorities",
             "a test message needs a CA for its sample revocation, and there is none to audit",
         )
@@ -143,15 +140,20 @@ async fn test_message(
     };
     let (detected_at, until) = (run.budget.now(), run.budget.response_deadline());
     let response = match run.publish(arn, kind, detected_at, until).await {
-        Ok(published) => Response {
-            test_message: Some(TestMessage {
-                certificate_authority_arn: arn.clone(),
-                topic_arn: run.config.topic_arn.clone(),
-                message_id: published.message_id,
-                warnings: published.warnings,
-            }),
-            ..Response::new(false, Vec::new())
-        },
+        Ok(published) => {
+            let mut message = json!({
+                "certificateAuthorityArn": arn,
+                "topicArn": run.config.topic_arn,
+                "messageId": published.message_id,
+            });
+            if !published.warnings.is_empty() {
+                message["warnings"] = published.warnings.into();
+            }
+            Response {
+                test_message: Some(message),
+                ..Response::new(false, Vec::new())
+            }
+        }
         Err(unpublished) => {
             let failed = AuditResponse::failed(arn.clone(), unpublished.error);
             Response::new(false, vec![failed])
@@ -164,13 +166,13 @@ async fn test_message(
 async fn in_time<T>(
     budget: &Budget,
     what: &str,
-    work: impl Future<Output = Result<T, InvocationError>>,
-) -> Result<T, InvocationError> {
+    work: impl Future<Output = Result<T, Diagnostic>>,
+) -> Result<T, Diagnostic> {
     let result = tokio::time::timeout_at(budget.response_deadline(), work).await;
     result.unwrap_or_else(|_| {
         let message = format!(
             "{what} did not finish in the time of this invocation; no alerts were sent. If this persists, check the AWS Health Dashboard and the function's network access"
         );
-        Err(InvocationError::new(ErrorKind::OutOfTime.name(), message))
+        Err(invocation_error(ErrorKind::OutOfTime.name(), message))
     })
 }

@@ -3,47 +3,20 @@
 use serde_json::{Map, Value, json};
 
 use crate::error::Remedy;
-use crate::response::{AuditResponse, AuditStats, Outcome, ReportContents, Response};
+use crate::response::{AuditResponse, Outcome, ReportContents, Response};
+use crate::revocation::reason::Severity;
 use crate::timestamp::Timestamp;
 
 /// The CloudWatch namespace.
 pub const NAMESPACE: &str = "PcaRevocationWatch";
 
-/// Every metric and its unit. Their only dimension is the function: a dimension per CA would
-/// multiply the price of each metric.
-pub const METRICS: &[(&str, &str)] = &[
-    ("AuditsAudited", "Count"),
-    ("AuditsWaiting", "Count"),
-    ("AuditsTooSoon", "Count"),
-    ("AuditsBusy", "Count"),
-    ("AuditsFailed", "Count"),
-    ("FailuresTransient", "Count"),
-    ("FailuresPersistent", "Count"),
-    ("Certificates", "Count"),
-    ("Revocations", "Count"),
-    ("NewRevocationsCritical", "Count"),
-    ("NewRevocationsHigh", "Count"),
-    ("NewRevocationsLow", "Count"),
-    ("Published", "Count"),
-    ("ReportBytes", "Bytes"),
-    ("WaitSeconds", "Seconds"),
-    ("ScanSeconds", "Seconds"),
-    // Minutes, a unit that CloudWatch does not have.
-    (OLDEST_AUDIT_AGE, "None"),
-];
-
-/// The metric of the oldest audit. Only full runs emit it: a narrowed run cannot know it.
-pub const OLDEST_AUDIT_AGE: &str = "OldestAuditAgeMinutes";
-
 /// Returns a run's line (Amazon CloudWatch User Guide, "Specification: Embedded metric format").
 pub fn line(function_name: &str, now: Timestamp, response: &Response, is_full: bool) -> Value {
     let mut definitions = Vec::new();
-    let mut metrics = Map::new();
-    for ((name, unit), value) in METRICS.iter().zip(values(now, response, is_full)) {
-        if let Some(value) = value {
-            definitions.push(json!({ "Name": name, "Unit": unit }));
-            metrics.insert((*name).to_owned(), json!(value));
-        }
+    let mut line = Map::new();
+    for (name, unit, value) in metrics(now, response, is_full) {
+        definitions.push(json!({ "Name": name, "Unit": unit }));
+        line.insert(name.to_owned(), json!(value));
     }
     // Properties, not metrics: CloudWatch Logs Insights can query them per CA at no cost.
     let properties = response.certificate_authorities.iter().map(|ca| {
@@ -56,7 +29,8 @@ pub fn line(function_name: &str, now: Timestamp, response: &Response, is_full: b
             "newRevocations": news.map_or(0, |read| read.new_revocations),
         })
     });
-    metrics.insert("certificateAuthorities".to_owned(), properties.collect());
+    line.insert("certificateAuthorities".to_owned(), properties.collect());
+    // One dimension, the function: a dimension per CA would multiply the price of each metric.
     let directive = json!({
         "Timestamp": now.unix_seconds() * 1000,
         "CloudWatchMetrics": [{
@@ -65,56 +39,70 @@ pub fn line(function_name: &str, now: Timestamp, response: &Response, is_full: b
             "Metrics": definitions,
         }],
     });
-    metrics.insert("_aws".to_owned(), directive);
-    metrics.insert("FunctionName".to_owned(), json!(function_name));
-    Value::Object(metrics)
+    line.insert("_aws".to_owned(), directive);
+    line.insert("FunctionName".to_owned(), json!(function_name));
+    Value::Object(line)
 }
 
-/// Returns the values of [`METRICS`], in their order.
-fn values(now: Timestamp, response: &Response, is_full: bool) -> [Option<f64>; METRICS.len()] {
+/// Returns each metric's name, unit and value.
+fn metrics(
+    now: Timestamp,
+    response: &Response,
+    is_full: bool,
+) -> Vec<(&'static str, &'static str, f64)> {
     let all = &response.certificate_authorities;
     // Not `sum`, which is -0.0 without CAs.
-    let sum = |value: &dyn Fn(&AuditResponse) -> f64| {
-        Some(all.iter().fold(0.0, |sum, ca| sum + value(ca)))
-    };
+    let sum =
+        |value: &dyn Fn(&AuditResponse) -> f64| all.iter().fold(0.0, |sum, ca| sum + value(ca));
     let outcome = |outcome| sum(&|ca| f64::from(ca.outcome == outcome));
     let failures = |remedy| sum(&|ca| f64::from(ca.remedy() == Some(remedy)));
-    let news = |value: fn(&AuditStats) -> u64| {
-        let value = |ca: &AuditResponse| value(&ca.stats) as f64;
-        sum(&|ca| {
-            Some(ca)
-                .filter(|ca| has_news(response, ca))
-                .map_or(0.0, value)
-        })
-    };
     let read =
         |value: fn(&ReportContents) -> u64| sum(&|ca| ca.read.as_ref().map_or(0, value) as f64);
-    // One unknown age makes the oldest unknown: the alarm treats missing data as bad.
+    let news = |severity| {
+        let new = all.iter().filter(|ca| has_news(response, ca));
+        new.map(|ca| ca.stats.new.by_severity(severity))
+            .sum::<u64>() as f64
+    };
+    let published = if response.dry_run {
+        0.0
+    } else {
+        read(|read| read.published)
+    };
+    let mut metrics = vec![
+        ("AuditsAudited", "Count", outcome(Outcome::Audited)),
+        ("AuditsWaiting", "Count", outcome(Outcome::Waiting)),
+        ("AuditsTooSoon", "Count", outcome(Outcome::TooSoon)),
+        ("AuditsBusy", "Count", outcome(Outcome::Busy)),
+        ("AuditsFailed", "Count", outcome(Outcome::Failed)),
+        ("FailuresTransient", "Count", failures(Remedy::Retry)),
+        ("FailuresPersistent", "Count", failures(Remedy::Operator)),
+        ("Certificates", "Count", read(|read| read.certificates)),
+        ("Revocations", "Count", read(|read| read.revoked)),
+        ("NewRevocationsCritical", "Count", news(Severity::Critical)),
+        ("NewRevocationsHigh", "Count", news(Severity::High)),
+        ("NewRevocationsLow", "Count", news(Severity::Low)),
+        ("Published", "Count", published),
+        (
+            "ReportBytes",
+            "Bytes",
+            sum(&|ca| ca.stats.report_bytes as f64),
+        ),
+        ("WaitSeconds", "Seconds", sum(&|ca| ca.stats.waited_seconds)),
+        (
+            "ScanSeconds",
+            "Seconds",
+            sum(&|ca| ca.stats.scanned_seconds),
+        ),
+    ];
+    // One unknown age makes the oldest unknown: the alarm treats missing data as bad. A narrowed
+    // run cannot know it at all.
     let ages: Option<Vec<f64>> = all.iter().map(|ca| audit_age_minutes(ca, now)).collect();
     let oldest = ages.and_then(|ages| ages.into_iter().reduce(f64::max));
-    [
-        outcome(Outcome::Audited),
-        outcome(Outcome::Waiting),
-        outcome(Outcome::TooSoon),
-        outcome(Outcome::Busy),
-        outcome(Outcome::Failed),
-        failures(Remedy::Retry),
-        failures(Remedy::Operator),
-        read(|read| read.certificates),
-        read(|read| read.revoked),
-        news(|stats| stats.new_critical),
-        news(|stats| stats.new_high),
-        news(|stats| stats.new_low),
-        if response.dry_run {
-            Some(0.0)
-        } else {
-            read(|read| read.published)
-        },
-        sum(&|ca| ca.stats.report_bytes as f64),
-        sum(&|ca| ca.stats.waited_seconds),
-        sum(&|ca| ca.stats.scanned_seconds),
-        oldest.filter(|_| is_full && !response.dry_run),
-    ]
+    if is_full && !response.dry_run {
+        // Minutes, a unit that CloudWatch does not have.
+        metrics.extend(oldest.map(|age| ("OldestAuditAgeMinutes", "None", age)));
+    }
+    metrics
 }
 
 /// Whether a CA's revocations are new: those of a dry run will be published later, those of a
@@ -124,6 +112,6 @@ fn has_news(response: &Response, ca: &AuditResponse) -> bool {
 }
 
 fn audit_age_minutes(ca: &AuditResponse, now: Timestamp) -> Option<f64> {
-    let since = ca.unaudited_since?;
+    let since = ca.stats.unaudited_since?;
     Some(now.since(since).as_secs() as f64 / 60.0)
 }

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::arn::CertificateAuthorityArn;
-use crate::error::{AuditError, Remedy};
-use crate::event::{InvocationError, QueuedEvent, Trigger};
+use crate::error::{AuditError, Remedy, invocation_error};
+use crate::event::{QueuedEvent, Trigger};
+use crate::revocation::reason_counts::ReasonCounts;
 use crate::revocation::record::Revocation;
 use crate::text::visible::visible;
 use crate::timestamp::Timestamp;
@@ -27,49 +29,16 @@ const MAX_UNCONFIRMED_RECEIVES: u64 = 5;
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
-    /// The result of the invocation as a whole.
-    pub status: Status,
+    /// `ok` if no CA failed, `partial` if some did, `failed` if all did.
+    pub status: &'static str,
     /// Whether nothing was published.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "is_default")]
     pub dry_run: bool,
-    /// The test message that was published.
+    /// The test message that SNS accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub test_message: Option<TestMessage>,
+    pub test_message: Option<Value>,
     /// One response per CA.
     pub certificate_authorities: Vec<AuditResponse>,
-}
-
-/// The result of an invocation as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Status {
-    /// No CA failed.
-    Ok,
-    /// Some CAs failed.
-    Partial,
-    /// All CAs failed.
-    Failed,
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
-
-/// A test message that SNS accepted.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TestMessage {
-    /// The CA of the sample revocation.
-    pub certificate_authority_arn: CertificateAuthorityArn,
-    /// The topic.
-    pub topic_arn: String,
-    /// SNS's ID of the message.
-    pub message_id: String,
-    /// Problems that did not prevent the message.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
 }
 
 /// The result of one CA's audit.
@@ -87,7 +56,7 @@ pub struct AuditResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_report_at: Option<Timestamp>,
     /// Whether AWS refused a request although our record says that the interval is over.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "is_default")]
     pub refused_by_aws: bool,
     /// When the lease of another run ends at the latest.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,10 +76,7 @@ pub struct AuditResponse {
     /// For the SQS batch response: expected certificates that the report does not show as revoked.
     #[serde(skip)]
     pub unconfirmed: BTreeSet<String>,
-    /// For the metrics: since when there has been no complete audit.
-    #[serde(skip)]
-    pub unaudited_since: Option<Timestamp>,
-    /// For the metrics: what the audit took.
+    /// For the metrics.
     #[serde(skip)]
     pub stats: AuditStats,
 }
@@ -153,7 +119,7 @@ pub struct ReportContents {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<u64>,
     /// Malformed but readable records.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub malformed_records: u64,
     /// The worst of the new revocations, at most [`MAX_LISTED`].
     pub revocations: Vec<Value>,
@@ -175,20 +141,18 @@ impl ReportContents {
 }
 
 /// What an audit took and found, for the metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AuditStats {
+    /// Since when there has been no complete audit.
+    pub unaudited_since: Option<Timestamp>,
     /// Time spent waiting for the report.
     pub waited_seconds: f64,
     /// Time spent reading the report.
     pub scanned_seconds: f64,
     /// Size of the report.
     pub report_bytes: u64,
-    /// New revocations of severity critical.
-    pub new_critical: u64,
-    /// New revocations of severity high.
-    pub new_high: u64,
-    /// New revocations of severity low.
-    pub new_low: u64,
+    /// New revocations that are published.
+    pub new: ReasonCounts,
 }
 
 impl AuditResponse {
@@ -206,7 +170,6 @@ impl AuditResponse {
             last_complete_audit_at: None,
             warnings: Vec::new(),
             unconfirmed: BTreeSet::new(),
-            unaudited_since: None,
             stats: AuditStats::default(),
         }
     }
@@ -229,9 +192,9 @@ impl Response {
     pub fn new(dry_run: bool, certificate_authorities: Vec<AuditResponse>) -> Self {
         let is_failed = |ca: &&AuditResponse| ca.outcome == Outcome::Failed;
         let status = match certificate_authorities.iter().filter(is_failed).count() {
-            0 => Status::Ok,
-            n if n == certificate_authorities.len() => Status::Failed,
-            _ => Status::Partial,
+            0 => "ok",
+            n if n == certificate_authorities.len() => "failed",
+            _ => "partial",
         };
         Self {
             status,
@@ -251,23 +214,21 @@ impl Response {
     ///
     /// # Errors
     /// For an asynchronous invocation, which Lambda retries: errors that a retry may fix.
-    pub fn for_trigger(&self, trigger: &Trigger) -> Result<Value, InvocationError> {
+    pub fn for_trigger(&self, trigger: &Trigger) -> Result<Value, Diagnostic> {
         match trigger {
             Trigger::Manual => Ok(self.to_value()),
             Trigger::Queue(queued) => Ok(self.to_batch_response(queued)),
-            Trigger::Schedule | Trigger::Revocations(_) => self.fail_if_retryable(),
+            Trigger::Schedule | Trigger::Revocation(_) => self.fail_if_retryable(),
         }
     }
 
-    fn fail_if_retryable(&self) -> Result<Value, InvocationError> {
+    fn fail_if_retryable(&self) -> Result<Value, Diagnostic> {
         let retryable: Vec<String> = self
             .certificate_authorities
             .iter()
             .filter(|ca| ca.remedy() == Some(Remedy::Retry))
-            .filter_map(|ca| {
-                let error = ca.error.as_ref()?;
-                Some(format!("{}: {error}", ca.certificate_authority_arn.id()))
-            })
+            .filter_map(|ca| Some((ca.certificate_authority_arn.id(), ca.error.as_ref()?)))
+            .map(|(id, error)| format!("{id}: {error}"))
             .collect();
         if retryable.is_empty() {
             return Ok(self.to_value());
@@ -278,7 +239,7 @@ impl Response {
             self.certificate_authorities.len(),
             retryable.join("; ")
         );
-        Err(InvocationError::new("AuditsFailed", message))
+        Err(invocation_error("AuditsFailed", message))
     }
 
     /// Lists the messages that the queue delivers again (AWS Lambda Developer Guide, "Handling
@@ -299,9 +260,8 @@ impl Response {
             );
             return false;
         };
-        let is_of_event = |ca: &&AuditResponse| {
-            ca.certificate_authority_arn.as_str() == event.certificate_authority_arn
-        };
+        let is_of_event =
+            |ca: &&AuditResponse| ca.certificate_authority_arn == event.certificate_authority_arn;
         let Some(ca) = self.certificate_authorities.iter().find(is_of_event) else {
             return false;
         };
@@ -325,10 +285,6 @@ impl Response {
     }
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

@@ -4,13 +4,13 @@
     reason = "reads the environment for `config` and `logging`"
 )]
 
-use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 
 use crate::aws::clients::Clients;
 use crate::budget::Budget;
 use crate::config::Config;
-use crate::handler::{Function, Invocation, InvocationError};
+use crate::handler::{Function, Invocation};
 use crate::logging;
 
 /// Reads the environment and serves invocations until the process ends.
@@ -28,10 +28,8 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
         }
         Err(error) => Err(error),
     };
-    let function = Function::new(
-        ready,
-        lookup("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
-    );
+    let function_name = lookup("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+    let function = Function::new(ready, function_name);
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| {
         let invocation = Invocation {
             request_id: event.context.request_id.clone(),
@@ -44,13 +42,4 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
         Box::pin(async move { function.handle(&event.payload, &invocation).await })
     }))
     .await
-}
-
-impl From<InvocationError> for Diagnostic {
-    fn from(error: InvocationError) -> Self {
-        Self {
-            error_type: error.kind.to_owned(),
-            error_message: error.message,
-        }
-    }
 }

@@ -1,30 +1,29 @@
 //! Chooses the CAs that an invocation covers.
 
+use lambda_runtime::Diagnostic;
 use tracing::info;
 
 use crate::arn::CertificateAuthorityArn;
 use crate::audit::Run;
 use crate::aws::certificate_authorities::list_auditable;
-use crate::config::{CertificateAuthorities, Listed};
-use crate::event::{InvocationError, Trigger};
+use crate::error::invocation_error;
+use crate::event::Trigger;
 
 /// Returns the CAs that an invocation covers: the configured ones, or those of them that the event
 /// names.
 ///
 /// # Errors
 /// If AWS does not list the CAs, or a manual event names one that is not configured.
-pub(crate) async fn targets(
-    run: &Run<'_>,
-) -> Result<Vec<CertificateAuthorityArn>, InvocationError> {
+pub(crate) async fn targets(run: &Run<'_>) -> Result<Vec<CertificateAuthorityArn>, Diagnostic> {
     let configured = match &run.config.certificate_authorities {
-        CertificateAuthorities::All => {
+        None => {
             let listed = list_auditable(run.clients, run.names).await;
             listed.map_err(|error| {
                 let message = format!("{}. {}", error.message, error.hint);
-                InvocationError::new(error.kind.name(), message)
+                invocation_error(error.kind.name(), message)
             })?
         }
-        CertificateAuthorities::Listed(listed) => listed
+        Some(listed) => listed
             .iter()
             .map(|listed| resolve(listed, &run.invocation.function_arn))
             .collect::<Result<_, _>>()?,
@@ -36,22 +35,18 @@ pub(crate) async fn targets(
 }
 
 /// Returns the ARN of a configured CA; an ID is one of the function's own account and region.
-fn resolve(
-    listed: &Listed,
-    function_arn: &str,
-) -> Result<CertificateAuthorityArn, InvocationError> {
-    let id = match listed {
-        Listed::Arn(arn) => return Ok(arn.clone()),
-        Listed::Id(id) => id,
-    };
+fn resolve(listed: &str, function_arn: &str) -> Result<CertificateAuthorityArn, Diagnostic> {
+    if let Some(arn) = CertificateAuthorityArn::parse(listed) {
+        return Ok(arn);
+    }
     match function_arn.split(':').collect::<Vec<_>>()[..] {
         ["arn", partition, "lambda", region, account, ..] => Ok(
-            CertificateAuthorityArn::from_parts(partition, region, account, id),
+            CertificateAuthorityArn::from_parts(partition, region, account, listed),
         ),
-        _ => Err(InvocationError::new(
+        _ => Err(invocation_error(
             "ConfigurationInvalid",
             format!(
-                "CERTIFICATE_AUTHORITY_ARNS: the ID {id} needs the function's account, which its ARN {function_arn:?} does not contain; use ARNs instead"
+                "CERTIFICATE_AUTHORITY_ARNS: the ID {listed} needs the function's account, which its ARN {function_arn:?} does not contain; use ARNs instead"
             ),
         )),
     }
@@ -62,7 +57,7 @@ fn narrow(
     configured: &[CertificateAuthorityArn],
     named: &[String],
     trigger: &Trigger,
-) -> Result<Vec<CertificateAuthorityArn>, InvocationError> {
+) -> Result<Vec<CertificateAuthorityArn>, Diagnostic> {
     let mut selected: Vec<CertificateAuthorityArn> = Vec::new();
     let mut unknown = Vec::new();
     for name in named.iter().map(|name| name.trim()) {
@@ -78,7 +73,7 @@ fn narrow(
         let message = format!(
             "certificateAuthorityArns names {unknown}, which CERTIFICATE_AUTHORITY_ARNS does not list; nothing was done"
         );
-        return Err(InvocationError::new("EventInvalid", message));
+        return Err(invocation_error("EventInvalid", message));
     }
     if !unknown.is_empty() {
         info!(unknown, "event ignored: its CA is not configured");

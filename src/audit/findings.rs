@@ -12,7 +12,6 @@ use crate::event::Mode;
 use crate::report::scanner::ScanTotals;
 use crate::response::{AuditResponse, AuditStats, MAX_LISTED, Outcome, ReportContents};
 use crate::revocation::distinguished_name::decode;
-use crate::revocation::reason::Severity;
 use crate::state::control::{CompleteAudit, Control};
 use crate::state::notified_set::NotifiedSet;
 use crate::text::numbers::count;
@@ -104,7 +103,6 @@ impl Audit<'_> {
     ) -> AuditResponse {
         let (new, totals) = (&scan.new, scan.totals);
         let is_replay = matches!(new.selection, Selection::NotifiedSince(_));
-        let by_reason = new.batch.counts();
         let mut response = AuditResponse::new(self.arn.clone(), Outcome::Audited);
         response.report = Some(report.report.summary());
         let mut contents = ReportContents {
@@ -123,9 +121,8 @@ impl Audit<'_> {
             waited_seconds: report.waited_seconds,
             scanned_seconds: scan.duration_seconds,
             report_bytes: report.object.size_bytes,
-            new_critical: by_reason.by_severity(Severity::Critical),
-            new_high: by_reason.by_severity(Severity::High),
-            new_low: by_reason.by_severity(Severity::Low),
+            new: new.batch.counts().clone(),
+            unaudited_since: None,
         };
         response.warnings = warnings(last, totals);
         response.unconfirmed = new.unconfirmed.clone();

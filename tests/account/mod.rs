@@ -9,11 +9,12 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use lambda_runtime::Diagnostic;
 use local_aws::LocalAws;
 use pca_revocation_watch::aws::clients::Clients;
 use pca_revocation_watch::budget::Budget;
 use pca_revocation_watch::config::Config;
-use pca_revocation_watch::handler::{Function, Invocation, InvocationError};
+use pca_revocation_watch::handler::{Function, Invocation};
 use serde_json::Value;
 
 /// The function's timeout in template.yaml.
@@ -52,17 +53,13 @@ impl InProcess {
     }
 
     /// Invokes the function with the template's timeout.
-    pub async fn invoke(&self, payload: Value) -> Result<Value, InvocationError> {
+    pub async fn invoke(&self, payload: Value) -> Result<Value, Diagnostic> {
         self.invoke_for(payload, TIMEOUT).await
     }
 
     /// Invokes the function with this much time until Lambda's deadline, and panics if it has not
     /// responded by then.
-    pub async fn invoke_for(
-        &self,
-        payload: Value,
-        left: Duration,
-    ) -> Result<Value, InvocationError> {
+    pub async fn invoke_for(&self, payload: Value, left: Duration) -> Result<Value, Diagnostic> {
         let run = self.runs.replace(self.runs.get() + 1);
         let invocation = Invocation {
             request_id: format!("{run:08x}-0000-4000-8000-000000000000"),

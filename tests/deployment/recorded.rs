@@ -196,7 +196,7 @@ impl Account {
             .function
             .invoke(payload)
             .await
-            .unwrap_or_else(|error| panic!("{error}"));
+            .unwrap_or_else(|error| panic!("{error:?}"));
         let first = &response["certificateAuthorities"][0];
         let error = first["error"]["type"].as_str();
         error

@@ -2,10 +2,12 @@
 
 use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::error::{AuditError, ErrorKind};
-use pca_revocation_watch::metrics::{self, METRICS, OLDEST_AUDIT_AGE};
+use pca_revocation_watch::metrics;
 use pca_revocation_watch::response::{
     AuditResponse, AuditStats, Outcome, ReportContents, Response,
 };
+use pca_revocation_watch::revocation::reason::RevocationReason;
+use pca_revocation_watch::revocation::reason_counts::ReasonCounts;
 use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::{Value, json};
 
@@ -22,7 +24,6 @@ fn arn(first: char) -> CertificateAuthorityArn {
 
 fn response() -> Response {
     let mut audited = AuditResponse::new(arn('1'), Outcome::Audited);
-    audited.unaudited_since = Some(at("2026-11-21T03:59:30Z"));
     audited.read = Some(ReportContents {
         certificates: 2_000,
         revoked: 20,
@@ -34,18 +35,21 @@ fn response() -> Response {
         waited_seconds: 1.5,
         scanned_seconds: 0.25,
         report_bytes: 1_000_000,
-        new_critical: 1,
-        new_high: 2,
-        new_low: 0,
+        new: ReasonCounts::default(),
+        unaudited_since: Some(at("2026-11-21T03:59:30Z")),
     };
+    for reason in ["KEY_COMPROMISE", "UNSPECIFIED", "UNSPECIFIED"] {
+        let reason = RevocationReason::from_report(reason);
+        audited.stats.new.add(&reason);
+    }
     let mut waiting = AuditResponse::new(arn('2'), Outcome::Waiting);
-    waiting.unaudited_since = Some(at("2026-11-21T03:00:00Z"));
+    waiting.stats.unaudited_since = Some(at("2026-11-21T03:00:00Z"));
     waiting.stats.waited_seconds = 880.0;
     let error = |kind| AuditError::new(kind, "message");
     let mut throttled = AuditResponse::failed(arn('3'), error(ErrorKind::Throttled));
-    throttled.unaudited_since = Some(at("2026-11-21T02:00:00Z"));
+    throttled.stats.unaudited_since = Some(at("2026-11-21T02:00:00Z"));
     let mut denied = AuditResponse::failed(arn('4'), error(ErrorKind::AccessDenied));
-    denied.unaudited_since = Some(at("2026-11-21T03:30:00Z"));
+    denied.stats.unaudited_since = Some(at("2026-11-21T03:30:00Z"));
     Response::new(false, vec![audited, waiting, throttled, denied])
 }
 
@@ -94,21 +98,20 @@ fn every_metrics_line_is_valid_embedded_metric_format() {
 #[test]
 fn oldest_age_needs_a_full_run_and_every_age_known() {
     let full = line(&response(), true);
-    assert_eq!(full[OLDEST_AUDIT_AGE], json!(120.0));
-    assert_eq!(line(&response(), false)[OLDEST_AUDIT_AGE], Value::Null);
+    assert_eq!(full["OldestAuditAgeMinutes"], json!(120.0));
+    let narrowed = line(&response(), false);
+    assert_eq!(narrowed["OldestAuditAgeMinutes"], Value::Null);
     let mut unknown = response();
-    unknown.certificate_authorities[3].unaudited_since = None;
-    assert_eq!(line(&unknown, true)[OLDEST_AUDIT_AGE], Value::Null);
+    unknown.certificate_authorities[3].stats.unaudited_since = None;
+    let unknown = line(&unknown, true);
+    assert_eq!(unknown["OldestAuditAgeMinutes"], Value::Null);
     let metrics = |line: &Value| {
         line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
             .as_array()
             .unwrap()
             .len()
     };
-    assert_eq!(
-        (metrics(&full), metrics(&line(&unknown, true))),
-        (METRICS.len(), METRICS.len() - 1)
-    );
+    assert_eq!((metrics(&full), metrics(&unknown)), (17, 16));
 }
 
 #[test]

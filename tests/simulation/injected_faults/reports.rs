@@ -182,7 +182,7 @@ fn assert_second_run_failed(world: &World, kind: &str) {
     let Some(Ended::Failed(error)) = ended else {
         panic!("{ended:?}");
     };
-    assert!(error.message.contains(kind), "{error}");
+    assert!(error.error_message.contains(kind), "{error:?}");
 }
 
 /// Flips one bit: in a bracket, or in a string, where the report stays valid and means something else.

@@ -11,11 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::config::retry::{RetryPartition, TokenBucket};
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use lambda_runtime::Diagnostic;
 use local_aws::{Action, Call, LocalAws, Phase, Protocol, Quotas, Settings, Subscription};
 use pca_revocation_watch::aws::clients::Clients;
 use pca_revocation_watch::budget::Budget;
 use pca_revocation_watch::config::Config;
-use pca_revocation_watch::handler::{Function, Invocation, InvocationError};
+use pca_revocation_watch::handler::{Function, Invocation};
 use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -117,7 +118,7 @@ pub struct ObservedCall {
 #[derive(Clone, Debug)]
 pub enum Ended {
     Returned(Value),
-    Failed(InvocationError),
+    Failed(Diagnostic),
     /// The process died.
     Killed,
     /// Lambda ended the process because it had not responded by its deadline.
