@@ -26,12 +26,6 @@ impl AuditError {
             hint: kind.hint().to_owned(),
         }
     }
-
-    /// Replaces the hint.
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = hint.into();
-        self
-    }
 }
 
 impl fmt::Display for AuditError {

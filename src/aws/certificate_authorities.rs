@@ -30,30 +30,28 @@ pub async fn list_auditable(
 ) -> Result<Vec<CertificateAuthorityArn>, AuditError> {
     let mut auditable = Vec::new();
     let mut skipped = Vec::new();
-    let mut pages = clients
+    let mut listed = clients
         .acmpca
         .list_certificate_authorities()
         .resource_owner(ResourceOwner::SelfValue)
         .into_paginator()
+        .items()
         .send();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| {
+    while let Some(ca) = listed.next().await {
+        let ca = ca.map_err(|error| {
             CallFailure::new("ListCertificateAuthorities", &error).error("the CAs of the account")
         })?;
-        for ca in page.certificate_authorities() {
-            let Some(arn) = ca.arn().and_then(CertificateAuthorityArn::parse) else {
-                continue;
-            };
-            match ca.status() {
-                Some(CertificateAuthorityStatus::Active | CertificateAuthorityStatus::Disabled) => {
-                    names.insert(&arn, common_name(ca));
-                    auditable.push(arn);
-                }
-                status => skipped.push(format!(
-                    "{} ({})",
-                    arn.id(),
-                    status.map_or("no status", CertificateAuthorityStatus::as_str)
-                )),
+        let Some(arn) = ca.arn().and_then(CertificateAuthorityArn::parse) else {
+            continue;
+        };
+        match ca.status() {
+            Some(CertificateAuthorityStatus::Active | CertificateAuthorityStatus::Disabled) => {
+                names.insert(&arn, common_name(&ca));
+                auditable.push(arn);
+            }
+            status => {
+                let status = status.map_or("no status", CertificateAuthorityStatus::as_str);
+                skipped.push(format!("{} ({status})", arn.id()));
             }
         }
     }

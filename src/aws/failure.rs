@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::iter::successors;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -75,15 +76,9 @@ impl CallFailure {
         self.status == Some(404)
     }
 
-    /// Whether a permission is missing.
+    /// Whether a permission is missing, in the services that respond 403 then (S3, SNS).
     pub fn is_denied(&self) -> bool {
-        let is_denial = [
-            "AccessDenied",
-            "AccessDeniedException",
-            "AuthorizationError",
-        ];
-        self.class == FailureClass::Refused
-            && (self.status == Some(403) || is_denial.iter().any(|code| self.is(code)))
+        self.class == FailureClass::Refused && self.status == Some(403)
     }
 
     /// Returns the error for a failure without a more specific kind. `target` names the resource for
@@ -131,12 +126,7 @@ fn is_throttling(code: &str) -> bool {
 
 /// Returns an error and its sources in one line; the SDK's outermost message is just "service error".
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
+    let errors = successors(Some(error), |&error| error.source());
+    let messages: Vec<_> = errors.map(ToString::to_string).collect();
+    messages.join(": ")
 }
