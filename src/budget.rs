@@ -61,36 +61,27 @@ impl Budget {
 
     /// Returns when waiting and scanning must end.
     pub fn work_deadline(&self) -> Instant {
-        self.before_deadline(RESERVE)
+        self.deadline - RESERVE
     }
 
-    /// Returns when work that has not ended by itself is cut off, so that the state can still be
-    /// saved.
+    /// Returns when unfinished work is cut off, so that the state can still be saved.
     pub fn save_deadline(&self) -> Instant {
-        self.before_deadline(RESERVE / 2)
+        self.deadline - RESERVE / 2
     }
 
     /// Returns when Lambda must have the response: shortly before the deadline.
     pub fn response_deadline(&self) -> Instant {
-        self.before_deadline(RESERVE / 5)
-    }
-
-    fn before_deadline(&self, time: Duration) -> Instant {
-        self.deadline
-            .checked_sub(time)
-            .unwrap_or(self.started_instant)
+        self.deadline - RESERVE / 5
     }
 
     /// Returns the time until Lambda must have the response.
     pub fn time_to_respond(&self) -> Duration {
-        self.response_deadline()
-            .saturating_duration_since(Instant::now())
+        self.response_deadline() - Instant::now()
     }
 
     /// Returns the time left for waiting and scanning.
     pub fn left(&self) -> Duration {
-        self.work_deadline()
-            .saturating_duration_since(Instant::now())
+        self.work_deadline() - Instant::now()
     }
 
     /// Waits that long if the budget allows; otherwise returns `false` at once.

@@ -33,8 +33,6 @@ pub struct Config {
     pub state_prefix: String,
     /// Private CA's minimum interval between two reports of one CA.
     pub report_interval: Duration,
-    /// The function's region.
-    pub region: String,
     /// Whether S3 has a custom endpoint.
     pub custom_s3_endpoint: bool,
 }
@@ -94,7 +92,6 @@ impl Config {
             custom_s3_endpoint: ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]
                 .iter()
                 .any(|name| (variables.get)(name).is_some()),
-            region,
         };
         let problems = variables.problems;
         if problems.is_empty() {
@@ -106,7 +103,7 @@ impl Config {
 
     /// Returns the topic's region, which may differ from the function's.
     pub fn topic_region(&self) -> &str {
-        self.topic_arn.split(':').nth(3).unwrap_or(&self.region)
+        self.topic_arn.split(':').nth(3).unwrap_or_default()
     }
 
     /// Whether a revocation with that reason causes a message. Unknown reasons always do.
@@ -249,14 +246,12 @@ fn report_format(text: &str) -> Result<ReportFormat, String> {
 }
 
 fn reason(entry: &str) -> Result<RevocationReason, String> {
-    match RevocationReason::from_report(entry) {
-        RevocationReason::Other(_) => {
-            let known = RevocationReason::KNOWN.map(|reason| reason.name().to_owned());
-            let known = known.join(", ");
-            Err(format!("{entry:?} is not a revocation reason; use {known}"))
-        }
-        reason => Ok(reason),
-    }
+    let mut known = RevocationReason::KNOWN.into_iter();
+    known.find(|reason| reason.name() == entry).ok_or_else(|| {
+        let known = RevocationReason::KNOWN.map(|reason| reason.name().to_owned());
+        let known = known.join(", ");
+        format!("{entry:?} is not a revocation reason; use {known}")
+    })
 }
 
 fn state_prefix(prefix: &str) -> Result<String, String> {

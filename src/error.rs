@@ -43,11 +43,11 @@ pub(crate) fn invocation_error(error_type: &str, message: impl Into<String>) -> 
 }
 
 macro_rules! error_kinds {
-    ($($kind:ident, $remedy:ident, $meaning:literal, $hint:literal;)*) => {
+    ($($(#[$meaning:meta])? $kind:ident, $remedy:ident, $hint:literal;)*) => {
         /// The kinds of errors. Their names are stable: alarms and runbooks may rely on them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
         pub enum ErrorKind {
-            $(#[doc = $meaning] $kind,)*
+            $($(#[$meaning])? #[doc = $hint] $kind,)*
         }
 
         impl ErrorKind {
@@ -83,63 +83,52 @@ pub enum Remedy {
 
 error_kinds! {
     Throttled, Retry,
-        "AWS throttled the function's requests.",
         "No action needed unless it persists: the next run tries again. If it persists, find out what else in the account uses the request quota of AWS Private CA, S3 or SNS.";
     Unavailable, Retry,
-        "AWS did not respond, or returned a server error.",
         "No action needed unless it persists: the next run tries again. If it persists, check the AWS Health Dashboard and the function's network access.";
     OutOfTime, Retry,
-        "The invocation ran out of time.",
         "The next run continues from here. If it persists, raise the function's timeout (up to 15 minutes) or its memory, which also raises its CPU share.";
+    /// Another run changed the state at the same time.
     StateConflict, Retry,
-        "Another run changed the state at the same time.",
         "No action needed: the next run starts from the newer state. If it persists, find out what else writes to the state.";
+    /// The bytes received differ from the report in S3.
     ReportCorrupted, Retry,
-        "The bytes received differ from the report in S3.",
         "No alert was sent from these bytes. The next run reads the report again.";
     AccessDenied, Operator,
-        "AWS denied the function a permission.",
         "Compare the function's role with the policies in template.yaml, and check service control policies and the policies of the bucket, the topic and the KMS key.";
+    /// The CA is in a state in which no audit report can be requested.
     CertificateAuthorityState, Operator,
-        "The CA is in a state in which no audit report can be requested.",
         "AWS Private CA writes reports only for CAs that are ACTIVE or DISABLED. Activate, renew or restore this CA, or remove it from CERTIFICATE_AUTHORITY_ARNS.";
     CertificateAuthorityNotFound, Operator,
-        "The CA does not exist in this account and region.",
         "Correct CERTIFICATE_AUTHORITY_ARNS (template parameter CertificateAuthorities), or remove the CA from it.";
+    /// The bucket for reports and state does not exist, or is in another region than the function.
     ReportBucketNotFound, Operator,
-        "The bucket for reports and state does not exist, or is in another region than the function.",
         "Create the bucket again and restore the state in it (without the state, every CA starts with a first audit), or set REPORT_BUCKET to a bucket in the function's region.";
+    /// AWS Private CA cannot write audit reports to the bucket.
     ReportBucketRefused, Operator,
-        "AWS Private CA cannot write audit reports to the bucket.",
         "Add the statements of the stack output BucketPolicyStatements to the bucket policy. The bucket needs SSE-S3 or a customer-managed KMS key whose policy allows acm-pca.amazonaws.com to use it (aws/s3 does not work), and no default Object Lock.";
     ReportFailed, Operator,
-        "AWS Private CA failed to generate the audit report.",
         "A later run requests a new report. If it fails again, check the bucket's policy, encryption and Object Lock, then contact AWS Support with the report ID.";
     ReportVanished, Operator,
-        "The audit report is missing from the bucket.",
         "A later run requests a new report. If it happens again, find out what deletes objects under audit-report/ (lifecycle rules shorter than a day, other tools).";
     ReportInvalid, Operator,
-        "The audit report is incomplete or malformed.",
         "Alerts were sent for every revoked record before the error. The next run reads the report again, and the one after that requests a new report. If that one is invalid too, open an issue with the byte offset and the structure of the record; replace names and serials with sample values.";
+    /// The audit report could not be read to its end in two attempts.
     ReportUnfinished, Operator,
-        "The audit report could not be read to its end in two attempts.",
         "Raise the function's memory (which also raises its CPU share) and its timeout up to 15 minutes. A later run requests a new report.";
+    /// More than three scheduled runs and 90 minutes passed without a complete audit.
     ReportOverdue, Operator,
-        "More than three scheduled runs and 90 minutes passed without a complete audit.",
         "Check the function's log for \"audit failed\" and \"report not ready\" on this CA, and whether something else requests audit reports for it.";
     StateUnreadable, Operator,
-        "The state of this CA cannot be read.",
         "The function never overwrites unreadable state. Restore an earlier version of the object by deleting the newer versions (the bucket is versioned). To start over on purpose, delete every version of the control document and of all objects of this CA: see docs/troubleshoot.md, Restore the state.";
+    /// A newer version of this program wrote the state.
     StateNewer, Operator,
-        "A newer version of this program wrote the state.",
         "Deploy that version, or restore an earlier version of the object.";
     TopicNotFound, Operator,
-        "The SNS topic does not exist.",
         "Correct TOPIC_ARN, or create the topic and subscribe to it.";
     TopicWithoutSubscription, Operator,
-        "The SNS topic has no confirmed subscription, so nobody would receive a message.",
         "Confirm the subscription: open the email from AWS Notifications and follow its link, or add another subscription. Revocations stay pending until then.";
+    /// SNS refused the message and its reduced form.
     MessageRefused, Operator,
-        "SNS refused the message and its reduced form.",
         "Its revocations stay pending. Check the topic's settings (type, encryption, data protection policy) and the error message from SNS.";
 }

@@ -11,7 +11,7 @@
 //! From top to bottom; a module imports only from its own directory or from a lower layer.
 //!
 //! 1. [`runtime`] serves the Lambda Runtime API.
-//! 2. [`handler`] processes one invocation: [`targets`] selects the CAs, and each is audited, all
+//! 2. [`handler`] processes one invocation: `targets` selects the CAs, and each is audited, all
 //!    side by side.
 //! 3. [`audit`] is the sentence above for one CA, the only module that combines the next three.
 //! 4. [`report`] requests, awaits, fetches and scans audit reports; [`state`] keeps control documents
@@ -21,37 +21,9 @@
 //! 6. Everything else is shared: configuration, events, responses and metrics, facts about
 //!    revocations ([`revocation`]), text ([`text`]), time ([`budget`], [`timestamp`]).
 //!
-//! # Promises
-//!
-//! 1. No revocation is lost: it is recorded as notified only after SNS accepted the message.
-//! 2. No noise: a revocation is reported twice only if the process died, SNS's reply was lost, or S3
-//!    did not save the state, after SNS accepted the message; or if a person asked for it.
-//! 3. Unknown is never reported as good: whatever cannot be read, fetched or understood is an
-//!    [`AuditError`](error::AuditError) in the response, the log and the metrics.
-//! 4. Memory is bounded by one record, the new revocations that fit a message, and the notified set,
-//!    never by the report.
-//!
-//! # Architecture invariants
-//!
-//! Checked by `tests/architecture.rs` and `clippy.toml`:
-//!
-//! - Imports have no cycles and go down the layers.
-//! - Only `aws/`, `report/{request,wait,fetch}`, `state/store` and `alert/{publish,full_list}` use the
-//!   AWS SDK. The scanner, [`revocation`], [`text`], [`state`] except its store, and [`alert`] except
-//!   publishing do no I/O, so that a message depends only on report, state and configuration, and a
-//!   repeat can be recognized.
-//! - Only [`budget`] reads a clock, and only `runtime` and `config` read the environment.
-//!
-//! Checked by the simulation and the other tests:
-//!
-//! - A requested report is in the state before anything waits for it, and a scan attempt is counted
-//!   there before it starts.
-//! - State is written under conditions only (`If-None-Match: *`, `If-Match`). State that cannot be
-//!   read is never overwritten.
-//! - Errors that need operator action are announced once, and so is their end: the announcement is
-//!   recorded in the state, else in an error marker beside it, else in this process.
-//! - Nothing is published before length and checksum show that the bytes read are what S3 holds.
-//! - No task outlives the response, because Lambda then freezes the process.
+//! `docs/architecture.md` has the invariants and `docs/reliability.md` the guarantees.
+//! `tests/architecture.rs` and `clippy.toml` check the layers, and that only [`budget`] reads a
+//! clock, only `runtime` and `config` read the environment, and only the edges use the AWS SDK.
 #![warn(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 #![cfg_attr(
     test,
@@ -62,29 +34,24 @@
     )
 )]
 
-pub mod runtime;
-
-pub mod handler;
-pub mod targets;
-
-pub mod audit;
-
 pub mod alert;
-pub mod report;
-pub mod state;
-
-pub mod aws;
-
 pub mod arn;
+pub mod audit;
+pub mod aws;
 pub mod budget;
 pub mod config;
 pub mod error;
 pub mod event;
+pub mod handler;
 pub mod logging;
 pub mod metrics;
 pub mod pending_report;
+pub mod report;
 pub mod report_format;
-pub mod response;
+mod response;
 pub mod revocation;
+pub mod runtime;
+pub mod state;
+mod targets;
 pub mod text;
 pub mod timestamp;

@@ -25,7 +25,6 @@ const MAX_SUBJECT_CHARS: usize = 300;
 /// Maximum receives of a queued event whose certificate no report shows as revoked.
 const MAX_UNCONFIRMED_RECEIVES: u64 = 5;
 
-/// The response of an invocation.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
@@ -34,20 +33,13 @@ pub struct Response {
     /// Whether nothing was published.
     #[serde(skip_serializing_if = "is_default")]
     pub dry_run: bool,
-    /// The test message that SNS accepted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub test_message: Option<Value>,
-    /// One response per CA.
     pub certificate_authorities: Vec<AuditResponse>,
 }
 
-/// The result of one CA's audit.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditResponse {
-    /// The CA.
     pub certificate_authority_arn: CertificateAuthorityArn,
-    /// How the audit ended.
     pub outcome: Outcome,
     /// The report that was requested or read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,13 +53,10 @@ pub struct AuditResponse {
     /// When the lease of another run ends at the latest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub busy_until: Option<Timestamp>,
-    /// Why the audit failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<AuditError>,
-    /// What the report contains.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub read: Option<ReportContents>,
-    /// When the last complete audit ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_complete_audit_at: Option<Timestamp>,
     /// Problems that did not prevent the audit.
@@ -81,7 +70,6 @@ pub struct AuditResponse {
     pub stats: AuditStats,
 }
 
-/// How one CA's audit ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
@@ -107,9 +95,7 @@ impl fmt::Display for Outcome {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportContents {
-    /// All certificates.
     pub certificates: u64,
-    /// Revoked certificates.
     pub revoked: u64,
     /// Revocations seen for the first time, including those that `NOTIFY_REASONS` filters.
     pub new_revocations: u64,
@@ -145,13 +131,10 @@ impl ReportContents {
 pub struct AuditStats {
     /// Since when there has been no complete audit.
     pub unaudited_since: Option<Timestamp>,
-    /// Time spent waiting for the report.
     pub waited_seconds: f64,
-    /// Time spent reading the report.
     pub scanned_seconds: f64,
-    /// Size of the report.
     pub report_bytes: u64,
-    /// New revocations that are published.
+    /// New revocations to publish.
     pub new: ReasonCounts,
 }
 
@@ -174,7 +157,6 @@ impl AuditResponse {
         }
     }
 
-    /// Creates the response for a CA whose audit failed.
     pub fn failed(certificate_authority_arn: CertificateAuthorityArn, error: AuditError) -> Self {
         let mut response = Self::new(certificate_authority_arn, Outcome::Failed);
         response.error = Some(error);
@@ -188,7 +170,6 @@ impl AuditResponse {
 }
 
 impl Response {
-    /// Creates the response of a run over these CAs.
     pub fn new(dry_run: bool, certificate_authorities: Vec<AuditResponse>) -> Self {
         let is_failed = |ca: &&AuditResponse| ca.outcome == Outcome::Failed;
         let status = match certificate_authorities.iter().filter(is_failed).count() {
@@ -199,14 +180,8 @@ impl Response {
         Self {
             status,
             dry_run,
-            test_message: None,
             certificate_authorities,
         }
-    }
-
-    /// Returns the response as JSON.
-    pub fn to_value(&self) -> Value {
-        serde_json::to_value(self).expect("a response has string keys only")
     }
 
     /// Returns what Lambda gets: the whole response for a manual invocation, the failed messages of
@@ -216,27 +191,26 @@ impl Response {
     /// For an asynchronous invocation, which Lambda retries: errors that a retry may fix.
     pub fn for_trigger(&self, trigger: &Trigger) -> Result<Value, Diagnostic> {
         match trigger {
-            Trigger::Manual => Ok(self.to_value()),
+            Trigger::Manual => Ok(json!(self)),
             Trigger::Queue(queued) => Ok(self.to_batch_response(queued)),
             Trigger::Schedule | Trigger::Revocation(_) => self.fail_if_retryable(),
         }
     }
 
     fn fail_if_retryable(&self) -> Result<Value, Diagnostic> {
-        let retryable: Vec<String> = self
-            .certificate_authorities
-            .iter()
-            .filter(|ca| ca.remedy() == Some(Remedy::Retry))
-            .filter_map(|ca| Some((ca.certificate_authority_arn.id(), ca.error.as_ref()?)))
-            .map(|(id, error)| format!("{id}: {error}"))
+        let all = &self.certificate_authorities;
+        let errors = all.iter().filter_map(|ca| Some((ca, ca.error.as_ref()?)));
+        let retryable: Vec<String> = errors
+            .filter(|(_, error)| error.kind.remedy() == Remedy::Retry)
+            .map(|(ca, error)| format!("{}: {error}", ca.certificate_authority_arn.id()))
             .collect();
         if retryable.is_empty() {
-            return Ok(self.to_value());
+            return Ok(json!(self));
         }
         let message = format!(
             "{} of {} CAs failed with an error that a retry may fix. {}",
             retryable.len(),
-            self.certificate_authorities.len(),
+            all.len(),
             retryable.join("; ")
         );
         Err(invocation_error("AuditsFailed", message))
@@ -246,10 +220,8 @@ impl Response {
     /// errors for an SQS event source in Lambda").
     fn to_batch_response(&self, queued: &[QueuedEvent]) -> Value {
         let redelivered = queued.iter().filter(|queued| self.is_redelivered(queued));
-        let failures: Vec<Value> = redelivered
-            .map(|queued| json!({ "itemIdentifier": queued.message_id }))
-            .collect();
-        json!({ "batchItemFailures": failures })
+        let items = redelivered.map(|queued| json!({ "itemIdentifier": queued.message_id }));
+        json!({ "batchItemFailures": items.collect::<Vec<_>>() })
     }
 
     fn is_redelivered(&self, queued: &QueuedEvent) -> bool {

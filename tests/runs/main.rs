@@ -8,5 +8,4 @@ mod common;
 mod crash;
 mod events_queue;
 mod many_certificate_authorities;
-mod metrics;
 mod whole_runs;
