@@ -17,6 +17,7 @@ use local_aws::{
     Subscription,
 };
 use pca_revocation_watch::arn::CertificateAuthorityArn;
+use pca_revocation_watch::report::scanner::ReportScanner;
 use pca_revocation_watch::report_format::ReportFormat;
 use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::{Value, json};
@@ -27,6 +28,12 @@ const BUCKET: &str = "amzn-s3-demo-bucket";
 const GUIDES_CA: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566";
 const USAGE: &str = "usage: cargo run --example demo [-- --report FILE]
 FILE is an audit report that you downloaded from AWS Private CA, ending in .json or .csv.";
+
+/// Maximum lines of a message or a response that are shown.
+const MAX_SHOWN_LINES: usize = 80;
+
+/// Maximum log lines about single revocations that are shown for one run.
+const MAX_SHOWN_REVOCATIONS: u64 = 5;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -107,6 +114,7 @@ async fn own_report(file: PathBuf) -> Result<()> {
     let format = ReportFormat::from_key(&shown.to_string())
         .ok_or_else(|| format!("{shown} ends neither in .json nor in .csv.\n{USAGE}"))?;
     let content = std::fs::read(&file).map_err(|error| format!("{shown}: {error}.\n{USAGE}"))?;
+    check(&content, format).map_err(|problem| format!("{shown} {problem}."))?;
     let ca = certificate_authority_of(&content).unwrap_or_else(|| GUIDES_CA.to_owned());
     let format = match format {
         ReportFormat::Json => "JSON",
@@ -126,8 +134,43 @@ async fn own_report(file: PathBuf) -> Result<()> {
     stage.next_report(NextReport::new().content(content));
     let response = stage.invoke(json!({})).await?;
     stage.show_emails();
+    stage.show(Protocol::Sms, "SMS");
     stage.show_for_systems(&response);
-    Ok(())
+    match &response["status"] {
+        Value::String(status) if status == "ok" => Ok(()),
+        status => Err(format!("The audit of {shown} ended with status {status}.").into()),
+    }
+}
+
+/// Says what is wrong with a file that is not a complete audit report, and what to do about it.
+fn check(content: &[u8], format: ReportFormat) -> std::result::Result<(), String> {
+    const AGAIN: &str = "download the report again and do not edit it";
+    let header = content.split(|&byte| byte == b'\n').next();
+    let first_line = String::from_utf8_lossy(header.unwrap_or_default());
+    let problem = match content {
+        [] => Some(format!("is empty; {AGAIN}")),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => {
+            Some(format!("was saved as UTF-16; {AGAIN}"))
+        }
+        [0xef, 0xbb, 0xbf, ..] => Some(format!(
+            "starts with a byte order mark, so an editor has saved it; {AGAIN}"
+        )),
+        [0x1f, 0x8b, ..] => Some("is compressed with gzip; decompress it first".to_owned()),
+        [b'P', b'K', 3, 4, ..] => Some("is a zip archive; extract the report first".to_owned()),
+        _ if format == ReportFormat::Csv && first_line.contains(';') => Some(format!(
+            "has columns separated by semicolons, as spreadsheet programs write them; {AGAIN}"
+        )),
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        return Err(problem);
+    }
+    let mut scanner = ReportScanner::new(format);
+    let scanned = scanner.feed(content, &mut |_| {});
+    let scanned = scanned.and_then(|()| scanner.finish(&mut |_| {}));
+    scanned.map(drop).map_err(|error| {
+        format!("is not a complete audit report: {error}; {AGAIN}, or rename it if it has another format")
+    })
 }
 
 /// The emulators, and the function that uses them.
@@ -194,6 +237,7 @@ impl Stage {
     async fn invoke(&mut self, event: Value) -> Result<Value> {
         self.aws.sns().forget_messages();
         let started = std::time::Instant::now();
+        let mut revocations = 0;
         let mut response = pin!(self.runtime.invoke(event, Duration::from_secs(900)));
         loop {
             tokio::select! {
@@ -203,6 +247,16 @@ impl Stage {
                     let line = line?.ok_or("the function's process ended")?;
                     let line: Value = serde_json::from_str(&line)?;
                     if let Some(message) = line["message"].as_str() {
+                        if message == "revocation found" {
+                            revocations += 1;
+                            if revocations > MAX_SHOWN_REVOCATIONS {
+                                continue;
+                            }
+                        } else if revocations > MAX_SHOWN_REVOCATIONS {
+                            let more = revocations - MAX_SHOWN_REVOCATIONS;
+                            println!("         ({more} more like this)");
+                            revocations = 0;
+                        }
                         let seconds = started.elapsed().as_secs_f64();
                         println!("  {seconds:4.1} s  {message}{}", details(&line));
                     }
@@ -368,7 +422,11 @@ fn heading(title: &str) {
 }
 
 fn quote(text: &str) {
-    for line in text.lines() {
+    let lines: Vec<&str> = text.lines().collect();
+    for line in lines.iter().take(MAX_SHOWN_LINES) {
         println!("{}", format!("    {line}").trim_end());
+    }
+    if lines.len() > MAX_SHOWN_LINES {
+        println!("    ({} more lines)", lines.len() - MAX_SHOWN_LINES);
     }
 }

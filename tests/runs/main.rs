@@ -6,6 +6,7 @@ mod account;
 mod common;
 
 mod crash;
+mod demo;
 mod events_queue;
 mod many_certificate_authorities;
 mod whole_runs;
