@@ -223,9 +223,7 @@ impl LocalAws {
                     .private_ca
                     .respond(&call.operation, request.body(), &request_id)
             }
-            Service::Sns => inner
-                .sns
-                .respond(&call.operation, &call.parameters, &request_id),
+            Service::Sns => inner.sns.respond(call, &request_id),
             Service::S3 => s3::respond(&inner.s3_service, request, &request_id).await,
         };
         self.recording()

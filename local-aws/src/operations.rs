@@ -24,6 +24,11 @@ pub(crate) fn identify(request: &Request<Bytes>, at: SystemTime) -> Call {
         attempt?.parse().ok()
     });
     call.invocation_id = header(headers, "amz-sdk-invocation-id");
+    // `... Credential=ID/DATE/REGION/SERVICE/aws4_request, ...`
+    call.region = header(headers, "authorization").and_then(|value| {
+        let (_, credential) = value.split_once("Credential=")?;
+        credential.split('/').nth(2).map(str::to_owned)
+    });
     call
 }
 

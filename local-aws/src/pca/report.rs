@@ -22,6 +22,9 @@ pub struct ReportPolicy {
     pub layout: JsonLayout,
     /// Checksum stored with the object; default full-object CRC-64/NVME.
     pub checksum: ReportChecksum,
+    /// Whether a request that comes too soon returns the earlier report instead of an error: the API model
+    /// calls the operation idempotent.
+    pub repeats: bool,
     /// Error for a request that comes too soon; default `RequestInProgressException`, as AWS documents none.
     pub too_soon: ErrorReply,
 }
@@ -33,6 +36,7 @@ impl Default for ReportPolicy {
             delay: Duration::ZERO,
             layout: JsonLayout::default(),
             checksum: ReportChecksum::FullObject(ChecksumAlgorithm::Crc64Nvme),
+            repeats: false,
             too_soon: ErrorReply::new(
                 400,
                 "RequestInProgressException",

@@ -63,11 +63,16 @@ impl State {
                 ),
             ));
         }
-        let last = authority.last_report.as_ref().map(|id| &self.reports[id]);
-        if last.is_some_and(|last| last.created_at + self.policy.interval > now) {
+        if !self.policy.repeats && self.recent_report(request.authority, now).is_some() {
             return Err(self.policy.too_soon.clone());
         }
         Ok(())
+    }
+
+    /// Returns the ID of the last report if the interval since its request has not passed.
+    pub(super) fn recent_report(&self, arn: &str, now: SystemTime) -> Option<&String> {
+        let last = self.authorities.get(arn)?.last_report.as_ref()?;
+        (self.reports[last].created_at + self.policy.interval > now).then_some(last)
     }
 
     /// Adds a requested report with the outcome that is queued for its certificate authority.

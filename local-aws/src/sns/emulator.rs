@@ -33,7 +33,11 @@ pub(super) struct State {
     pub(super) topics: BTreeMap<String, Topic>,
     pub(super) messages: Vec<Message>,
     pub(super) deliveries: Vec<Delivery>,
+    pub(super) page_size: usize,
 }
+
+/// Subscriptions on one page of `ListSubscriptionsByTopic` (SNS API Reference).
+const PAGE_SIZE: usize = 100;
 
 impl Sns {
     pub(crate) fn new(settings: &Settings, clock: Clock, ids: Arc<Ids>) -> Self {
@@ -42,6 +46,7 @@ impl Sns {
                 topics: BTreeMap::new(),
                 messages: Vec::new(),
                 deliveries: Vec::new(),
+                page_size: PAGE_SIZE,
             }),
             clock,
             ids,
@@ -52,7 +57,12 @@ impl Sns {
 
     /// Creates a standard topic, unless it exists, and returns its ARN.
     pub fn create_topic(&self, name: &str) -> String {
-        self.create(name, false, false)
+        self.create(&self.0.region, name, Topic::new(false, false))
+    }
+
+    /// Creates a standard topic in another region, unless it exists, and returns its ARN.
+    pub fn create_topic_in(&self, region: &str, name: &str) -> String {
+        self.create(region, name, Topic::new(false, false))
     }
 
     /// Creates a FIFO topic, unless it exists, and returns its ARN.
@@ -64,12 +74,29 @@ impl Sns {
             name.ends_with(".fifo"),
             "the name of a FIFO topic ends in .fifo, not {name}"
         );
-        self.create(name, true, content_based_deduplication)
+        let topic = Topic::new(true, content_based_deduplication);
+        self.create(&self.0.region, name, topic)
     }
 
     /// Deletes a topic with its subscriptions.
     pub fn delete_topic(&self, topic_arn: &str) {
         self.state().topics.remove(topic_arn);
+    }
+
+    /// Sets the topic attribute `MaximumMessageSize`, in bytes.
+    pub fn set_maximum_message_size(&self, topic_arn: &str, bytes: usize) {
+        self.with(topic_arn, |topic| topic.maximum_message_size = bytes);
+    }
+
+    /// Makes `GetTopicAttributes` return this number of confirmed subscriptions, whatever is subscribed;
+    /// `None` for the real number.
+    pub fn count_confirmed_as(&self, topic_arn: &str, confirmed: Option<usize>) {
+        self.with(topic_arn, |topic| topic.stated_confirmed = confirmed);
+    }
+
+    /// Sets the page size of `ListSubscriptionsByTopic`.
+    pub fn set_page_size(&self, subscriptions: usize) {
+        self.state().page_size = subscriptions;
     }
 
     /// Adds a subscription to a topic and returns its ARN.
@@ -133,12 +160,9 @@ impl Sns {
         state.deliveries.clear();
     }
 
-    fn create(&self, name: &str, fifo: bool, content_based_deduplication: bool) -> String {
-        let arn = format!("arn:aws:sns:{}:{}:{name}", self.0.region, self.0.account);
-        self.state()
-            .topics
-            .entry(arn.clone())
-            .or_insert_with(|| Topic::new(fifo, content_based_deduplication));
+    fn create(&self, region: &str, name: &str, topic: Topic) -> String {
+        let arn = format!("arn:aws:sns:{region}:{}:{name}", self.0.account);
+        self.state().topics.entry(arn.clone()).or_insert(topic);
         arn
     }
 

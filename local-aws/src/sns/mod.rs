@@ -14,5 +14,5 @@ pub use emulator::Sns;
 pub(crate) use errors::throttled;
 pub use message::{Attribute, Message};
 pub(crate) use protocol::error_response;
-pub use publish::MAXIMUM_MESSAGE_SIZE;
 pub use subscription::{Protocol, Subscription};
+pub use topic::MAXIMUM_MESSAGE_SIZE;

@@ -9,22 +9,22 @@ use super::emulator::{Sns, State};
 use super::errors::{invalid, no_topic};
 use super::message::Message;
 use super::publish::Draft;
+use super::topic::Subscribed;
 use crate::body::{self, Body, escape_xml};
+use crate::call::Call;
 use crate::error_reply::ErrorReply;
 
 const NAMESPACE: &str = "http://sns.amazonaws.com/doc/2010-03-31/";
 
 impl Sns {
     /// Processes one request: the action and its form fields.
-    pub(crate) fn respond(
-        &self,
-        action: &str,
-        fields: &BTreeMap<String, String>,
-        request_id: &str,
-    ) -> Response<Body> {
+    pub(crate) fn respond(&self, call: &Call, request_id: &str) -> Response<Body> {
+        let (action, fields) = (call.operation.as_str(), &call.parameters);
         let result = match action {
+            _ if !is_local(call) => Err(invalid("TopicArn")),
             "Publish" => self.publish(fields),
             "GetTopicAttributes" => self.topic_attributes(fields),
+            "ListSubscriptionsByTopic" => self.subscriptions(fields),
             _ => Err(ErrorReply::new(
                 400,
                 "InvalidAction",
@@ -51,10 +51,11 @@ impl Sns {
             topics,
             messages,
             deliveries,
+            ..
         } = &mut *state;
         let topic = topics.get_mut(topic_arn).ok_or_else(no_topic)?;
         let mut draft = Draft::read(fields)?;
-        draft.check_topic(topic.fifo, topic.content_based_deduplication)?;
+        draft.check_topic(topic)?;
         let mut message = Message {
             message_id: self.0.ids.uuid(),
             topic_arn: topic_arn.to_owned(),
@@ -87,8 +88,8 @@ impl Sns {
         let arn = topic_arn(fields, &["TopicArn"])?;
         let state = self.state();
         let topic = state.topics.get(arn).ok_or_else(no_topic)?;
-        let confirmed = topic.confirmed();
-        let pending = topic.subscriptions.len() - confirmed;
+        let confirmed = topic.stated_confirmed.unwrap_or_else(|| topic.confirmed());
+        let pending = topic.subscriptions.len() - topic.confirmed();
         let account = &self.0.account;
         let mut attributes = vec![
             ("TopicArn", arn.to_owned()),
@@ -110,6 +111,7 @@ impl Sns {
             ("SubscriptionsConfirmed", confirmed.to_string()),
             ("SubscriptionsPending", pending.to_string()),
             ("SubscriptionsDeleted", "0".to_owned()),
+            ("MaximumMessageSize", topic.maximum_message_size.to_string()),
         ];
         if topic.fifo {
             attributes.push(("FifoTopic", "true".to_owned()));
@@ -129,6 +131,53 @@ impl Sns {
         }
         result.push_str("</Attributes>");
         Ok(result)
+    }
+
+    fn subscriptions(&self, fields: &BTreeMap<String, String>) -> Result<String, ErrorReply> {
+        let arn = topic_arn(fields, &["TopicArn"])?;
+        let state = self.state();
+        let topic = state.topics.get(arn).ok_or_else(no_topic)?;
+        let first = match fields.get("NextToken") {
+            None => 0,
+            Some(token) => token.parse().map_err(|_| invalid("NextToken"))?,
+        };
+        let mut result = String::from("<Subscriptions>");
+        let page = topic.subscriptions.iter().skip(first).take(state.page_size);
+        for Subscribed {
+            arn: own,
+            subscription,
+        } in page
+        {
+            let own = match subscription.confirmed {
+                true => own,
+                false => "PendingConfirmation",
+            };
+            write!(
+                result,
+                "<member><TopicArn>{arn}</TopicArn><Protocol>{}</Protocol><SubscriptionArn>{own}</SubscriptionArn><Owner>{}</Owner><Endpoint>{}</Endpoint></member>",
+                subscription.protocol.name(),
+                self.0.account,
+                escape_xml(&subscription.endpoint),
+            )
+            .expect("writing to a String cannot fail");
+        }
+        result.push_str("</Subscriptions>");
+        let next = first + state.page_size;
+        if next < topic.subscriptions.len() {
+            write!(result, "<NextToken>{next}</NextToken>")
+                .expect("writing to a String cannot fail");
+        }
+        Ok(result)
+    }
+}
+
+/// Whether a request was signed for the region of its topic: SNS serves only topics of its own region.
+fn is_local(call: &Call) -> bool {
+    let topic = call.topic_arn.as_deref().unwrap_or_default();
+    let region = topic.split(':').nth(3);
+    match (&call.region, region) {
+        (Some(signed), Some(region)) => signed == region,
+        _ => true,
     }
 }
 

@@ -10,10 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::errors::invalid;
 use super::message::Attribute;
+use super::topic::Topic;
 use crate::error_reply::ErrorReply;
-
-/// Maximum size of a message including its attributes, in bytes.
-pub const MAXIMUM_MESSAGE_SIZE: usize = 262_144;
 
 /// Keys that a message with `MessageStructure=json` can have.
 pub(crate) const PROTOCOLS: [&str; 9] = [
@@ -37,6 +35,8 @@ pub(crate) struct Draft {
     pub(crate) attributes: BTreeMap<String, Attribute>,
     pub(crate) message_group_id: Option<String>,
     pub(crate) message_deduplication_id: Option<String>,
+    /// Bytes of the message and its attributes.
+    pub(crate) size: usize,
 }
 
 impl Draft {
@@ -55,9 +55,6 @@ impl Draft {
                     name.len() + attribute.data_type.len() + attribute.value.len()
                 })
                 .sum::<usize>();
-        if size > MAXIMUM_MESSAGE_SIZE {
-            return Err(invalid("Message too long"));
-        }
         let subject = field("Subject");
         if let Some(subject) = &subject {
             check_subject(subject)?;
@@ -79,15 +76,15 @@ impl Draft {
             attributes,
             message_group_id: field("MessageGroupId"),
             message_deduplication_id: field("MessageDeduplicationId"),
+            size,
         })
     }
 
-    /// Checks message group and deduplication ID, whose rules depend on the type of topic.
-    pub(crate) fn check_topic(
-        &mut self,
-        fifo: bool,
-        content_based_deduplication: bool,
-    ) -> Result<(), ErrorReply> {
+    /// Checks size, message group and deduplication ID, whose rules depend on the topic.
+    pub(crate) fn check_topic(&mut self, topic: &Topic) -> Result<(), ErrorReply> {
+        if self.size > topic.maximum_message_size {
+            return Err(invalid("Message too long"));
+        }
         for (name, id) in [
             ("MessageGroupId", &self.message_group_id),
             ("MessageDeduplicationId", &self.message_deduplication_id),
@@ -98,7 +95,7 @@ impl Draft {
                 )));
             }
         }
-        if !fifo {
+        if !topic.fifo {
             // Standard topics allow message groups (for SQS fair queues) but not deduplication IDs.
             if self.message_deduplication_id.is_some() {
                 return Err(invalid(
@@ -113,7 +110,7 @@ impl Draft {
             ));
         }
         if self.message_deduplication_id.is_none() {
-            if !content_based_deduplication {
+            if !topic.content_based_deduplication {
                 return Err(invalid(
                     "The topic should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
                 ));

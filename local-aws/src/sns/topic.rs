@@ -7,11 +7,17 @@ use super::delivery::{Delivery, deliver};
 use super::message::Message;
 use super::subscription::Subscription;
 
+/// Default maximum size of a message including its attributes, in bytes.
+pub const MAXIMUM_MESSAGE_SIZE: usize = 262_144;
+
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) fifo: bool,
     pub(super) content_based_deduplication: bool,
     pub(super) subscriptions: Vec<Subscribed>,
+    pub(super) maximum_message_size: usize,
+    /// The number of confirmed subscriptions that `GetTopicAttributes` returns instead of the real one.
+    pub(super) stated_confirmed: Option<usize>,
     /// Accepted messages of a FIFO topic by deduplication ID: time, message ID and sequence number.
     accepted: BTreeMap<String, (SystemTime, String, String)>,
     sequence: u64,
@@ -29,6 +35,8 @@ impl Topic {
             fifo,
             content_based_deduplication,
             subscriptions: Vec::new(),
+            maximum_message_size: MAXIMUM_MESSAGE_SIZE,
+            stated_confirmed: None,
             accepted: BTreeMap::new(),
             sequence: 0,
         }

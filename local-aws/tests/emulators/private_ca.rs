@@ -153,6 +153,16 @@ async fn second_report_within_the_interval_is_refused() {
     world.aws.advance(HALF_AN_HOUR);
     pca.request_report(&ca, BUCKET, ReportFormat::Csv).unwrap();
     assert_eq!(refusal(world.create(&ca).send().await), too_soon);
+    // The API model calls the operation idempotent: it may return the earlier report instead.
+    pca.set_reports(|reports| reports.repeats = true);
+    let before = pca.reports(&ca);
+    let repeated = world.create(&ca).send().await.unwrap();
+    assert_eq!(
+        repeated.audit_report_id.as_ref(),
+        before.last().map(|r| &r.id)
+    );
+    assert_eq!(pca.reports(&ca), before);
+    pca.set_reports(|reports| reports.repeats = false);
     pca.forget_interval(&ca);
     pca.set_reports(|reports| {
         reports.interval = Duration::from_secs(5);

@@ -294,3 +294,69 @@ async fn fifo_topic_needs_groups_and_drops_duplicates() {
     }
     assert!(sns.messages().pop().unwrap().duplicate);
 }
+
+#[tokio::test]
+async fn subscriptions_are_listed_in_pages() {
+    let world = World::new().await;
+    let sns = world.aws.sns();
+    let topic = sns.create_topic("revocations");
+    let pending = Subscription::new(Protocol::Email, "new@example.com").pending();
+    sns.subscribe(&topic, pending).unwrap();
+    let queue = Subscription::new(Protocol::Sqs, "queue");
+    let confirmed = sns.subscribe(&topic, queue).unwrap();
+    for size in [1, 2, 100] {
+        sns.set_page_size(size);
+        let listed = world.sns.list_subscriptions_by_topic().topic_arn(&topic);
+        let pages: Vec<_> = listed.into_paginator().send().collect().await;
+        assert_eq!(pages.len(), 2_usize.div_ceil(size));
+        let arns = pages
+            .into_iter()
+            .flat_map(|page| page.unwrap().subscriptions.unwrap())
+            .map(|subscription| subscription.subscription_arn.unwrap());
+        assert_eq!(
+            arns.collect::<Vec<_>>(),
+            ["PendingConfirmation", &confirmed]
+        );
+    }
+}
+
+#[tokio::test]
+async fn topic_attributes_can_be_set_or_wrong() {
+    let world = World::new().await;
+    let sns = world.aws.sns();
+    let topic = sns.create_topic("revocations");
+    sns.subscribe(&topic, Subscription::new(Protocol::Sqs, "queue"))
+        .unwrap();
+    let attributes = async || {
+        let asked = world.sns.get_topic_attributes().topic_arn(&topic);
+        let attributes = asked.send().await.unwrap().attributes.unwrap();
+        ["SubscriptionsConfirmed", "MaximumMessageSize"].map(|name| attributes[name].clone())
+    };
+    assert_eq!(attributes().await, ["1", "262144"]);
+    sns.count_confirmed_as(&topic, Some(0));
+    sns.set_maximum_message_size(&topic, 1024);
+    assert_eq!(attributes().await, ["0", "1024"]);
+    world
+        .publish(&topic, "x".repeat(1024))
+        .send()
+        .await
+        .unwrap();
+    let too_long = world.publish(&topic, "x".repeat(1025)).send().await;
+    assert_eq!(refusal(too_long), refused(400, "InvalidParameter"));
+    assert_eq!(sns.deliveries().len(), 1);
+}
+
+#[tokio::test]
+async fn topic_of_another_region_refuses_the_request() {
+    let world = World::new().await;
+    let sns = world.aws.sns();
+    let far = sns.create_topic_in("eu-west-1", "revocations");
+    assert!(far.contains(":eu-west-1:"));
+    let sent = world.publish(&far, "x").send().await;
+    assert_eq!(refusal(sent), refused(400, "InvalidParameter"));
+    let config = world.sns.config().to_builder();
+    let region = aws_sdk_sns::config::Region::new("eu-west-1");
+    let client = aws_sdk_sns::Client::from_conf(config.region(region).build());
+    let sent = client.publish().topic_arn(&far).message("x").send().await;
+    sent.unwrap();
+}
