@@ -90,6 +90,55 @@ pub fn allowing<'a>(statements: &[&'a Value], action: &str, resource: &str) -> V
         .collect()
 }
 
+/// Returns whether a policy's statements deny an action, given the values of condition keys.
+pub fn denies(
+    statements: &[Value],
+    context: &[(&str, &str)],
+    action: &str,
+    resource: &str,
+) -> bool {
+    let mut denying = statements.iter().filter(|s| s["Effect"] == "Deny");
+    denying.any(|statement| applies(statement, context, action, resource))
+}
+
+/// Returns whether a statement applies to an action, given the values of condition keys.
+///
+/// Source: IAM User Guide, "IAM JSON policy elements: Condition operators". Conditions are combined with
+/// AND, values of one key with OR. Without the key, negated operators and `IfExists` hold, others do not.
+pub fn applies(statement: &Value, context: &[(&str, &str)], action: &str, resource: &str) -> bool {
+    let any = |patterns: &Value, value: &str| list(patterns).iter().any(|p| matches(p, value));
+    let conditions = statement["Condition"].as_object();
+    any(&statement["Action"], action)
+        && any(&statement["Resource"], resource)
+        && conditions.into_iter().flatten().all(|(operator, keys)| {
+            let keys = keys.as_object().expect("condition keys");
+            keys.iter()
+                .all(|(key, expected)| holds(operator, key, expected, context))
+        })
+}
+
+fn holds(operator: &str, key: &str, expected: &Value, context: &[(&str, &str)]) -> bool {
+    let expected = list(expected);
+    let actual = context.iter().find(|(name, _)| *name == key);
+    let actual = actual.map(|(_, value)| *value);
+    let any = |test: &dyn Fn(&str, &str) -> bool| {
+        actual.is_some_and(|actual| expected.iter().any(|value| test(value, actual)))
+    };
+    match operator {
+        "StringEquals" | "Bool" => any(&|value, actual| value == actual),
+        "BoolIfExists" => actual.is_none() || any(&|value, actual| value == actual),
+        "StringNotEquals" => !any(&|value, actual| value == actual),
+        "ArnLike" | "ArnEquals" => any(&matches),
+        "ArnNotEquals" => !any(&matches),
+        "NumericLessThan" => any(&|value, actual| number(actual) < number(value)),
+        other => panic!("unknown condition operator {other}"),
+    }
+}
+
+fn number(text: &str) -> f64 {
+    text.parse().expect("a number")
+}
+
 /// One action on one resource, allowed by one statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
