@@ -2,16 +2,18 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::alert::entry::{entry, truncate};
+use crate::alert::entry::{entry, hide_free_text, truncate};
 use crate::alert::size::{ENTRIES_ROOM, escaped_len, to_json};
 use crate::revocation::id::RevocationId;
-use crate::revocation::reason::Severity;
+use crate::revocation::key::RevocationKey;
+use crate::revocation::reason::{RevocationReason, Severity};
 use crate::revocation::reason_counts::{ReasonCounts, order};
-use crate::revocation::record::Revocation;
+use crate::revocation::record::{ReportTime, Revocation};
 use crate::timestamp::Timestamp;
 
 /// The revocations of one message: as many of the worst as fit, and the counts and IDs of all.
@@ -68,6 +70,37 @@ impl RevocationBatch {
         }
     }
 
+    /// Returns the one revocation of a test message, in the style of AWS's documentation.
+    pub(super) fn sample(certificate_authority_arn: &str, detected_at: Timestamp) -> Self {
+        const ARN: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566/certificate/e8cbd2bedb122329f97706bcfec990f8";
+        const SERIAL: &str = "e8:cb:d2:be:db:12:23:29:f9:77:06:bc:fe:c9:90:f8";
+        const SUBJECT: &str =
+            "CN=www.example1.com,OU=Test message,O=Example Company,L=Seattle,ST=Washington,C=US";
+        const HOUR: u64 = 3600;
+        let ago = |seconds| {
+            let at = detected_at.saturating_sub(Duration::from_secs(seconds));
+            ReportTime::from_report(&at.to_string())
+        };
+        let end = detected_at.saturating_add(Duration::from_secs(365 * 24 * HOUR));
+        let mut batch = Self::new(certificate_authority_arn, detected_at);
+        batch.add(Revocation {
+            key: RevocationKey::of(Some(SERIAL), Some(ARN), b""),
+            serial: Some(SERIAL.to_owned()),
+            subject: Some(SUBJECT.to_owned()),
+            certificate_arn: Some(ARN.to_owned()),
+            reason: RevocationReason::KeyCompromise,
+            revoked_at: ago(HOUR / 2),
+            not_before: Some(ago(25 * HOUR)),
+            not_after: Some(ReportTime::from_report(&end.to_string())),
+            issued_at: Some(ago(24 * HOUR)),
+            aws_account_id: Some("123456789012".to_owned()),
+            template_arn: Some("arn:aws:acm-pca:::template/EndEntityCertificate/V1".to_owned()),
+            requested_by_service_principal: None,
+            malformed: false,
+        });
+        batch
+    }
+
     /// Adds a revocation; returns the JSON lines to append to the full list now.
     ///
     /// There are none as long as the message holds every revocation in full. The first revocation
@@ -91,12 +124,12 @@ impl RevocationBatch {
         if self.cut_off.is_some_and(|cut_off| cut_off < rank) {
             return due;
         }
+        let mut shown = revocation.clone();
         let mut held = HeldRevocation {
-            revocation: revocation.clone(),
-            truncated: Vec::new(),
+            truncated: truncate(&mut shown),
+            revocation: shown,
             len: 0,
         };
-        held.truncated = truncate(&mut held.revocation);
         let comma = 1;
         held.len = escaped_len(&to_json(&self.entry(&rank, &held))) + comma;
         self.held_len += held.len;
@@ -119,16 +152,6 @@ impl RevocationBatch {
     /// needed.
     pub fn needs_full_list(&self) -> bool {
         self.needs_full_list
-    }
-
-    /// Returns the number of revocations added.
-    pub fn len(&self) -> u64 {
-        self.counts.total()
-    }
-
-    /// Returns whether no revocation was added.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Returns the number of revocations by reason.
@@ -161,26 +184,22 @@ impl RevocationBatch {
         digest.finalize().into()
     }
 
-    fn line(&self, revocation: &Revocation) -> Vec<u8> {
-        full_list_line(
-            &self.certificate_authority_arn,
-            revocation,
-            self.detected_at,
-        )
+    /// Hides every text that others chose and that may have any characters.
+    pub(super) fn hide_free_text(&mut self) {
+        for held in self.held.values_mut() {
+            hide_free_text(&mut held.revocation);
+            held.truncated.clear();
+        }
+    }
+
+    /// Returns one line of a full list: the entry of the JSON message with nothing truncated.
+    pub fn line(&self, revocation: &Revocation) -> Vec<u8> {
+        let id = RevocationId::of(&self.certificate_authority_arn, &revocation.key);
+        let entry = entry(id, revocation, &[], self.detected_at);
+        (to_json(&entry) + "\n").into_bytes()
     }
 
     fn entry(&self, rank: &Rank, held: &HeldRevocation) -> Map<String, Value> {
         entry(rank.id, &held.revocation, &held.truncated, self.detected_at)
     }
-}
-
-/// Returns one line of a full list: the entry of the JSON message with nothing truncated.
-pub fn full_list_line(
-    certificate_authority_arn: &str,
-    revocation: &Revocation,
-    detected_at: Timestamp,
-) -> Vec<u8> {
-    let id = RevocationId::of(certificate_authority_arn, &revocation.key);
-    let entry = entry(id, revocation, &[], detected_at);
-    (to_json(&entry) + "\n").into_bytes()
 }

@@ -1,7 +1,6 @@
 //! One revoked certificate, for people.
 
 use crate::alert::entry::{is_plain_arn, is_serial};
-use crate::alert::line::Name;
 use crate::alert::reasons;
 use crate::revocation::distinguished_name::decode;
 use crate::revocation::reason_counts::{is_word, label};
@@ -13,14 +12,12 @@ use crate::timestamp::Timestamp;
 const ACM: &str = "acm.amazonaws.com";
 
 /// A labeled value.
-#[derive(Clone, Debug)]
 pub(super) struct Fact {
     pub label: &'static str,
     pub value: Value,
 }
 
 /// A value, by how far a format may trust it.
-#[derive(Clone, Debug)]
 pub(super) enum Value {
     /// Our own words, on one line.
     Text(String),
@@ -32,27 +29,25 @@ pub(super) enum Value {
 
 impl Fact {
     pub fn text(label: &'static str, text: impl Into<String>) -> Self {
-        Self::new(label, Value::Text(text.into()))
+        let value = Value::Text(text.into());
+        Self { label, value }
     }
 
     pub fn code(label: &'static str, text: impl Into<String>) -> Self {
-        Self::new(label, Value::Code(text.into()))
+        let value = Value::Code(text.into());
+        Self { label, value }
     }
 
     fn quoted(label: &'static str, text: impl Into<String>) -> Self {
-        Self::new(label, Value::Quoted(text.into()))
-    }
-
-    fn new(label: &'static str, value: Value) -> Self {
+        let value = Value::Quoted(text.into());
         Self { label, value }
     }
 }
 
 /// A revoked certificate.
-#[derive(Clone, Debug)]
 pub(super) struct Certificate {
     /// The common name, else the subject, else the serial.
-    pub name: Name,
+    pub name: String,
     /// The reason in words.
     pub reason: String,
     /// When it was revoked, when it expires, and its serial.
@@ -94,18 +89,14 @@ impl Certificate {
     }
 }
 
-fn name(revocation: &Revocation) -> Name {
-    let identifier = match (&revocation.serial, &revocation.certificate_arn) {
-        (Some(serial), _) if is_serial(serial) => format!("serial {serial}"),
-        (_, Some(arn)) if is_plain_arn(arn) => arn.clone(),
-        _ => "a certificate without a name".to_owned(),
-    };
+fn name(revocation: &Revocation) -> String {
     let subject = revocation.subject.as_deref().map(decode);
-    let text = subject.map(|subject| subject.common_name.unwrap_or(subject.text));
-    let text = text.filter(|text| !text.trim().is_empty());
-    Name {
-        text: text.unwrap_or_else(|| identifier.clone()),
-        identifier,
+    let name = subject.map(|subject| subject.common_name.unwrap_or(subject.text));
+    match (name, &revocation.serial, &revocation.certificate_arn) {
+        (Some(name), _, _) if !name.trim().is_empty() => name,
+        (_, Some(serial), _) if is_serial(serial) => format!("serial {serial}"),
+        (_, _, Some(arn)) if is_plain_arn(arn) => arn.clone(),
+        _ => "a certificate without a name".to_owned(),
     }
 }
 

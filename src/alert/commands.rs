@@ -5,22 +5,16 @@ use crate::alert::entry::is_plain;
 use crate::alert::types::ObjectLocation;
 use crate::arn::CertificateAuthorityArn;
 
-/// A command and what it is for.
-pub(super) struct Command {
-    pub purpose: &'static str,
-    /// One or more lines.
-    pub text: String,
-}
-
-/// Returns the commands for following up on revocations, of which `certificates` are the worst.
+/// Returns the commands for following up on revocations, of which `certificates` are the worst, and
+/// what each is for.
 pub(super) fn of_revocations(
     authority: &CertificateAuthorityArn,
     full_list: Option<&ObjectLocation>,
     certificates: &[Certificate],
-) -> Vec<Command> {
+) -> Vec<(&'static str, String)> {
     let region = authority.region();
     let mut commands = Vec::new();
-    let mut add = |purpose, text| commands.push(Command { purpose, text });
+    let mut add = |purpose, text| commands.push((purpose, text));
     if let Some(location) = full_list {
         add(
             "To download the full list (one JSON line per revocation):",

@@ -3,20 +3,17 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::alert::batch::RevocationBatch;
 use crate::alert::certificate::{Certificate, Fact};
-use crate::alert::commands::{self, Command};
-use crate::alert::format::json::{Document, SCHEMA};
-use crate::alert::line::{Line, Name};
+use crate::alert::commands;
+use crate::alert::line::Line;
 use crate::alert::reasons;
-use crate::alert::sample;
 use crate::alert::size::with_values;
-use crate::alert::types::{
-    Alert, AlertKind, MonitoringError, ReportSource, RevocationAlert, Totals,
-};
-use crate::arn::CertificateAuthorityArn;
+use crate::alert::types::{Alert, AlertKind, ObjectLocation, ReportSource, RevocationAlert};
+use crate::error::AuditError;
 use crate::revocation::id::{hash, hex};
 use crate::revocation::reason::Severity;
 use crate::revocation::reason_counts::ReasonCounts;
@@ -30,13 +27,39 @@ const MAX_LISTED: usize = 25;
 /// Maximum characters of an error's texts; AWS's errors can quote whole requests.
 const MAX_ERROR_CHARS: usize = 1000;
 
+/// The JSON message for programs: SQS, Lambda, HTTP, HTTPS, Firehose and email-JSON subscribers.
+///
+/// Its schema is `docs/message.schema.json`. Everything that a filter policy of scope `MessageBody`
+/// needs is at the top level. Fields without a value are left out.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Document {
+    /// A change that a reader of this version would misread gets a new one.
+    pub schema: &'static str,
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub id: String,
+    pub severity: Severity,
+    pub certificate_authority_arn: String,
+    pub reasons: Vec<String>,
+    pub detected_at: Option<Timestamp>,
+    pub since: Option<Timestamp>,
+    pub request_id: Option<String>,
+    pub error: Option<Value>,
+    pub last_complete_audit_at: Option<Timestamp>,
+    pub report: Option<Value>,
+    pub notify_from: Option<Timestamp>,
+    pub counts: Option<Value>,
+    pub reduced: Option<bool>,
+    pub complete: Option<bool>,
+    pub full_list: Option<ObjectLocation>,
+    pub revocations: Option<Vec<Map<String, Value>>>,
+}
+
 /// The facts of a message, in the order in which people should read them.
+#[derive(Default)]
 pub(super) struct Content {
-    /// The JSON message.
     pub document: Document,
-    pub certificate_authority: CertificateAuthorityArn,
-    /// The name of the certificate authority, else its ID.
-    pub authority_name: Name,
     /// The emoji before the chat card's title.
     pub sign: &'static str,
     /// The email's subject line.
@@ -56,7 +79,8 @@ pub(super) struct Content {
     pub total: u64,
     /// What to do, most urgent first.
     pub next_steps: Vec<NextSteps>,
-    pub commands: Vec<Command>,
+    /// Commands and what they are for.
+    pub commands: Vec<(&'static str, String)>,
     /// Addresses in the AWS console.
     pub links: Vec<Fact>,
     /// The audit report that the message is based on.
@@ -77,25 +101,30 @@ impl Content {
     pub fn of(alert: &Alert) -> Self {
         match &alert.kind {
             AlertKind::Revocations(revocations) => {
-                let identity = [revocations.digest.as_slice()];
-                revocation_alert(alert, revocations, ("revocations", None), &identity)
+                revocation_alert(alert, "revocations", revocations, &[&revocations.digest])
             }
             AlertKind::Replay {
                 revocations,
                 since,
                 request_id,
-            } => replay(alert, revocations, *since, request_id),
+            } => {
+                let identity: [&[u8]; 2] = [&revocations.digest, request_id.as_bytes()];
+                let mut content = revocation_alert(alert, "replay", revocations, &identity);
+                content.sign = "\u{1f501}";
+                content.document.since = Some(*since);
+                content.intro = format!(
+                    "Someone requested all revocations since {}. You may have been notified about them before, with the same revocationId.",
+                    instant(*since)
+                );
+                content.request(request_id);
+                content
+            }
             AlertKind::WatchStarted {
                 report,
-                totals,
                 revoked,
                 notify_from,
                 to_notify,
-            } => {
-                let mut content = started(alert, *totals, revoked, *notify_from, *to_notify);
-                content.report(report, None);
-                content
-            }
+            } => started(alert, report, revoked, *notify_from, *to_notify),
             AlertKind::WatchFailed {
                 error,
                 since,
@@ -112,51 +141,31 @@ impl Content {
 
     /// `identity` is what distinguishes the message from others of its type about the same
     /// certificate authority.
-    fn new(
-        alert: &Alert,
-        kind: &'static str,
-        (severity, sign): (Severity, &'static str),
-        identity: &[&[u8]],
-    ) -> Self {
-        let authority = &alert.certificate_authority;
-        let mut parts = vec![kind.as_bytes(), authority.arn.as_str().as_bytes()];
-        parts.extend(identity);
-        let id = authority.arn.id();
-        let name = authority.name.as_deref().unwrap_or(id);
-        let console = commands::console(&authority.arn, "acm-pca/home", "certificateAuthorities");
+    fn new(alert: &Alert, kind: &'static str, severity: Severity, identity: &[&[u8]]) -> Self {
+        let arn = &alert.certificate_authority;
+        let parts = [&[kind.as_bytes(), arn.as_str().as_bytes()], identity].concat();
+        let console = commands::console(arn, "acm-pca/home", "certificateAuthorities");
         Self {
             document: Document {
-                schema: SCHEMA,
+                schema: "pca-revocation-watch/1",
                 kind,
                 id: hex(&hash(&parts)),
                 severity,
-                certificate_authority_arn: authority.arn.to_string(),
+                certificate_authority_arn: arn.to_string(),
                 detected_at: Some(alert.detected_at),
                 ..Document::default()
             },
-            certificate_authority: authority.arn.clone(),
-            authority_name: Name {
-                text: name.to_owned(),
-                identifier: id.to_owned(),
+            sign: match severity {
+                Severity::Critical => "\u{1f534}",
+                Severity::High => "\u{1f7e0}",
+                Severity::Low => "\u{1f535}",
             },
-            sign,
-            subject: Line::default(),
-            headline: Line::default(),
-            title: Line::default(),
-            intro: String::new(),
-            facts: Vec::new(),
-            counts: Vec::new(),
-            certificates: Vec::new(),
-            total: 0,
-            next_steps: Vec::new(),
-            commands: Vec::new(),
             links: Vec::from_iter(console.map(|url| Fact::code("AWS Private CA console", url))),
-            report: None,
-            sources: Vec::new(),
+            ..Self::default()
         }
     }
 
-    fn report(&mut self, report: &ReportSource, totals: Option<Totals>) {
+    fn report(&mut self, report: &ReportSource) {
         self.document.report = Some(json!({
             "bucket": report.location.bucket,
             "key": report.location.key,
@@ -167,8 +176,8 @@ impl Content {
             let interval = duration(report.requested_at.since(before));
             text = format!("{text}, {interval} after the previous one");
         }
-        if let Some(totals) = totals {
-            text = format!("{text} ({})", numbers(totals));
+        if self.total > 0 {
+            text = format!("{text} ({})", numbers(report));
         }
         self.report = Some(Fact::text("Report requested", text));
         self.sources
@@ -180,48 +189,48 @@ impl Content {
     }
 
     /// Adds the lines of a message about the audits themselves.
-    fn watch_lines(&mut self, event: &str, what: &str, subject: &str) {
+    fn watch_lines(&mut self, alert: &Alert, event: &str, what: &str, subject: &str) {
         let severity = self.document.severity.name().to_uppercase();
         self.title = Line::new(format!("{event}: {what}"));
         self.headline = self.title.clone();
         self.subject = Line::new(format!("[{severity}] {event}: {subject} ("))
-            .name(&self.authority_name)
+            .name(alert.authority_name())
             .words(")");
-        let arn = Fact::code("CA ARN", self.certificate_authority.as_str());
+        let arn = Fact::code("CA ARN", alert.certificate_authority.as_str());
         self.sources.push(arn);
     }
 
     /// Adds a batch of revocations.
     fn revocations(
         &mut self,
-        mark: Option<&str>,
+        alert: &Alert,
         batch: &RevocationBatch,
-        detected_at: Timestamp,
-        totals: Option<Totals>,
+        report: Option<&ReportSource>,
     ) {
-        let account = self.certificate_authority.account().to_owned();
-        let certificate = |revocation| Certificate::of(revocation, detected_at, &account);
-        self.certificates = batch
-            .worst_first()
-            .take(MAX_LISTED)
-            .map(certificate)
+        let account = alert.certificate_authority.account();
+        let worst = batch.worst_first().take(MAX_LISTED);
+        self.certificates = worst
+            .map(|revocation| Certificate::of(revocation, alert.detected_at, account))
             .collect();
-        self.total = batch.len();
+        self.total = batch.counts().total();
         self.counts = by_reason(batch.counts());
         self.document.reasons = batch.counts().iter().map(|(name, _)| name.into()).collect();
-        self.document.counts = Some(counts(batch.len(), batch.counts(), totals));
+        self.document.counts = Some(counts(self.total, batch.counts(), report));
         self.document.complete = Some(!batch.needs_full_list());
         self.document.revocations = Some(batch.entries());
-        self.revocation_lines(mark);
+        self.revocation_lines(alert);
         self.advise();
         if self.total > 1 {
-            self.fact("Detected", instant(detected_at));
+            self.fact("Detected", instant(alert.detected_at));
         }
     }
 
-    fn revocation_lines(&mut self, mark: Option<&str>) {
+    fn revocation_lines(&mut self, alert: &Alert) {
         let severity = self.document.severity.name().to_uppercase();
-        let marks: Vec<&str> = mark.into_iter().chain([severity.as_str()]).collect();
+        let marks = match self.document.kind {
+            "revocations" => vec![severity],
+            kind => vec![kind.to_uppercase(), severity],
+        };
         let brackets: String = marks.iter().map(|mark| format!("[{mark}] ")).collect();
         let start = marks.join(", ") + ": ";
         let worst = ascii(self.document.reasons.first().map_or("", |name| name), 32);
@@ -244,7 +253,7 @@ impl Content {
                 Line::new(format!("{brackets}{all} revoked, {share} {worst} ("))
             }
         };
-        self.subject = subject.name(&self.authority_name).words(")");
+        self.subject = subject.name(alert.authority_name()).words(")");
     }
 
     /// Adds the advice for every reason.
@@ -279,56 +288,38 @@ impl Content {
     }
 }
 
-/// `mark` is set before the severity.
 fn revocation_alert(
     alert: &Alert,
+    kind: &'static str,
     revocations: &RevocationAlert,
-    (kind, mark): (&'static str, Option<&str>),
     identity: &[&[u8]],
 ) -> Content {
-    let (batch, full_list) = (&revocations.batch, &revocations.full_list);
-    let severity = batch.counts().severity().unwrap_or_default();
-    let mut content = Content::new(alert, kind, (severity, sign_of(severity)), identity);
-    content.revocations(mark, batch, alert.detected_at, Some(revocations.totals));
-    content.document.full_list.clone_from(full_list);
-    let arn = &content.certificate_authority;
-    content.commands = commands::of_revocations(arn, full_list.as_ref(), &content.certificates);
+    let (arn, report) = (&alert.certificate_authority, &revocations.report);
+    let severity = revocations.batch.counts().severity().unwrap_or_default();
+    let mut content = Content::new(alert, kind, severity, identity);
+    content.revocations(alert, &revocations.batch, Some(report));
+    let full_list = revocations.full_list.as_ref();
+    content.document.full_list = full_list.cloned();
+    content.commands = commands::of_revocations(arn, full_list, &content.certificates);
     if content.certificates.iter().any(|item| item.is_through_acm) {
         let console = commands::console(arn, "acm/home", "certificates/list");
         let console = console.map(|url| Fact::code("ACM console", url));
         content.links.extend(console);
     }
-    content.report(&revocations.report, Some(revocations.totals));
-    content
-}
-
-fn replay(
-    alert: &Alert,
-    revocations: &RevocationAlert,
-    since: Timestamp,
-    request_id: &str,
-) -> Content {
-    let identity: [&[u8]; 2] = [&revocations.digest, request_id.as_bytes()];
-    let mut content = revocation_alert(alert, revocations, ("replay", Some("REPLAY")), &identity);
-    content.sign = "\u{1f501}";
-    content.document.since = Some(since);
-    content.intro = format!(
-        "Someone requested all revocations since {}. You may have been notified about them before, with the same revocationId.",
-        instant(since)
-    );
-    content.request(request_id);
+    content.report(report);
     content
 }
 
 fn test(alert: &Alert, request_id: &str) -> Content {
-    let look = (Severity::Critical, "\u{1f9ea}");
-    let mut content = Content::new(alert, "test", look, &[request_id.as_bytes()]);
+    let identity = [request_id.as_bytes()];
+    let mut content = Content::new(alert, "test", Severity::Critical, &identity);
+    content.sign = "\u{1f9ea}";
     content.intro =
         "Someone requested a test message. The certificate is a sample; nothing was revoked."
             .into();
-    let arn = content.certificate_authority.as_str();
-    let batch = sample::batch(arn, alert.detected_at);
-    content.revocations(Some("TEST"), &batch, alert.detected_at, None);
+    let arn = alert.certificate_authority.as_str();
+    let batch = RevocationBatch::sample(arn, alert.detected_at);
+    content.revocations(alert, &batch, None);
     content.headline = Line::new("TEST: this is what a critical alert looks like.");
     content.certificates[0].arn = None;
     content.next_step("Confirm that this message reached everyone who should get it.");
@@ -338,16 +329,18 @@ fn test(alert: &Alert, request_id: &str) -> Content {
 
 fn started(
     alert: &Alert,
-    totals: Totals,
+    report: &ReportSource,
     revoked: &ReasonCounts,
     notify_from: Timestamp,
     to_notify: u64,
 ) -> Content {
-    let mut content = Content::new(alert, "watch-started", (Severity::Low, "\u{2705}"), &[]);
+    let mut content = Content::new(alert, "watch-started", Severity::Low, &[]);
+    content.sign = "\u{2705}";
     content.document.notify_from = Some(notify_from);
-    content.document.counts = Some(counts(to_notify, revoked, Some(totals)));
-    let numbers = numbers(totals);
-    content.watch_lines("MONITORING STARTED", "revocation alerts are on", &numbers);
+    content.document.counts = Some(counts(to_notify, revoked, Some(report)));
+    let numbers = numbers(report);
+    let on = "revocation alerts are on";
+    content.watch_lines(alert, "MONITORING STARTED", on, &numbers);
     content.intro =
         "You will be alerted to new revocations by this CA. No action is needed.".into();
     content.fact("First audit", numbers);
@@ -359,34 +352,33 @@ fn started(
     content.fact("Alerts", format!("revocations since {from} ({recent})"));
     content.counts = by_reason(revoked);
     let earlier = notify_from.saturating_sub(Duration::from_secs(30 * 24 * 3600));
-    content.commands.push(Command {
-        purpose: "Older revocations are only counted. To be alerted to them as well, invoke the function with an earlier time:",
-        text: format!("{{\"since\": \"{earlier}\"}}"),
-    });
+    content.commands.push((
+        "Older revocations are only counted. To be alerted to them as well, invoke the function with an earlier time:",
+        format!("{{\"since\": \"{earlier}\"}}"),
+    ));
+    content.report(report);
     content
 }
 
 fn failed(
     alert: &Alert,
-    error: &MonitoringError,
+    error: &AuditError,
     since: Timestamp,
     last_complete_audit_at: Option<Timestamp>,
 ) -> Content {
-    let began = since.to_string();
-    let identity: [&[u8]; 2] = [error.kind.as_bytes(), began.as_bytes()];
-    let look = (Severity::High, sign_of(Severity::High));
-    let mut content = Content::new(alert, "watch-failed", look, &identity);
+    let (kind, began) = (error.kind.name(), since.to_string());
+    let identity = [kind.as_bytes(), began.as_bytes()];
+    let mut content = Content::new(alert, "watch-failed", Severity::High, &identity);
     content.document.since = Some(since);
     content.document.last_complete_audit_at = last_complete_audit_at;
     let bounded = |text: &str| text.chars().take(MAX_ERROR_CHARS).collect::<String>();
     content.document.error = Some(json!({
-        "type": error.kind,
+        "type": kind,
         "message": bounded(&error.message),
         "hint": bounded(&error.hint),
     }));
-    let kind = defang(&error.kind, 64);
     let paused = "revocation alerts are paused";
-    content.watch_lines("MONITORING FAILED", paused, &ascii(&kind, 40));
+    content.watch_lines(alert, "MONITORING FAILED", paused, kind);
     content.intro = format!(
         "Revocation alerts for this CA have been paused since {}. No revocation is lost: alerts go out as soon as audits work again. You will get a recovery message then.",
         instant(since)
@@ -401,46 +393,35 @@ fn failed(
 
 fn recovered(alert: &Alert, error_type: &str, since: Timestamp, report: &ReportSource) -> Content {
     let began = since.to_string();
-    let identity: [&[u8]; 2] = [error_type.as_bytes(), began.as_bytes()];
-    let look = (Severity::Low, "\u{2705}");
-    let mut content = Content::new(alert, "watch-recovered", look, &identity);
+    let identity = [error_type.as_bytes(), began.as_bytes()];
+    let mut content = Content::new(alert, "watch-recovered", Severity::Low, &identity);
+    content.sign = "\u{2705}";
     content.document.since = Some(since);
     content.document.error = Some(json!({ "type": error_type }));
-    let kind = defang(error_type, 48);
-    content.watch_lines(
-        "MONITORING RECOVERED",
-        "revocation alerts are on again",
-        &format!("{} is over", ascii(&kind, 40)),
-    );
+    let (on, kind) = ("revocation alerts are on again", defang(error_type, 48));
+    let over = format!("{} is over", ascii(&kind, 40));
+    content.watch_lines(alert, "MONITORING RECOVERED", on, &over);
     content.intro = "Audits of this CA work again. Revocations made in the meantime, if any, follow in a separate message. No action is needed.".into();
     content.fact("Error", format!("{kind}, since {}", instant(since)));
-    content.report(report, None);
+    content.report(report);
     content
 }
 
-fn sign_of(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Critical => "\u{1f534}",
-        Severity::High => "\u{1f7e0}",
-        Severity::Low => "\u{1f535}",
-    }
-}
-
-fn numbers(totals: Totals) -> String {
-    let certificates = count(totals.certificates, "certificate");
+fn numbers(report: &ReportSource) -> String {
+    let certificates = count(report.certificates, "certificate");
     format!(
         "{certificates}, {} revoked",
-        with_separators(totals.revoked)
+        with_separators(report.revoked)
     )
 }
 
 /// The field `counts` of the JSON message.
-fn counts(new: u64, by_reason: &ReasonCounts, totals: Option<Totals>) -> Value {
+fn counts(new: u64, by_reason: &ReasonCounts, report: Option<&ReportSource>) -> Value {
     let counts = json!({
         "new": new,
         "byReason": Map::from_iter(by_reason.iter().map(|(name, number)| (name.into(), number.into()))),
-        "revoked": totals.map(|totals| totals.revoked),
-        "certificates": totals.map(|totals| totals.certificates),
+        "revoked": report.map(|report| report.revoked),
+        "certificates": report.map(|report| report.certificates),
     });
     with_values(&counts).into()
 }

@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::alert::size::with_values;
-use crate::revocation::distinguished_name;
+use crate::revocation::distinguished_name::decode;
 use crate::revocation::id::RevocationId;
 use crate::revocation::key::{RevocationKey, serial_octets};
 use crate::revocation::reason::RevocationReason;
-use crate::revocation::reason_counts::NOT_STATED;
+use crate::revocation::reason_counts::{NOT_STATED, is_word, label};
 use crate::revocation::record::{ReportTime, Revocation};
 use crate::timestamp::Timestamp;
 
@@ -19,10 +19,7 @@ pub(super) fn entry(
     truncated: &[&str],
     detected_at: Timestamp,
 ) -> Map<String, Value> {
-    let subject = revocation
-        .subject
-        .as_deref()
-        .map(distinguished_name::decode);
+    let subject = revocation.subject.as_deref().map(decode);
     let not_after = revocation.not_after.as_ref();
     with_values(&json!({
         "revocationId": id.to_string(),
@@ -76,21 +73,61 @@ const MAX_SUBJECT_LEN: usize = 4096;
 /// Maximum bytes of any other field in a message.
 const MAX_FIELD_LEN: usize = 512;
 
+/// What stands for a text that must not be shown.
+pub(super) const HIDDEN: &str = "not shown";
+
 /// Limits the length of every field as a message contains it; returns the names of the truncated
 /// fields.
 ///
 /// No field of a real report comes near the limits. They keep one record, whose subject may have a
 /// megabyte, from displacing all others.
 pub(super) fn truncate(revocation: &mut Revocation) -> Vec<&'static str> {
+    let mut truncated = Vec::new();
+    for (name, text) in texts(revocation) {
+        let max_len = match name {
+            "subject" => MAX_SUBJECT_LEN,
+            _ => MAX_FIELD_LEN,
+        };
+        if text.len() > max_len {
+            text.truncate(text.floor_char_boundary(max_len));
+            text.shrink_to_fit();
+            truncated.push(name);
+        }
+    }
+    if let RevocationKey::Text(text) = &mut revocation.key {
+        *text = text[..text.floor_char_boundary(MAX_FIELD_LEN)].into();
+    }
+    truncated
+}
+
+/// Hides every text that others chose, except ARNs, serials, times and single words.
+pub(super) fn hide_free_text(revocation: &mut Revocation) {
+    revocation.subject = None;
+    revocation.reason = RevocationReason::from_report(label(&revocation.reason));
+    for (name, text) in texts(revocation) {
+        let is_harmless = match name {
+            "certificateArn" => is_plain_arn(text),
+            "serial" => is_serial(text),
+            "awsAccountId" | "requestedByServicePrincipal" | "reason" => is_word(text),
+            "templateArn" => false,
+            _ => Timestamp::parse(text).is_some(),
+        };
+        if !is_harmless {
+            HIDDEN.clone_into(text);
+        }
+    }
+}
+
+/// Iterates over the fields and their names in the JSON message.
+fn texts(revocation: &mut Revocation) -> impl Iterator<Item = (&'static str, &mut String)> {
+    fn time(time: &mut Option<ReportTime>) -> Option<&mut String> {
+        time.as_mut().map(|time| &mut time.text)
+    }
     let reason = match &mut revocation.reason {
         RevocationReason::Other(reason) => Some(reason),
         _ => None,
     };
-    fn text(time: &mut Option<ReportTime>) -> Option<&mut String> {
-        time.as_mut().map(|time| &mut time.text)
-    }
-    let mut truncated = Vec::new();
-    for (name, text) in [
+    let texts = [
         ("certificateArn", revocation.certificate_arn.as_mut()),
         ("serial", revocation.serial.as_mut()),
         ("awsAccountId", revocation.aws_account_id.as_mut()),
@@ -102,25 +139,11 @@ pub(super) fn truncate(revocation: &mut Revocation) -> Vec<&'static str> {
         ("subject", revocation.subject.as_mut()),
         ("reason", reason),
         ("revokedAt", Some(&mut revocation.revoked_at.text)),
-        ("notBefore", text(&mut revocation.not_before)),
-        ("notAfter", text(&mut revocation.not_after)),
-        ("issuedAt", text(&mut revocation.issued_at)),
-    ] {
-        let max_len = if name == "subject" {
-            MAX_SUBJECT_LEN
-        } else {
-            MAX_FIELD_LEN
-        };
-        if let Some(text) = text
-            && text.len() > max_len
-        {
-            text.truncate(text.floor_char_boundary(max_len));
-            text.shrink_to_fit();
-            truncated.push(name);
-        }
-    }
-    if let RevocationKey::Text(text) = &mut revocation.key {
-        *text = text[..text.floor_char_boundary(MAX_FIELD_LEN)].into();
-    }
-    truncated
+        ("notBefore", time(&mut revocation.not_before)),
+        ("notAfter", time(&mut revocation.not_after)),
+        ("issuedAt", time(&mut revocation.issued_at)),
+    ];
+    texts
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, text?)))
 }

@@ -5,6 +5,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use tracing::{info, warn};
 
+use crate::alert::types::ObjectLocation;
 use crate::aws::clients::Clients;
 use crate::aws::failure::CallFailure;
 use crate::error::AuditError;
@@ -20,8 +21,7 @@ const CONTENT_TYPE: &str = "application/jsonl";
 #[derive(Debug)]
 pub struct FullList<'a> {
     s3: &'a Client,
-    bucket: &'a str,
-    key: String,
+    location: ObjectLocation,
     buffer: Vec<u8>,
     size_bytes: usize,
     upload_id: Option<String>,
@@ -29,12 +29,11 @@ pub struct FullList<'a> {
 }
 
 impl<'a> FullList<'a> {
-    /// Returns an empty list for the object `key`. Nothing is sent until there is something to send.
-    pub fn new(clients: &'a Clients, bucket: &'a str, key: String) -> Self {
+    /// Returns an empty list for an object. Nothing is sent until there is something to send.
+    pub fn new(clients: &'a Clients, location: ObjectLocation) -> Self {
         Self {
             s3: &clients.s3,
-            bucket,
-            key,
+            location,
             buffer: Vec::new(),
             size_bytes: 0,
             upload_id: None,
@@ -42,28 +41,24 @@ impl<'a> FullList<'a> {
         }
     }
 
-    /// Adds whole lines.
-    pub fn push(&mut self, lines: &[u8]) {
-        self.buffer.extend_from_slice(lines);
-        self.size_bytes += lines.len();
-    }
-
-    /// Uploads a part if there are enough lines for one.
+    /// Adds whole lines; uploads a part once there are enough for one.
     ///
     /// # Errors
     /// If S3 did not accept the part.
-    pub async fn flush(&mut self) -> Result<(), AuditError> {
+    pub async fn push(&mut self, lines: &[u8]) -> Result<(), AuditError> {
+        self.buffer.extend_from_slice(lines);
+        self.size_bytes += lines.len();
         if self.buffer.len() < PART_BYTES {
             return Ok(());
         }
         self.send_part().await
     }
 
-    /// Completes the object; returns its key, or `None` if no line was ever added.
+    /// Completes the object; returns its location, or `None` if no line was ever added.
     ///
     /// # Errors
     /// If S3 did not accept the object.
-    pub async fn finish(mut self) -> Result<Option<String>, AuditError> {
+    pub async fn finish(mut self) -> Result<Option<ObjectLocation>, AuditError> {
         if self.size_bytes == 0 {
             return Ok(None);
         }
@@ -75,12 +70,9 @@ impl<'a> FullList<'a> {
             }
             self.complete().await?;
         }
-        info!(
-            key = self.key,
-            size_bytes = self.size_bytes,
-            "full list written"
-        );
-        Ok(Some(self.key))
+        let key = &self.location.key;
+        info!(key, size_bytes = self.size_bytes, "full list written");
+        Ok(Some(self.location))
     }
 
     /// Aborts the upload.
@@ -88,20 +80,27 @@ impl<'a> FullList<'a> {
         let Some(upload_id) = self.upload_id else {
             return;
         };
-        let abort = self.s3.abort_multipart_upload().bucket(self.bucket);
-        let aborted = abort.key(&self.key).upload_id(upload_id).send().await;
+        let abort = self
+            .s3
+            .abort_multipart_upload()
+            .bucket(&self.location.bucket);
+        let aborted = abort
+            .key(&self.location.key)
+            .upload_id(upload_id)
+            .send()
+            .await;
         if let Err(error) = aborted {
             // The bucket's lifecycle rule removes the parts.
             let error = CallFailure::new("AbortMultipartUpload", &error);
-            warn!(key = self.key, %error, "failed to abort the multipart upload of the full list");
+            warn!(key = self.location.key, %error, "failed to abort the multipart upload of the full list");
         }
     }
 
     async fn put(&mut self) -> Result<(), AuditError> {
         self.s3
             .put_object()
-            .bucket(self.bucket)
-            .key(&self.key)
+            .bucket(&self.location.bucket)
+            .key(&self.location.key)
             .content_type(CONTENT_TYPE)
             .body(std::mem::take(&mut self.buffer).into())
             .send()
@@ -112,8 +111,11 @@ impl<'a> FullList<'a> {
 
     async fn send_part(&mut self) -> Result<(), AuditError> {
         if self.upload_id.is_none() {
-            let create = self.s3.create_multipart_upload().bucket(self.bucket);
-            let create = create.key(&self.key).content_type(CONTENT_TYPE);
+            let create = self
+                .s3
+                .create_multipart_upload()
+                .bucket(&self.location.bucket);
+            let create = create.key(&self.location.key).content_type(CONTENT_TYPE);
             let created = create
                 .send()
                 .await
@@ -124,8 +126,8 @@ impl<'a> FullList<'a> {
         let sent = self
             .s3
             .upload_part()
-            .bucket(self.bucket)
-            .key(&self.key)
+            .bucket(&self.location.bucket)
+            .key(&self.location.key)
             .set_upload_id(self.upload_id.clone())
             .part_number(number)
             .body(std::mem::take(&mut self.buffer).into())
@@ -149,8 +151,8 @@ impl<'a> FullList<'a> {
         let upload = CompletedMultipartUpload::builder().set_parts(parts).build();
         self.s3
             .complete_multipart_upload()
-            .bucket(self.bucket)
-            .key(&self.key)
+            .bucket(&self.location.bucket)
+            .key(&self.location.key)
             .set_upload_id(self.upload_id.clone())
             .multipart_upload(upload)
             .send()
@@ -160,6 +162,6 @@ impl<'a> FullList<'a> {
     }
 
     fn error(&self, failure: &CallFailure) -> AuditError {
-        failure.error(&format!("s3://{}/{}", self.bucket, self.key))
+        failure.error(&self.location.uri())
     }
 }

@@ -1,22 +1,13 @@
 //! One line of a message: our words, and names that others chose.
 
-/// A name that others chose, and a harmless identifier of the same thing.
-#[derive(Clone, Debug)]
-pub(super) struct Name {
-    /// The name; may be any text.
-    pub text: String,
-    /// An ID, a serial or an ARN.
-    pub identifier: String,
-}
-
 /// A line under construction; each format decides how to show the names in it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Line(Vec<Part>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Part {
     Words(String),
-    Name(Name),
+    Name(String),
 }
 
 impl Line {
@@ -29,17 +20,10 @@ impl Line {
         self
     }
 
-    pub fn name(mut self, name: &Name) -> Self {
-        self.0.push(Part::Name(name.clone()));
+    /// Adds a name, which may be any text.
+    pub fn name(mut self, name: &str) -> Self {
+        self.0.push(Part::Name(name.to_owned()));
         self
-    }
-
-    /// Iterates over the names.
-    pub fn names_mut(&mut self) -> impl Iterator<Item = &mut Name> {
-        self.0.iter_mut().filter_map(|part| match part {
-            Part::Name(name) => Some(name),
-            Part::Words(_) => None,
-        })
     }
 
     /// Returns the line with its names as `show` writes them, cut to `max_chars` characters by
@@ -50,7 +34,7 @@ impl Line {
         for part in &self.0 {
             match part {
                 Part::Words(words) => room = room.saturating_sub(words.chars().count()),
-                Part::Name(name) => names.push(show(&name.text).chars().collect()),
+                Part::Name(name) => names.push(show(name).chars().collect()),
             }
         }
         let share = room / (names.len() + 1);

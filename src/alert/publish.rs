@@ -65,21 +65,31 @@ impl<'a> Publisher<'a> {
     /// If the topic has no confirmed subscription or did not accept the message: nobody was
     /// notified.
     pub async fn publish(&self, alert: &Alert, until: Instant) -> Result<Published, Unpublished> {
-        let mut is_unknown = false;
-        let sent = tokio::time::timeout_at(until, self.send_message(alert, &mut is_unknown)).await;
-        let mut published = sent.unwrap_or_else(|_| {
+        let out_of_time = |is_unknown| {
             let topic = self.topic_arn;
             let message = format!(
                 "no response from SNS in time: {topic} may or may not have accepted the message"
             );
             let error = AuditError::new(ErrorKind::OutOfTime, message);
-            Err(Unpublished { error, is_unknown })
+            Unpublished { error, is_unknown }
+        };
+        let check = self
+            .subscriptions
+            .get_or_init(|| self.check_subscriptions());
+        let checked = tokio::time::timeout_at(until, check).await;
+        let checked = checked.map_err(|_| out_of_time(false))?.clone();
+        checked.map_err(|error| Unpublished {
+            error,
+            is_unknown: false,
         })?;
+        let message = alert.message();
+        let sent = tokio::time::timeout_at(until, self.send_message(alert, &message)).await;
+        let mut published = sent.map_err(|_| out_of_time(true))??;
         info!(
-            certificate_authority = alert.certificate_authority.arn.id(),
-            message_id = alert.id(),
-            r#type = alert.kind(),
-            severity = alert.severity().name(),
+            certificate_authority = alert.certificate_authority.id(),
+            message_id = message.id,
+            r#type = message.kind,
+            severity = message.severity.name(),
             sns_message_id = published.message_id,
             "alert published"
         );
@@ -94,29 +104,22 @@ impl<'a> Publisher<'a> {
         Ok(published)
     }
 
-    /// `is_unknown` is set while SNS may have accepted the message without a response.
     async fn send_message(
         &self,
         alert: &Alert,
-        is_unknown: &mut bool,
+        message: &Message,
     ) -> Result<Published, Unpublished> {
-        let check = || self.check_subscriptions();
-        if let Err(error) = self.subscriptions.get_or_init(check).await.clone() {
-            let is_unknown = false;
-            return Err(Unpublished { error, is_unknown });
-        }
         let mut warnings = Vec::new();
-        *is_unknown = true;
-        let sent = match self.send(self.topic_arn, &alert.message()).await {
-            Err(failure) if is_invalid(&failure) => {
-                warn!(topic = self.topic_arn, error = %failure, "message refused; sending the reduced form");
-                warnings.push(format!(
-                    "SNS refused the full message ({failure}); the reduced form was sent"
-                ));
-                self.send(self.topic_arn, &alert.reduced()).await
-            }
-            sent => sent,
-        };
+        let mut sent = self.send(self.topic_arn, message).await;
+        if let Err(failure) = &sent
+            && is_invalid(failure)
+        {
+            warn!(topic = self.topic_arn, error = %failure, "message refused; sending the reduced form");
+            warnings.push(format!(
+                "SNS refused the full message ({failure}); the reduced form was sent"
+            ));
+            sent = self.send(self.topic_arn, &alert.reduced()).await;
+        }
         let message_id = sent.map_err(|failure| Unpublished {
             error: self.error(&failure),
             is_unknown: failure.class == FailureClass::Unavailable,
@@ -138,7 +141,7 @@ impl<'a> Publisher<'a> {
         let sent = tokio::time::timeout(CARD_TIMEOUT, self.send(chat_topic_arn, &card));
         match tokio::time::timeout_at(until, sent).await {
             Ok(Ok(sent)) => sent.map(drop).map_err(|failure| failure.to_string()),
-            Ok(Err(_)) | Err(_) => Err("no response in time".to_owned()),
+            _ => Err("no response in time".to_owned()),
         }
     }
 
@@ -177,18 +180,18 @@ impl<'a> Publisher<'a> {
             .subject(&message.subject)
             .message_structure("json")
             .message(&message.body);
-        for attribute in &message.attributes {
+        for (name, data_type, value) in &message.attributes {
             let value = MessageAttributeValue::builder()
-                .data_type(attribute.data_type)
-                .string_value(&attribute.value)
+                .data_type(*data_type)
+                .string_value(value)
                 .build()
                 .expect("a data type is the only required field");
-            publish = publish.message_attributes(attribute.name, value);
+            publish = publish.message_attributes(*name, value);
         }
         if topic_arn.ends_with(".fifo") {
             publish = publish
                 .message_group_id(&message.group_id)
-                .message_deduplication_id(&message.deduplication_id);
+                .message_deduplication_id(&message.id);
         }
         let sent = publish.send().await;
         let sent = sent.map_err(|error| CallFailure::new("Publish", &error))?;

@@ -7,21 +7,15 @@ use crate::text::defang::ascii;
 /// Returns a reason in words: `key compromise`.
 pub(super) fn words(label: &str) -> String {
     match RevocationReason::from_report(label) {
-        RevocationReason::KeyCompromise => "key compromise",
-        RevocationReason::CertificateAuthorityCompromise => "CA compromise",
-        RevocationReason::AACompromise => "attribute authority compromise",
-        RevocationReason::PrivilegeWithdrawn => "privilege withdrawn",
-        RevocationReason::Unspecified => "unspecified",
-        RevocationReason::AffiliationChanged => "affiliation changed",
-        RevocationReason::Superseded => "superseded",
-        RevocationReason::CessationOfOperation => "cessation of operation",
+        RevocationReason::CertificateAuthorityCompromise => "CA compromise".to_owned(),
+        RevocationReason::AACompromise => "attribute authority compromise".to_owned(),
         RevocationReason::Other(name) => match name.as_str() {
-            "" | NOT_STATED => "no reason stated",
-            OTHER => "unknown reason",
-            name => return format!("unknown reason {}", ascii(name, 24)),
+            "" | NOT_STATED => "no reason stated".to_owned(),
+            OTHER => "unknown reason".to_owned(),
+            name => format!("unknown reason {}", ascii(name, 24)),
         },
+        known => known.name().to_lowercase().replace('_', " "),
     }
-    .to_owned()
 }
 
 /// Returns what to do about a revocation for that reason, most urgent first; never empty.

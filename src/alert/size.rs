@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::text::visible::is_invisible;
 
 /// Maximum bytes of a message and its attributes.
-pub const LIMIT: usize = 262_144;
+const LIMIT: usize = 262_144;
 
 /// Maximum bytes of the email's list of revocations, escaped.
 pub(super) const EMAIL_LIST_ROOM: usize = 26 * 1024;
@@ -34,9 +34,6 @@ pub(super) const ENTRIES_ROOM: usize = LIMIT - EMAIL_LIST_ROOM - EMAIL_FRAME_ROO
 pub(super) fn to_json(value: &impl Serialize) -> String {
     let json = serde_json::to_string(value)
         .expect("text, numbers and lists of them serialize into memory");
-    if json.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return json;
-    }
     // Outside of its strings, JSON has no invisible character.
     let mut visible = String::with_capacity(json.len());
     for c in json.chars() {

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::alert::batch::RevocationBatch;
 use crate::arn::CertificateAuthorityArn;
+use crate::error::AuditError;
 use crate::revocation::reason_counts::ReasonCounts;
 use crate::text::visible::visible;
 use crate::timestamp::Timestamp;
@@ -12,12 +13,22 @@ use crate::timestamp::Timestamp;
 #[derive(Clone, Debug)]
 pub struct Alert {
     /// The certificate authority that the alert is about.
-    pub certificate_authority: CertificateAuthority,
+    pub certificate_authority: CertificateAuthorityArn,
+    /// The common name of its own subject, if it could be looked up; may be any text.
+    pub name: Option<String>,
     /// When the report that states the revocations was written to S3; for errors, when the error
     /// first occurred.
     pub detected_at: Timestamp,
     /// What happened.
     pub kind: AlertKind,
+}
+
+impl Alert {
+    /// Returns the name of the certificate authority, else its ID.
+    pub(super) fn authority_name(&self) -> &str {
+        let name = self.name.as_deref().filter(|name| !name.trim().is_empty());
+        name.unwrap_or(self.certificate_authority.id())
+    }
 }
 
 /// What happened.
@@ -38,8 +49,6 @@ pub enum AlertKind {
     WatchStarted {
         /// The report that was audited.
         report: ReportSource,
-        /// Numbers of certificates in the report.
-        totals: Totals,
         /// Every revocation in the report, by reason.
         revoked: ReasonCounts,
         /// Revocations before this time are counted but not reported.
@@ -50,7 +59,7 @@ pub enum AlertKind {
     /// An error that needs operator action stops the audits.
     WatchFailed {
         /// The error.
-        error: MonitoringError,
+        error: AuditError,
         /// When it first occurred.
         since: Timestamp,
         /// The last complete audit, if there was one.
@@ -70,25 +79,6 @@ pub enum AlertKind {
         /// The ID of the request.
         request_id: String,
     },
-}
-
-/// The certificate authority that an alert is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateAuthority {
-    /// Its ARN.
-    pub arn: CertificateAuthorityArn,
-    /// The common name of its own subject, if it could be looked up.
-    pub name: Option<String>,
-}
-
-impl CertificateAuthority {
-    /// `name` may be any text; the formats make it harmless.
-    pub fn new(arn: &CertificateAuthorityArn, name: Option<String>) -> Self {
-        Self {
-            arn: arn.clone(),
-            name: name.filter(|name| !name.trim().is_empty()),
-        }
-    }
 }
 
 /// The location of an S3 object.
@@ -116,15 +106,10 @@ pub struct ReportSource {
     pub requested_at: Timestamp,
     /// When the previous complete report was requested.
     pub previous_requested_at: Option<Timestamp>,
-}
-
-/// Numbers of certificates in a whole report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Totals {
-    /// All revoked certificates.
-    pub revoked: u64,
-    /// All certificates.
+    /// Number of certificates in the report.
     pub certificates: u64,
+    /// Number of revoked certificates in the report.
+    pub revoked: u64,
 }
 
 /// The revocations of an alert and the report that states them.
@@ -134,7 +119,6 @@ pub struct RevocationAlert {
     /// Hash of the sorted IDs of all revocations.
     pub(super) digest: [u8; 32],
     pub(super) report: ReportSource,
-    pub(super) totals: Totals,
     pub(super) full_list: Option<ObjectLocation>,
 }
 
@@ -144,26 +128,13 @@ impl RevocationAlert {
     pub fn new(
         mut batch: RevocationBatch,
         report: ReportSource,
-        totals: Totals,
         full_list: Option<ObjectLocation>,
     ) -> Self {
         Self {
             digest: batch.take_digest(),
-            full_list: full_list.filter(|_| batch.needs_full_list()),
             batch,
             report,
-            totals,
+            full_list,
         }
     }
-}
-
-/// An error as an alert describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MonitoringError {
-    /// Stable name.
-    pub kind: String,
-    /// What failed, on which resource, and why.
-    pub message: String,
-    /// What to do next.
-    pub hint: String,
 }

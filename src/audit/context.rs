@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::alert::publish::{Published, Publisher, Unpublished};
-use crate::alert::{Alert, AlertKind, CertificateAuthority};
+use crate::alert::{Alert, AlertKind};
 use crate::arn::CertificateAuthorityArn;
 use crate::audit::scan_limiter::ScanLimiter;
 use crate::aws::certificate_authorities::Names;
@@ -64,9 +64,9 @@ impl Run<'_> {
         detected_at: Timestamp,
         until: Instant,
     ) -> Result<Published, Unpublished> {
-        let name = self.names.get(self.clients, arn).await;
         let alert = Alert {
-            certificate_authority: CertificateAuthority::new(arn, name),
+            certificate_authority: arn.clone(),
+            name: self.names.get(self.clients, arn).await,
             detected_at,
             kind,
         };

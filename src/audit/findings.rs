@@ -2,7 +2,7 @@
 
 use tracing::info;
 
-use crate::alert::{AlertKind, ObjectLocation, ReportSource, RevocationAlert, Totals};
+use crate::alert::{AlertKind, ObjectLocation, ReportSource, RevocationAlert};
 use crate::audit::context::Audit;
 use crate::audit::new_revocations::{NewRevocations, Selection};
 use crate::audit::obtain_report::ReadyReport;
@@ -56,8 +56,6 @@ impl Audit<'_> {
             previous_requested_at: last
                 .map(|audit| audit.requested_at)
                 .filter(|&before| before < requested_at),
-        };
-        let totals = Totals {
             certificates: scan.totals.certificates,
             revoked: scan.totals.revoked,
         };
@@ -70,14 +68,13 @@ impl Audit<'_> {
         {
             alerts.push(AlertKind::WatchStarted {
                 report: source.clone(),
-                totals,
                 revoked: scan.new.revoked,
                 notify_from,
-                to_notify: batch.len(),
+                to_notify: batch.counts().total(),
             });
         }
-        if !batch.is_empty() {
-            let revocations = RevocationAlert::new(batch, source, totals, scan.full_list);
+        if batch.counts().total() > 0 {
+            let revocations = RevocationAlert::new(batch, source, scan.full_list);
             alerts.push(match self.mode {
                 Mode::Replay { since, .. } => AlertKind::Replay {
                     revocations,
@@ -109,7 +106,7 @@ impl Audit<'_> {
             certificates: totals.certificates,
             revoked: totals.revoked,
             new_revocations: new.counts.new,
-            published: new.batch.len(),
+            published: by_reason.total(),
             pending: is_replay.then_some(new.counts.pending),
             malformed_records: totals.malformed,
             revocations: Vec::new(),

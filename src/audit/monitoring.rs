@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use crate::alert::publish::Unpublished;
-use crate::alert::{AlertKind, MonitoringError, ObjectLocation, ReportSource};
+use crate::alert::{AlertKind, ObjectLocation, ReportSource};
 use crate::audit::context::Audit;
 use crate::error::{AuditError, Remedy};
 use crate::state::control::{Control, RecordedError};
@@ -39,6 +39,8 @@ impl Audit<'_> {
                 },
                 requested_at: audit.requested_at,
                 previous_requested_at: None,
+                certificates: audit.certificates,
+                revoked: audit.revoked,
             },
         };
         let until = self.run.budget.response_deadline();
@@ -137,11 +139,7 @@ impl Audit<'_> {
         }
         let since = recorded.since;
         let kind = AlertKind::WatchFailed {
-            error: MonitoringError {
-                kind: name.to_owned(),
-                message: error.message.clone(),
-                hint: error.hint.clone(),
-            },
+            error: error.clone(),
             since,
             last_complete_audit_at,
         };

@@ -162,7 +162,7 @@ impl<'a> Audit<'a> {
             let mut full_list = self.full_list(&report.report.id);
             let fed = self.feed(&report.object, &mut new, full_list.as_mut());
             let fed = tokio::time::timeout_at(budget.work_deadline(), fed).await;
-            let key = match (&fed, full_list) {
+            let full_list = match (&fed, full_list) {
                 (_, None) => None,
                 (Ok(Ok(_)), Some(list)) => list.finish().await.map_err(FetchError::AuditError)?,
                 (_, Some(list)) => {
@@ -179,10 +179,7 @@ impl<'a> Audit<'a> {
             Ok(Scan {
                 totals,
                 invalid: invalid.map(|error| error.to_string()).or(foreign),
-                full_list: key.map(|key| ObjectLocation {
-                    bucket: self.run.config.report_bucket.clone(),
-                    key,
-                }),
+                full_list,
                 duration_seconds: (budget.elapsed() - started).as_secs_f64(),
                 new,
             })
@@ -219,8 +216,8 @@ impl<'a> Audit<'a> {
                 };
                 let lines = std::mem::take(&mut new.full_list_lines);
                 if let Some(full_list) = &mut full_list {
-                    full_list.push(&lines);
-                    full_list.flush().await.map_err(FetchError::AuditError)?;
+                    let pushed = full_list.push(&lines).await;
+                    pushed.map_err(FetchError::AuditError)?;
                 }
             }
             if chunk.is_none() {
@@ -237,8 +234,11 @@ impl<'a> Audit<'a> {
             Mode::Replay { .. } => format!("{report_id}-{}", run.invocation.request_id),
             _ => report_id.to_owned(),
         };
-        let key = format!("{}full-list/{name}.jsonl", run.store.ca_prefix(self.arn));
-        Some(FullList::new(run.clients, &run.config.report_bucket, key))
+        let location = ObjectLocation {
+            bucket: run.config.report_bucket.clone(),
+            key: format!("{}full-list/{name}.jsonl", run.store.ca_prefix(self.arn)),
+        };
+        Some(FullList::new(run.clients, location))
     }
 }
 

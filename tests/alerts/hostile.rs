@@ -4,7 +4,7 @@
 use crate::support::{
     accepted, alert, collect, document, email, hostile_subjects, report, revocation, serial, sms,
 };
-use pca_revocation_watch::alert::{Alert, AlertKind, RevocationAlert, Totals};
+use pca_revocation_watch::alert::{Alert, AlertKind, RevocationAlert};
 use pca_revocation_watch::text::visible::is_invisible;
 use serde_json::Value;
 
@@ -18,15 +18,10 @@ fn alert_of(subject: &str) -> Alert {
         "KEY_COMPROMISE",
         revoked_at,
     )]);
-    let totals = Totals {
-        certificates: 1,
-        revoked: 1,
-    };
     // Without a full list, so that messages differ in nothing but the subject.
     alert(AlertKind::Revocations(RevocationAlert::new(
         batch,
         report(),
-        totals,
         None,
     )))
 }
@@ -195,7 +190,7 @@ fn reduced_messages_contain_no_text_of_the_subject() {
 fn ca_names_are_defanged_too() {
     for name in hostile_subjects() {
         let mut alert = alert_of(HARMLESS);
-        alert.certificate_authority.name = Some(name);
+        alert.name = Some(name);
         let text = email(&alert.message());
         assert!(!text.chars().any(|c| c != '\n' && is_invisible(c)));
         assert_eq!(

@@ -10,9 +10,9 @@ use crate::support::{
     revocation, revocations, sample, scenarios, serial, seven, sms,
 };
 use pca_revocation_watch::alert::{
-    Alert, AlertKind, CertificateAuthority, MonitoringError, ObjectLocation, RevocationAlert,
-    Totals, full_list_line,
+    Alert, AlertKind, ObjectLocation, RevocationAlert, RevocationBatch,
 };
+use pca_revocation_watch::error::{AuditError, ErrorKind};
 use pca_revocation_watch::revocation::id::RevocationId;
 use pca_revocation_watch::revocation::key::RevocationKey;
 use pca_revocation_watch::revocation::reason::{RevocationReason, Severity};
@@ -118,7 +118,7 @@ fn the_schema_rejects_malformed_messages() {
 
 #[test]
 fn full_list_lines_are_entries_of_the_json_message() {
-    let line = full_list_line(AUTHORITY, &sample(), detected_at());
+    let line = RevocationBatch::new(AUTHORITY, detected_at()).line(&sample());
     assert_eq!(line.last(), Some(&b'\n'));
     let line: Value = serde_json::from_slice(&line).expect("JSON");
     let document = document(&revocations([sample()]).message());
@@ -173,8 +173,7 @@ fn long_names_share_the_subject_line() {
         "CERTIFICATE_AUTHORITY_COMPROMISE",
         "2018-02-26T20:00:36+0000",
     )]);
-    alert.certificate_authority.name =
-        Some("A Certificate Authority of a Very Long Name ".repeat(3));
+    alert.name = Some("A Certificate Authority of a Very Long Name ".repeat(3));
     let message = alert.message();
     accepted(&message);
     assert_eq!(message.subject.len(), 99);
@@ -194,11 +193,11 @@ fn long_names_share_the_subject_line() {
 fn ca_names_change_only_texts_for_people() {
     for (_, named) in scenarios() {
         let mut nameless = named.clone();
-        nameless.certificate_authority.name = None;
+        nameless.name = None;
         let (named, nameless) = (named.message(), nameless.message());
         let default = |message| accepted(message)["default"].clone();
         assert_eq!(default(&named), default(&nameless));
-        assert_eq!(named.deduplication_id, nameless.deduplication_id);
+        assert_eq!(named.id, nameless.id);
         assert_eq!(named.attributes, nameless.attributes);
         assert!(
             nameless.subject.contains("11223344-1234-1122"),
@@ -238,7 +237,7 @@ fn every_kind_is_marked_in_every_format() {
 
 #[test]
 fn ids_depend_only_on_the_set_of_revocations() {
-    let of = |revoked: Vec<Revocation>| revocations(revoked).id();
+    let of = |revoked: Vec<Revocation>| revocations(revoked).message().id;
     let forwards = of(seven());
     let backwards = of(seven().into_iter().rev().collect());
     assert_eq!(forwards, backwards);
@@ -246,7 +245,10 @@ fn ids_depend_only_on_the_set_of_revocations() {
     // A repeated record is the same revocation.
     assert_eq!(forwards, of(seven().into_iter().chain(seven()).collect()));
 
-    let ids: BTreeSet<String> = scenarios().iter().map(|(_, alert)| alert.id()).collect();
+    let ids: BTreeSet<String> = scenarios()
+        .iter()
+        .map(|(_, alert)| alert.message().id)
+        .collect();
     assert_eq!(ids.len(), scenarios().len());
 
     let key = |serial: &str| RevocationKey::of(Some(serial), None, b"");
@@ -322,7 +324,7 @@ fn the_worst_revocations_come_first() {
 fn revocations_that_do_not_fit_are_in_the_full_list() {
     let (batch, lines) = collect(many(5000));
     assert!(batch.needs_full_list());
-    assert_eq!(batch.len(), 5000);
+    assert_eq!(batch.counts().total(), 5000);
     assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), 5000);
     let document = document(&revocations(many(5000)).message());
     assert_eq!(document["complete"], false);
@@ -399,9 +401,9 @@ fn reduced_messages_are_ascii_without_foreign_text() {
         accepted(&message);
         assert!(message.body.is_ascii());
         for of_subject in ["www.example", "device-0", "Seattle", "evil", "Example Corp"] {
-            let sample_batch = alert.kind() == "test" && of_subject == "www.example";
+            let is_sample = message.kind == "test";
             assert!(
-                sample_batch || !message.body.contains(of_subject),
+                is_sample || !message.body.contains(of_subject),
                 "{of_subject}"
             );
         }
@@ -445,15 +447,11 @@ fn sms_are_one_line_of_one_septet_characters() {
 #[test]
 fn commands_quote_shell_characters() {
     let (batch, _) = collect(many(300));
-    let totals = Totals {
-        certificates: 300,
-        revoked: 300,
-    };
     let full_list = ObjectLocation {
         key: "$(reboot)/'x'.jsonl".to_owned(),
         ..support::full_list()
     };
-    let revocations = RevocationAlert::new(batch, support::report(), totals, Some(full_list));
+    let revocations = RevocationAlert::new(batch, support::report(), Some(full_list));
     let text = email(&alert(AlertKind::Revocations(revocations)).message());
     let command = r"aws s3 cp 's3://amzn-s3-demo-bucket/$(reboot)/'\''x'\''.jsonl' . --region";
     assert!(text.contains(command), "{text}");
@@ -482,7 +480,7 @@ fn console_links_follow_the_partition() {
         ),
     ] {
         let alert = Alert {
-            certificate_authority: CertificateAuthority::new(&arn(text), None),
+            certificate_authority: arn(text),
             ..revocations([sample()])
         };
         assert!(email(&alert.message()).contains(link));
@@ -588,15 +586,15 @@ fn emails_keep_names_and_identifiers_on_one_line() {
 #[test]
 fn watch_failed_says_the_consequence_and_what_to_do() {
     let alert = alert(AlertKind::WatchFailed {
-        error: MonitoringError {
-            kind: "AccessDenied".to_owned(),
+        error: AuditError {
+            kind: ErrorKind::AccessDenied,
             message: "m\u{e9}ssage\n".repeat(1000),
             hint: "hint ".repeat(1000),
         },
         since: at("2018-02-26T20:30:31Z"),
         last_complete_audit_at: None,
     });
-    assert_eq!(alert.severity(), Severity::High);
+    assert_eq!(alert.message().severity, Severity::High);
     let text = email(&alert.message());
     assert!(text.contains("Last complete audit: none yet\n"));
     assert!(text.contains("No revocation is lost: alerts go out as soon as audits work again."));

@@ -5,12 +5,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use crate::support::{
-    self, AUTHORITY, accepted, alert, arn, collect, detected_at, document, full_list, many, report,
-    serial,
+    self, AUTHORITY, SIZE_LIMIT, accepted, alert, collect, detected_at, document, full_list, many,
+    report, serial,
 };
 use pca_revocation_watch::alert::{
-    Alert, AlertKind, CertificateAuthority, ObjectLocation, RevocationAlert, RevocationBatch,
-    Totals, full_list_line, size,
+    Alert, AlertKind, ObjectLocation, RevocationAlert, RevocationBatch,
 };
 use pca_revocation_watch::revocation::id::RevocationId;
 use pca_revocation_watch::revocation::key::RevocationKey;
@@ -22,17 +21,12 @@ use serde_json::Value;
 /// Asserts what must be true of the message of any revocations.
 fn check(revoked: &[Revocation]) {
     let (batch, lines) = collect(revoked.iter().cloned());
-    assert_eq!(batch.len(), revoked.len() as u64);
+    assert_eq!(batch.counts().total(), revoked.len() as u64);
     let needs_full_list = batch.needs_full_list();
     assert_eq!(needs_full_list, !lines.is_empty());
-    let totals = Totals {
-        certificates: batch.len(),
-        revoked: batch.len(),
-    };
     let alert = alert(AlertKind::Revocations(RevocationAlert::new(
         batch,
         report(),
-        totals,
         needs_full_list.then(full_list),
     )));
     let message = alert.message();
@@ -53,9 +47,9 @@ fn check(revoked: &[Revocation]) {
     // As many as fit: there is no room for one more of this size.
     if needs_full_list && entries.iter().all(|entry| entry.get("truncated").is_none()) {
         assert!(
-            message.size() > 180_000 || entries.len() == revoked.len(),
+            message.body.len() > 180_000 || entries.len() == revoked.len(),
             "{}",
-            message.size()
+            message.body.len()
         );
     }
 }
@@ -68,8 +62,9 @@ fn check_all_are_listed(revoked: &[Revocation], entries: &[Value], lines: &[u8])
         texts.sort_unstable();
         texts
     };
+    let batch = RevocationBatch::new(AUTHORITY, detected_at());
     let expected = revoked.iter().map(|revocation| {
-        let line = full_list_line(AUTHORITY, revocation, detected_at());
+        let line = batch.line(revocation);
         serde_json::from_slice(&line).expect("JSON")
     });
     let lines = serde_json::Deserializer::from_slice(lines).into_iter();
@@ -199,7 +194,7 @@ proptest! {
         let revoked = unique(revoked);
         let forwards = support::revocations(revoked.clone());
         let backwards = support::revocations(revoked.into_iter().rev());
-        prop_assert_eq!(forwards.id(), backwards.id());
+        prop_assert_eq!(forwards.message().id, backwards.message().id);
         prop_assert_eq!(forwards.message(), backwards.message());
         prop_assert_eq!(forwards.chat(), backwards.chat());
         prop_assert_eq!(forwards.message(), forwards.message());
@@ -242,11 +237,12 @@ proptest! {
         let mut report = report();
         report.location = location.clone();
         let (batch, _) = collect(revoked.iter().cloned().chain(many(300)));
-        let totals = Totals { certificates: u64::MAX, revoked: u64::MAX };
+        report.certificates = u64::MAX;
+        report.revoked = u64::MAX;
         let alert = Alert {
-            certificate_authority: CertificateAuthority::new(&arn(AUTHORITY), Some(name)),
+            name: Some(name),
             ..alert(AlertKind::Replay {
-                revocations: RevocationAlert::new(batch, report, totals, Some(location)),
+                revocations: RevocationAlert::new(batch, report, Some(location)),
                 since: detected_at(),
                 request_id: "r".repeat(64),
             })
@@ -286,13 +282,9 @@ fn a_hundred_thousand_revocations_fit_a_message() {
         }
     }
     assert_eq!(listed.len() as u64, MANY);
-    assert!(most_due < size::LIMIT, "{most_due}");
-    assert_eq!(batch.len(), MANY);
-    let totals = Totals {
-        certificates: MANY,
-        revoked: MANY,
-    };
-    let revoked = RevocationAlert::new(batch, report(), totals, Some(full_list()));
+    assert!(most_due < SIZE_LIMIT, "{most_due}");
+    assert_eq!(batch.counts().total(), MANY);
+    let revoked = RevocationAlert::new(batch, report(), Some(full_list()));
     let alert = alert(AlertKind::Revocations(revoked));
     let document = document(&alert.message());
     accepted(&alert.chat());
@@ -345,5 +337,9 @@ fn a_message_at_the_size_limit_is_complete() {
     check(&revoked(fits));
     check(&revoked(too_long));
     let message = support::revocations(revoked(fits)).message();
-    assert!(message.size() > size::LIMIT * 3 / 4, "{}", message.size());
+    assert!(
+        message.body.len() > SIZE_LIMIT * 3 / 4,
+        "{}",
+        message.body.len()
+    );
 }

@@ -9,10 +9,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use pca_revocation_watch::alert::{
-    Alert, AlertKind, CertificateAuthority, Message, MonitoringError, ObjectLocation, ReportSource,
-    RevocationAlert, RevocationBatch, Totals, size,
+    Alert, AlertKind, Message, ObjectLocation, ReportSource, RevocationAlert, RevocationBatch,
 };
 use pca_revocation_watch::arn::CertificateAuthorityArn;
+use pca_revocation_watch::error::{AuditError, ErrorKind};
 use pca_revocation_watch::revocation::key::RevocationKey;
 use pca_revocation_watch::revocation::reason::RevocationReason;
 use pca_revocation_watch::revocation::reason_counts::ReasonCounts;
@@ -22,16 +22,16 @@ use serde_json::Value;
 
 pub const AUTHORITY: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566";
 
+/// Maximum bytes of a message: those of the body and of the names, types and values of the attributes
+/// (`Publish`, Amazon SNS API Reference).
+pub const SIZE_LIMIT: usize = 262_144;
+
 pub fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).expect("a time in a test")
 }
 
 pub fn detected_at() -> Timestamp {
     at("2018-02-26T20:30:31Z")
-}
-
-pub fn authority() -> CertificateAuthority {
-    CertificateAuthority::new(&arn(AUTHORITY), Some("Example Corp Issuing CA".to_owned()))
 }
 
 pub fn arn(text: &str) -> CertificateAuthorityArn {
@@ -46,6 +46,8 @@ pub fn report() -> ReportSource {
         },
         requested_at: at("2018-02-26T20:30:02Z"),
         previous_requested_at: Some(at("2018-02-26T20:00:01Z")),
+        certificates: 2,
+        revoked: 1,
     }
 }
 
@@ -259,7 +261,8 @@ pub fn collect(revocations: impl IntoIterator<Item = Revocation>) -> (Revocation
 
 pub fn alert(kind: AlertKind) -> Alert {
     Alert {
-        certificate_authority: authority(),
+        certificate_authority: arn(AUTHORITY),
+        name: Some("Example Corp Issuing CA".to_owned()),
         detected_at: detected_at(),
         kind,
     }
@@ -267,11 +270,13 @@ pub fn alert(kind: AlertKind) -> Alert {
 
 pub fn sample_alert(revocations: impl IntoIterator<Item = Revocation>) -> RevocationAlert {
     let (batch, _) = collect(revocations);
-    let totals = Totals {
-        certificates: batch.len() + 20_000,
-        revoked: batch.len() + 400,
+    let report = ReportSource {
+        certificates: batch.counts().total() + 20_000,
+        revoked: batch.counts().total() + 400,
+        ..report()
     };
-    RevocationAlert::new(batch, report(), totals, Some(full_list()))
+    let full_list = batch.needs_full_list().then(full_list);
+    RevocationAlert::new(batch, report, full_list)
 }
 
 pub fn revocations(revocations: impl IntoIterator<Item = Revocation>) -> Alert {
@@ -293,7 +298,7 @@ fn make_scenarios() -> Vec<(&'static str, Alert)> {
         "2018-02-26T20:00:36+0000",
     );
     let request_id = "8f507cfc-xmpl-4697-b07a-ac58fc914c95".to_owned();
-    let one = RevocationAlert::new(collect([sample()]).0, report(), two_certificates(), None);
+    let one = RevocationAlert::new(collect([sample()]).0, report(), None);
     let replay = AlertKind::Replay {
         revocations: sample_alert([sample()]),
         since: at("2018-02-26T00:00:00Z"),
@@ -319,13 +324,6 @@ fn make_scenarios() -> Vec<(&'static str, Alert)> {
     ]
 }
 
-fn two_certificates() -> Totals {
-    Totals {
-        certificates: 2,
-        revoked: 1,
-    }
-}
-
 fn watch_started() -> Alert {
     let mut revoked = ReasonCounts::default();
     revoked.add(&RevocationReason::KeyCompromise);
@@ -334,7 +332,6 @@ fn watch_started() -> Alert {
             previous_requested_at: None,
             ..report()
         },
-        totals: two_certificates(),
         revoked,
         notify_from: at("2018-02-25T20:30:02Z"),
         to_notify: 1,
@@ -342,8 +339,8 @@ fn watch_started() -> Alert {
 }
 
 fn watch_failed() -> Alert {
-    let error = MonitoringError {
-        kind: "AccessDenied".to_owned(),
+    let error = AuditError {
+        kind: ErrorKind::AccessDenied,
         message: "AWS denied acm-pca:CreateCertificateAuthorityAuditReport on this certificate authority.".to_owned(),
         hint: "Compare the function's role with the policies in template.yaml; look for a service control policy, a bucket, topic or key policy that denies it.".to_owned(),
     };
@@ -369,20 +366,19 @@ pub fn accepted(message: &Message) -> Value {
     let attributes: usize = message
         .attributes
         .iter()
-        .map(|attribute| {
-            let value = &attribute.value;
+        .map(|(name, data_type, value)| {
             assert!(!value.is_empty());
-            assert!(["String", "String.Array"].contains(&attribute.data_type));
-            if attribute.data_type == "String.Array" {
+            assert!(["String", "String.Array"].contains(data_type));
+            if *data_type == "String.Array" {
                 let array: Vec<String> = serde_json::from_str(value).expect("an array of strings");
                 assert!(!array.is_empty());
             }
             assert!(value.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
-            attribute.name.len() + attribute.data_type.len() + value.len()
+            name.len() + data_type.len() + value.len()
         })
         .sum();
-    assert_eq!(message.size(), message.body.len() + attributes);
-    assert!(message.size() <= size::LIMIT, "{} bytes", message.size());
+    let size = message.body.len() + attributes;
+    assert!(size <= SIZE_LIMIT, "{size} bytes");
     assert!(message.attributes.len() <= 10, "raw delivery drops more");
 
     // The characters that SNS accepts are those of XML.
@@ -401,10 +397,7 @@ pub fn accepted(message: &Message) -> Value {
         );
     }
     let plain = |byte: u8| byte.is_ascii_graphic();
-    for (name, id) in [
-        ("group", &message.group_id),
-        ("deduplication", &message.deduplication_id),
-    ] {
+    for (name, id) in [("group", &message.group_id), ("deduplication", &message.id)] {
         assert!(
             (1..=128).contains(&id.len()) && id.bytes().all(plain),
             "{name}"
@@ -443,12 +436,7 @@ pub fn files(alert: &Alert) -> Vec<(&'static str, String)> {
     let attributes: Vec<String> = message
         .attributes
         .iter()
-        .map(|attribute| {
-            format!(
-                "{} ({}): {}",
-                attribute.name, attribute.data_type, attribute.value
-            )
-        })
+        .map(|(name, data_type, value)| format!("{name} ({data_type}): {value}"))
         .collect();
     vec![
         ("subject.txt", format!("{}\n", message.subject)),

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::alert::certificate::{Certificate, Fact, Value};
 use crate::alert::content::{Content, NextSteps};
 use crate::alert::size::to_json;
+use crate::alert::types::Alert;
 use crate::text::defang::defang;
 use crate::text::numbers::with_separators;
 
@@ -30,9 +31,8 @@ const MAX_TITLE_CHARS: usize = 250;
 const MAX_NAME_CHARS: usize = 64;
 
 /// Returns the card as JSON text.
-pub fn render(content: &Content) -> String {
-    let document = &content.document;
-    let arn = &content.certificate_authority;
+pub(super) fn render(alert: &Alert, content: &Content) -> String {
+    let (document, arn) = (&content.document, &alert.certificate_authority);
     let line = content.title.fitted(MAX_TITLE_CHARS, name);
     let title = format!("{} {line}", content.sign);
     let (kind, severity) = (document.kind, document.severity.name());
@@ -48,7 +48,7 @@ pub fn render(content: &Content) -> String {
         "content": {
             "textType": "client-markdown",
             "title": title,
-            "description": description(content).join("\n"),
+            "description": description(alert, content).join("\n"),
             "nextSteps": next_steps(content),
             "keywords": keywords.chain(reasons).collect::<Vec<_>>(),
         },
@@ -59,7 +59,7 @@ pub fn render(content: &Content) -> String {
             "relatedResources": resources.collect::<Vec<_>>(),
             "additionalContext": {
                 "account": arn.account(),
-                "certificateAuthority": name(&content.authority_name.text),
+                "certificateAuthority": name(alert.authority_name()),
                 "messageId": document.id,
                 "region": arn.region(),
                 "severity": severity,
@@ -69,9 +69,8 @@ pub fn render(content: &Content) -> String {
     }))
 }
 
-fn description(content: &Content) -> Vec<String> {
-    let arn = &content.certificate_authority;
-    let name = name(&content.authority_name.text);
+fn description(alert: &Alert, content: &Content) -> Vec<String> {
+    let (arn, name) = (&alert.certificate_authority, name(alert.authority_name()));
     let mut context = format!("{name} \u{b7} {} \u{b7} {}", arn.account(), arn.region());
     let mut lines: Vec<String> = content.facts.iter().map(fact).collect();
     if !content.intro.is_empty() {
@@ -107,7 +106,7 @@ fn list(certificates: &[Certificate], total: u64, lines: &mut Vec<String>) -> u6
         _ => MAX_EXAMPLES.min(certificates.len()),
     };
     lines.extend(certificates[..listed].iter().map(|item| {
-        let (certificate, reason) = (code(&item.name.text), name(&item.reason));
+        let (certificate, reason) = (code(&item.name), name(&item.reason));
         let [revoked, _, serial] = item.facts.each_ref().map(fact);
         format!("\u{2022} {certificate}: {reason}\n   {revoked}\n   {serial}")
     }));

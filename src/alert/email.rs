@@ -7,6 +7,7 @@
 use crate::alert::certificate::{Fact, Value};
 use crate::alert::content::{Content, NextSteps};
 use crate::alert::size::{EMAIL_LIST_ROOM, escaped_len};
+use crate::alert::types::Alert;
 use crate::text::defang::defang;
 use crate::text::numbers::with_separators;
 
@@ -20,7 +21,7 @@ const MAX_NAME_CHARS: usize = 64;
 const MAX_QUOTED_CHARS: usize = 600;
 
 /// Returns the text of the email.
-pub fn render(content: &Content) -> String {
+pub(super) fn render(alert: &Alert, content: &Content) -> String {
     let name = |name: &str| defang(name, MAX_NAME_CHARS);
     let mut page = Page::default();
     page.line(&content.headline.fitted(80, name));
@@ -37,8 +38,8 @@ pub fn render(content: &Content) -> String {
         page.wrapped(&about, "", &steps[0]);
         page.blank();
     }
-    page.line(&format!("CA: {}", name(&content.authority_name.text)));
-    let arn = &content.certificate_authority;
+    page.line(&format!("CA: {}", name(alert.authority_name())));
+    let arn = &alert.certificate_authority;
     page.line(&format!("Account: {}, {}", arn.account(), arn.region()));
     page.facts(&content.facts);
     match content.certificates.as_slice() {
@@ -53,25 +54,19 @@ pub fn render(content: &Content) -> String {
         }
     }
     page.next_steps(content);
-    for command in &content.commands {
-        page.wrapped("", "", command.purpose);
-        for (position, line) in command.text.lines().enumerate() {
+    for (purpose, command) in &content.commands {
+        page.wrapped("", "", purpose);
+        for (position, line) in command.lines().enumerate() {
             let indent = if position == 0 { "  " } else { "    " };
             page.line(&format!("{indent}{line}"));
         }
         page.blank();
     }
-    page.facts(
-        content
-            .links
-            .iter()
-            .chain(&content.report)
-            .chain(&content.sources),
-    );
-    page.line(&format!(
-        "pca-revocation-watch, message {}",
-        content.document.id
-    ));
+    page.facts(&content.links);
+    page.facts(&content.report);
+    page.facts(&content.sources);
+    let id = &content.document.id;
+    page.line(&format!("pca-revocation-watch, message {id}"));
     page.text
 }
 
@@ -149,7 +144,7 @@ impl Page {
         let mut len = 0;
         for certificate in &content.certificates {
             let mut item = Page::default();
-            let name = defang(&certificate.name.text, MAX_NAME_CHARS);
+            let name = defang(&certificate.name, MAX_NAME_CHARS);
             item.line(&format!("Certificate {} of {total}: {name}", listed + 1));
             item.line(&format!("Reason: {}", certificate.reason));
             item.facts(certificate.facts.iter().chain(&certificate.details));
