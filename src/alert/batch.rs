@@ -28,8 +28,10 @@ pub struct RevocationBatch {
     held_len: usize,
     /// The worst revocation that did not fit: no revocation from here on is held.
     cut_off: Option<Rank>,
-    needs_full_list: bool,
-    counts: ReasonCounts,
+    /// Whether the message cannot hold every revocation in full, so that a full list is needed.
+    pub needs_full_list: bool,
+    /// Numbers of all revocations by reason.
+    pub counts: ReasonCounts,
     ids: Vec<RevocationId>,
 }
 
@@ -125,20 +127,25 @@ impl RevocationBatch {
             return due;
         }
         let mut shown = revocation.clone();
-        let mut held = HeldRevocation {
-            truncated: truncate(&mut shown),
-            revocation: shown,
-            len: 0,
-        };
+        let truncated = truncate(&mut shown);
         let comma = 1;
-        held.len = escaped_len(&to_json(&self.entry(&rank, &held))) + comma;
-        self.held_len += held.len;
-        if !self.needs_full_list && (!held.truncated.is_empty() || self.held_len > ENTRIES_ROOM) {
+        let entry = entry(id, &shown, &truncated, self.detected_at);
+        let len = escaped_len(&to_json(&entry)) + comma;
+        self.held_len += len;
+        if !self.needs_full_list && (!truncated.is_empty() || self.held_len > ENTRIES_ROOM) {
             self.needs_full_list = true;
             let all = self.worst_first().chain([&revocation]);
             due = all.flat_map(|revocation| self.line(revocation)).collect();
         }
-        self.held.insert(rank, held);
+        let revocation = shown;
+        self.held.insert(
+            rank,
+            HeldRevocation {
+                revocation,
+                truncated,
+                len,
+            },
+        );
         while self.held_len > ENTRIES_ROOM
             && let Some((least, held)) = self.held.pop_last()
         {
@@ -146,17 +153,6 @@ impl RevocationBatch {
             self.cut_off = Some(least);
         }
         due
-    }
-
-    /// Returns whether the message cannot hold every revocation in full, so that a full list is
-    /// needed.
-    pub fn needs_full_list(&self) -> bool {
-        self.needs_full_list
-    }
-
-    /// Returns the number of revocations by reason.
-    pub fn counts(&self) -> &ReasonCounts {
-        &self.counts
     }
 
     /// Iterates over the revocations that fit the message, worst first; overlong fields are
@@ -167,8 +163,10 @@ impl RevocationBatch {
 
     /// Returns the entries of the JSON message, worst first.
     pub(super) fn entries(&self) -> Vec<Map<String, Value>> {
+        let at = self.detected_at;
         let held = self.held.iter();
-        held.map(|(rank, held)| self.entry(rank, held)).collect()
+        held.map(|(rank, held)| entry(rank.id, &held.revocation, &held.truncated, at))
+            .collect()
     }
 
     /// Returns a hash of the sorted, distinct IDs of all revocations and frees their memory. No more
@@ -197,9 +195,5 @@ impl RevocationBatch {
         let id = RevocationId::of(&self.certificate_authority_arn, &revocation.key);
         let entry = entry(id, revocation, &[], self.detected_at);
         (to_json(&entry) + "\n").into_bytes()
-    }
-
-    fn entry(&self, rank: &Rank, held: &HeldRevocation) -> Map<String, Value> {
-        entry(rank.id, &held.revocation, &held.truncated, self.detected_at)
     }
 }

@@ -63,7 +63,6 @@ pub(super) struct Certificate {
 impl Certificate {
     /// `account` is that of the certificate authority.
     pub fn of(revocation: &Revocation, detected_at: Timestamp, account: &str) -> Self {
-        let principal = revocation.requested_by_service_principal.as_deref();
         let revoked = match revocation.revoked_at.at {
             Some(at) => {
                 let (at, delay) = (instant(at), duration(detected_at.since(at)));
@@ -78,6 +77,7 @@ impl Certificate {
         };
         let expires = expires(revocation.not_after.as_ref(), detected_at);
         let arn = revocation.certificate_arn.clone();
+        let principal = revocation.requested_by_service_principal.as_deref();
         Self {
             name: name(revocation),
             reason: reasons::words(label(&revocation.reason)),
@@ -102,14 +102,12 @@ fn name(revocation: &Revocation) -> String {
 
 /// When the certificate expires: until then, clients that do not check for revocations accept it.
 fn expires(not_after: Option<&ReportTime>, detected_at: Timestamp) -> Fact {
-    let Some(not_after) = not_after else {
-        return Fact::text("Expires", "not stated; treat it as not expired");
-    };
-    match not_after.at {
-        Some(end) if end < detected_at => Fact::text("Expired", instant(end)),
-        Some(end) if end == Timestamp::MAX => Fact::text("Expires", "never"),
-        Some(end) => Fact::text("Expires", instant(end)),
-        None => Fact::quoted("Expires (unreadable time)", &not_after.text),
+    match not_after.map(|time| time.at.ok_or(&time.text)) {
+        None => Fact::text("Expires", "not stated; treat it as not expired"),
+        Some(Err(text)) => Fact::quoted("Expires (unreadable time)", text),
+        Some(Ok(end)) if end < detected_at => Fact::text("Expired", instant(end)),
+        Some(Ok(end)) if end == Timestamp::MAX => Fact::text("Expires", "never"),
+        Some(Ok(end)) => Fact::text("Expires", instant(end)),
     }
 }
 

@@ -9,7 +9,7 @@
 use serde_json::json;
 
 use crate::alert::certificate::{Certificate, Fact, Value};
-use crate::alert::content::{Content, NextSteps};
+use crate::alert::content::Content;
 use crate::alert::size::to_json;
 use crate::alert::types::Alert;
 use crate::text::defang::defang;
@@ -29,6 +29,9 @@ const MAX_TITLE_CHARS: usize = 250;
 
 /// Maximum characters of a name.
 const MAX_NAME_CHARS: usize = 64;
+
+/// Maximum characters of a line of our own words.
+const MAX_PROSE_CHARS: usize = 500;
 
 /// Returns the card as JSON text.
 pub(super) fn render(alert: &Alert, content: &Content) -> String {
@@ -128,14 +131,12 @@ fn counts(content: &Content) -> impl Iterator<Item = String> {
 /// The steps for the only reason, or the first step for each of several reasons.
 fn next_steps(content: &Content) -> Vec<String> {
     let groups = content.next_steps.iter();
-    let steps = groups.flat_map(|NextSteps { about, steps }| match about.as_str() {
+    let steps = groups.flat_map(|(about, steps)| match about.as_str() {
         "" => steps.iter().map(|step| prose(step)).collect(),
         about => vec![format!("{}: {}", name(about), prose(&steps[0]))],
     });
-    let links = content.links.iter().filter_map(|link| match &link.value {
-        Value::Code(address) => Some(format!("{}: {address}", link.label)),
-        _ => None,
-    });
+    let links = content.links.iter();
+    let links = links.map(|(name, address)| format!("{name}: {address}"));
     steps.take(MAX_STEPS).chain(links).collect()
 }
 
@@ -149,8 +150,7 @@ fn fact(fact: &Fact) -> String {
 
 /// A name outside of a code span.
 fn name(text: &str) -> String {
-    let text = defang(text, MAX_NAME_CHARS);
-    text.chars().map(look_alike).collect()
+    replaced(&defang(text, MAX_NAME_CHARS), ACTIVE)
 }
 
 /// Text that others chose, in a code span.
@@ -160,32 +160,28 @@ fn code(text: &str) -> String {
 
 /// A code span, in which only the characters that end it, or are read nevertheless, matter.
 fn span(text: &str) -> String {
-    let chars = text.chars().map(|c| match c {
-        '`' | '<' | '>' | '&' | '@' | '|' => look_alike(c),
-        harmless => harmless,
-    });
-    let text: String = chars.collect();
+    let text = replaced(text, "`<>&@|");
     format!("`{}`", if text.trim().is_empty() { "-" } else { &text })
 }
-
-/// Maximum characters of a line of our own words.
-const MAX_PROSE_CHARS: usize = 500;
 
 /// Our own words, which may quote others: no mention, link or format, but characters that our names
 /// contain, such as `_`, stay as they are.
 fn prose(text: &str) -> String {
-    let chars = text.chars().map(|c| match c {
-        '_' | ':' | '#' | '!' | '\\' => c,
-        active => look_alike(active),
-    });
-    chars.take(MAX_PROSE_CHARS).collect()
+    let text = replaced(text, "<>&@`*~[]|");
+    text.chars().take(MAX_PROSE_CHARS).collect()
 }
 
-/// Replaces the characters that mentions, links, entities, emoji and formats are made of.
-fn look_alike(c: char) -> char {
-    const ACTIVE: &str = "<>&@`*_~[]|\\#!:";
-    const LOOK_ALIKES: &str = "\u{2039}\u{203a}\u{ff06}\u{ff20}\u{2019}\u{2217}\u{ff3f}\u{223c}\u{298b}\u{298c}\u{2223}\u{2216}\u{ff03}\u{ff01}\u{a789}";
-    let mut pairs = ACTIVE.chars().zip(LOOK_ALIKES.chars());
-    let pair = pairs.find(|&(active, _)| active == c);
-    pair.map_or(c, |(_, alike)| alike)
+/// What mentions, links, entities, emoji and formats are made of.
+const ACTIVE: &str = "<>&@`*_~[]|\\#!:";
+
+/// A character that looks like each of [`ACTIVE`].
+const LOOK_ALIKES: &str = "\u{2039}\u{203a}\u{ff06}\u{ff20}\u{2019}\u{2217}\u{ff3f}\u{223c}\u{298b}\u{298c}\u{2223}\u{2216}\u{ff03}\u{ff01}\u{a789}";
+
+/// Replaces the characters in `active` by those that look like them.
+fn replaced(text: &str, active: &str) -> String {
+    let pairs = || ACTIVE.chars().zip(LOOK_ALIKES.chars());
+    let pair = |c| pairs().find(|&(known, _)| known == c && active.contains(c));
+    text.chars()
+        .map(|c| pair(c).map_or(c, |(_, alike)| alike))
+        .collect()
 }

@@ -16,12 +16,10 @@ pub(super) fn of_revocations(
     let mut commands = Vec::new();
     let mut add = |purpose, text| commands.push((purpose, text));
     if let Some(location) = full_list {
+        let source = shell_word(&location.uri());
         add(
             "To download the full list (one JSON line per revocation):",
-            format!(
-                "aws s3 cp {} . --region {region}",
-                shell_word(&location.uri())
-            ),
+            format!("aws s3 cp {source} . --region {region}"),
         );
     }
     if let Some(arn) = certificates.iter().find_map(|item| item.arn.as_ref()) {

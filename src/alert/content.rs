@@ -77,23 +77,17 @@ pub(super) struct Content {
     pub certificates: Vec<Certificate>,
     /// Number of all revocations of the message.
     pub total: u64,
-    /// What to do, most urgent first.
-    pub next_steps: Vec<NextSteps>,
+    /// What to do, most urgent first: a reason in words (empty if there are no others) and its
+    /// instructions (at least one).
+    pub next_steps: Vec<(String, Vec<String>)>,
     /// Commands and what they are for.
     pub commands: Vec<(&'static str, String)>,
-    /// Addresses in the AWS console.
-    pub links: Vec<Fact>,
+    /// Names and addresses of pages of the AWS console.
+    pub links: Vec<(&'static str, String)>,
     /// The audit report that the message is based on.
     pub report: Option<Fact>,
     /// Where the message comes from.
     pub sources: Vec<Fact>,
-}
-
-/// Instructions for one reason; at least one.
-pub(super) struct NextSteps {
-    /// The reason in words; empty if there are no others.
-    pub about: String,
-    pub steps: Vec<String>,
 }
 
 impl Content {
@@ -127,9 +121,8 @@ impl Content {
             } => started(alert, report, revoked, *notify_from, *to_notify),
             AlertKind::WatchFailed {
                 error,
-                since,
                 last_complete_audit_at,
-            } => failed(alert, error, *since, *last_complete_audit_at),
+            } => failed(alert, error, *last_complete_audit_at),
             AlertKind::WatchRecovered {
                 error_type,
                 since,
@@ -160,7 +153,7 @@ impl Content {
                 Severity::High => "\u{1f7e0}",
                 Severity::Low => "\u{1f535}",
             },
-            links: Vec::from_iter(console.map(|url| Fact::code("AWS Private CA console", url))),
+            links: Vec::from_iter(console.map(|url| ("AWS Private CA console", url))),
             ..Self::default()
         }
     }
@@ -212,11 +205,11 @@ impl Content {
         self.certificates = worst
             .map(|revocation| Certificate::of(revocation, alert.detected_at, account))
             .collect();
-        self.total = batch.counts().total();
-        self.counts = by_reason(batch.counts());
-        self.document.reasons = batch.counts().iter().map(|(name, _)| name.into()).collect();
-        self.document.counts = Some(counts(self.total, batch.counts(), report));
-        self.document.complete = Some(!batch.needs_full_list());
+        self.total = batch.counts.total();
+        self.counts = by_reason(&batch.counts);
+        self.document.reasons = batch.counts.iter().map(|(name, _)| name.into()).collect();
+        self.document.counts = Some(counts(self.total, &batch.counts, report));
+        self.document.complete = Some(!batch.needs_full_list);
         self.document.revocations = Some(batch.entries());
         self.revocation_lines(alert);
         self.advise();
@@ -261,24 +254,16 @@ impl Content {
         for (name, (_, words)) in self.document.reasons.iter().zip(&self.counts) {
             let advice = reasons::advice(name);
             match self.next_steps.last_mut() {
-                Some(group) if group.steps == advice => {
-                    group.about = format!("{}, {words}", group.about);
+                Some((about, steps)) if steps == advice => *about = format!("{about}, {words}"),
+                _ => {
+                    let steps = advice.iter().map(|&step| step.to_owned());
+                    self.next_steps.push((capitalized(words), steps.collect()));
                 }
-                _ => self.next_steps.push(NextSteps {
-                    about: capitalized(words),
-                    steps: advice.iter().map(|&step| step.to_owned()).collect(),
-                }),
             }
         }
-        if let [only] = self.next_steps.as_mut_slice() {
-            only.about.clear();
+        if let [(about, _)] = self.next_steps.as_mut_slice() {
+            about.clear();
         }
-    }
-
-    /// Sets the only next step.
-    fn next_step(&mut self, step: &str) {
-        let (about, steps) = (String::new(), vec![step.to_owned()]);
-        self.next_steps = vec![NextSteps { about, steps }];
     }
 
     fn request(&mut self, request_id: &str) {
@@ -295,7 +280,7 @@ fn revocation_alert(
     identity: &[&[u8]],
 ) -> Content {
     let (arn, report) = (&alert.certificate_authority, &revocations.report);
-    let severity = revocations.batch.counts().severity().unwrap_or_default();
+    let severity = revocations.batch.counts.severity().unwrap_or_default();
     let mut content = Content::new(alert, kind, severity, identity);
     content.revocations(alert, &revocations.batch, Some(report));
     let full_list = revocations.full_list.as_ref();
@@ -303,8 +288,9 @@ fn revocation_alert(
     content.commands = commands::of_revocations(arn, full_list, &content.certificates);
     if content.certificates.iter().any(|item| item.is_through_acm) {
         let console = commands::console(arn, "acm/home", "certificates/list");
-        let console = console.map(|url| Fact::code("ACM console", url));
-        content.links.extend(console);
+        content
+            .links
+            .extend(console.map(|url| ("ACM console", url)));
     }
     content.report(report);
     content
@@ -322,7 +308,8 @@ fn test(alert: &Alert, request_id: &str) -> Content {
     content.revocations(alert, &batch, None);
     content.headline = Line::new("TEST: this is what a critical alert looks like.");
     content.certificates[0].arn = None;
-    content.next_step("Confirm that this message reached everyone who should get it.");
+    let step = "Confirm that this message reached everyone who should get it.".to_owned();
+    content.next_steps = vec![(String::new(), vec![step])];
     content.request(request_id);
     content
 }
@@ -360,13 +347,9 @@ fn started(
     content
 }
 
-fn failed(
-    alert: &Alert,
-    error: &AuditError,
-    since: Timestamp,
-    last_complete_audit_at: Option<Timestamp>,
-) -> Content {
-    let (kind, began) = (error.kind.name(), since.to_string());
+fn failed(alert: &Alert, error: &AuditError, last_complete_audit_at: Option<Timestamp>) -> Content {
+    let (kind, since) = (error.kind.name(), alert.detected_at);
+    let began = since.to_string();
     let identity = [kind.as_bytes(), began.as_bytes()];
     let mut content = Content::new(alert, "watch-failed", Severity::High, &identity);
     content.document.since = Some(since);
@@ -387,7 +370,8 @@ fn failed(
     content.fact("Cause", format!("{kind}: {message}"));
     let last = last_complete_audit_at.map_or("none yet".to_owned(), instant);
     content.fact("Last complete audit", last);
-    content.next_step(&defang(&error.hint, MAX_ERROR_CHARS));
+    let step = defang(&error.hint, MAX_ERROR_CHARS);
+    content.next_steps.push((String::new(), vec![step]));
     content
 }
 

@@ -5,7 +5,7 @@
 //! if it takes several lines, each begins with `|`, so that it cannot pass for a line of the message.
 
 use crate::alert::certificate::{Fact, Value};
-use crate::alert::content::{Content, NextSteps};
+use crate::alert::content::Content;
 use crate::alert::size::{EMAIL_LIST_ROOM, escaped_len};
 use crate::alert::types::Alert;
 use crate::text::defang::defang;
@@ -25,18 +25,18 @@ pub(super) fn render(alert: &Alert, content: &Content) -> String {
     let name = |name: &str| defang(name, MAX_NAME_CHARS);
     let mut page = Page::default();
     page.line(&content.headline.fitted(80, name));
-    page.blank();
+    page.line("");
     if !content.intro.is_empty() {
         page.wrapped("", "", &content.intro);
-        page.blank();
+        page.line("");
     }
-    if let Some(NextSteps { about, steps }) = content.next_steps.first() {
+    if let Some((about, steps)) = content.next_steps.first() {
         let about = match about.as_str() {
             "" => String::new(),
             about => format!("{about}: "),
         };
         page.wrapped(&about, "", &steps[0]);
-        page.blank();
+        page.line("");
     }
     page.line(&format!("CA: {}", name(alert.authority_name())));
     let arn = &alert.certificate_authority;
@@ -45,12 +45,11 @@ pub(super) fn render(alert: &Alert, content: &Content) -> String {
     match content.certificates.as_slice() {
         [only] if content.total == 1 => {
             page.facts(only.facts.iter().chain(&only.details));
-            page.blank();
+            page.line("");
         }
         _ => {
-            page.blank();
-            page.counts(&content.counts);
-            page.list(content);
+            page.line("");
+            page.counts_and_list(content);
         }
     }
     page.next_steps(content);
@@ -60,30 +59,26 @@ pub(super) fn render(alert: &Alert, content: &Content) -> String {
             let indent = if position == 0 { "  " } else { "    " };
             page.line(&format!("{indent}{line}"));
         }
-        page.blank();
+        page.line("");
     }
-    page.facts(&content.links);
+    for (name, address) in &content.links {
+        page.line(&format!("{name}: {address}"));
+    }
     page.facts(&content.report);
     page.facts(&content.sources);
     let id = &content.document.id;
     page.line(&format!("pca-revocation-watch, message {id}"));
-    page.text
+    page.0
 }
 
 /// Text under construction, line by line.
 #[derive(Default)]
-struct Page {
-    text: String,
-}
+struct Page(String);
 
 impl Page {
     fn line(&mut self, line: &str) {
-        self.text.push_str(line);
-        self.text.push('\n');
-    }
-
-    fn blank(&mut self) {
-        self.text.push('\n');
+        self.0.push_str(line);
+        self.0.push('\n');
     }
 
     fn facts<'a>(&mut self, facts: impl IntoIterator<Item = &'a Fact>) {
@@ -98,10 +93,10 @@ impl Page {
     }
 
     fn quoted(&mut self, label: &str, text: &str) {
-        let text = match defang(text, MAX_QUOTED_CHARS) {
-            empty if empty.trim().is_empty() => "(empty)".to_owned(),
-            text => text,
-        };
+        let mut text = defang(text, MAX_QUOTED_CHARS);
+        if text.trim().is_empty() {
+            text = "(empty)".to_owned();
+        }
         if width(label) + width(&text) <= COLUMNS {
             return self.line(&format!("{label}{text}"));
         }
@@ -111,34 +106,29 @@ impl Page {
 
     /// Adds a text whose lines begin with `first` and `others`, broken at spaces only.
     fn wrapped(&mut self, first: &str, others: &str, text: &str) {
-        let mut line = first.to_owned();
-        let mut is_empty = true;
-        for word in text.split(' ').filter(|word| !word.is_empty()) {
-            if !is_empty && width(&line) + 1 + width(word) > COLUMNS {
+        let mut words = text.split(' ').filter(|word| !word.is_empty());
+        let mut line = first.to_owned() + words.next().unwrap_or_default();
+        for word in words {
+            if width(&line) + 1 + width(word) > COLUMNS {
                 self.line(&line);
                 others.clone_into(&mut line);
-            } else if !is_empty {
+            } else {
                 line.push(' ');
             }
             line.push_str(word);
-            is_empty = false;
         }
         self.line(&line);
     }
 
-    fn counts(&mut self, counts: &[(u64, String)]) {
-        if counts.is_empty() {
-            return;
+    /// Adds the counts by reason, and the worst revocations one by one.
+    fn counts_and_list(&mut self, content: &Content) {
+        if !content.counts.is_empty() {
+            self.line("Revocations by reason");
+            for (number, reason) in &content.counts {
+                self.line(&format!("- {} {reason}", with_separators(*number)));
+            }
+            self.line("");
         }
-        self.line("Revocations by reason");
-        for (number, reason) in counts {
-            self.line(&format!("- {} {reason}", with_separators(*number)));
-        }
-        self.blank();
-    }
-
-    /// Adds the worst revocations, one by one.
-    fn list(&mut self, content: &Content) {
         let total = with_separators(content.total);
         let mut listed = 0;
         let mut len = 0;
@@ -148,12 +138,12 @@ impl Page {
             item.line(&format!("Certificate {} of {total}: {name}", listed + 1));
             item.line(&format!("Reason: {}", certificate.reason));
             item.facts(certificate.facts.iter().chain(&certificate.details));
-            item.blank();
-            len += escaped_len(&item.text);
+            item.line("");
+            len += escaped_len(&item.0);
             if len > EMAIL_LIST_ROOM {
                 break;
             }
-            self.text.push_str(&item.text);
+            self.0.push_str(&item.0);
             listed += 1;
         }
         if listed < content.total {
@@ -164,25 +154,25 @@ impl Page {
             self.line(&format!(
                 "These are the worst {listed} of {total} revocations.{all}"
             ));
-            self.blank();
+            self.line("");
         }
     }
 
     /// Adds the next steps after the first one.
     fn next_steps(&mut self, content: &Content) {
-        for (position, group) in content.next_steps.iter().enumerate() {
-            let steps = &group.steps[usize::from(position == 0)..];
+        for (position, (about, steps)) in content.next_steps.iter().enumerate() {
+            let steps = &steps[usize::from(position == 0)..];
             if steps.is_empty() {
                 continue;
             }
-            match group.about.as_str() {
+            match about.as_str() {
                 "" => self.line("Next steps"),
                 about => self.wrapped("", "", &format!("{about}: next steps")),
             }
             for (number, step) in (1..).zip(steps) {
                 self.wrapped(&format!("{number}. "), "   ", step);
             }
-            self.blank();
+            self.line("");
         }
     }
 }

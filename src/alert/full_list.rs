@@ -62,16 +62,30 @@ impl<'a> FullList<'a> {
         if self.size_bytes == 0 {
             return Ok(None);
         }
-        if self.upload_id.is_none() {
-            self.put().await?;
-        } else {
-            if !self.buffer.is_empty() {
-                self.send_part().await?;
-            }
-            self.complete().await?;
+        if self.upload_id.is_some() && !self.buffer.is_empty() {
+            self.send_part().await?;
         }
-        let key = &self.location.key;
-        info!(key, size_bytes = self.size_bytes, "full list written");
+        let (bucket, key) = (&self.location.bucket, &self.location.key);
+        if self.upload_id.is_none() {
+            let put = self.s3.put_object().bucket(bucket).key(key);
+            let body = std::mem::take(&mut self.buffer).into();
+            let put = put.content_type(CONTENT_TYPE).body(body).send().await;
+            put.map_err(|error| self.error(&CallFailure::new("PutObject", &error)))?;
+        } else {
+            let parts = Some(std::mem::take(&mut self.parts));
+            let upload = CompletedMultipartUpload::builder().set_parts(parts).build();
+            let complete = self.s3.complete_multipart_upload().bucket(bucket).key(key);
+            let complete = complete.set_upload_id(self.upload_id.clone());
+            let completed = complete.multipart_upload(upload).send().await;
+            completed.map_err(|error| {
+                self.error(&CallFailure::new("CompleteMultipartUpload", &error))
+            })?;
+        }
+        info!(
+            key = self.location.key,
+            size_bytes = self.size_bytes,
+            "full list written"
+        );
         Ok(Some(self.location))
     }
 
@@ -80,60 +94,33 @@ impl<'a> FullList<'a> {
         let Some(upload_id) = self.upload_id else {
             return;
         };
-        let abort = self
-            .s3
-            .abort_multipart_upload()
-            .bucket(&self.location.bucket);
-        let aborted = abort
-            .key(&self.location.key)
-            .upload_id(upload_id)
-            .send()
-            .await;
+        let (bucket, key) = (self.location.bucket, self.location.key);
+        let abort = self.s3.abort_multipart_upload().bucket(bucket).key(&key);
+        let aborted = abort.upload_id(upload_id).send().await;
         if let Err(error) = aborted {
             // The bucket's lifecycle rule removes the parts.
             let error = CallFailure::new("AbortMultipartUpload", &error);
-            warn!(key = self.location.key, %error, "failed to abort the multipart upload of the full list");
+            warn!(key, %error, "failed to abort the multipart upload of the full list");
         }
     }
 
-    async fn put(&mut self) -> Result<(), AuditError> {
-        self.s3
-            .put_object()
-            .bucket(&self.location.bucket)
-            .key(&self.location.key)
-            .content_type(CONTENT_TYPE)
-            .body(std::mem::take(&mut self.buffer).into())
-            .send()
-            .await
-            .map_err(|error| self.error(&CallFailure::new("PutObject", &error)))?;
-        Ok(())
-    }
-
     async fn send_part(&mut self) -> Result<(), AuditError> {
+        let (bucket, key) = (&self.location.bucket, &self.location.key);
         if self.upload_id.is_none() {
-            let create = self
-                .s3
-                .create_multipart_upload()
-                .bucket(&self.location.bucket);
-            let create = create.key(&self.location.key).content_type(CONTENT_TYPE);
-            let created = create
-                .send()
-                .await
+            let create = self.s3.create_multipart_upload().bucket(bucket).key(key);
+            let created = create.content_type(CONTENT_TYPE).send().await;
+            let created = created
                 .map_err(|error| self.error(&CallFailure::new("CreateMultipartUpload", &error)))?;
             self.upload_id = created.upload_id;
         }
         let number = i32::try_from(self.parts.len() + 1).unwrap_or(i32::MAX);
-        let sent = self
-            .s3
-            .upload_part()
-            .bucket(&self.location.bucket)
-            .key(&self.location.key)
+        let body = std::mem::take(&mut self.buffer).into();
+        let part = self.s3.upload_part().bucket(bucket).key(key);
+        let part = part
             .set_upload_id(self.upload_id.clone())
-            .part_number(number)
-            .body(std::mem::take(&mut self.buffer).into())
-            .send()
-            .await
-            .map_err(|error| self.error(&CallFailure::new("UploadPart", &error)))?;
+            .part_number(number);
+        let sent = part.body(body).send().await;
+        let sent = sent.map_err(|error| self.error(&CallFailure::new("UploadPart", &error)))?;
         self.parts.push(
             CompletedPart::builder()
                 .part_number(number)
@@ -143,21 +130,6 @@ impl<'a> FullList<'a> {
                 .set_checksum_crc64_nvme(sent.checksum_crc64_nvme)
                 .build(),
         );
-        Ok(())
-    }
-
-    async fn complete(&mut self) -> Result<(), AuditError> {
-        let parts = Some(std::mem::take(&mut self.parts));
-        let upload = CompletedMultipartUpload::builder().set_parts(parts).build();
-        self.s3
-            .complete_multipart_upload()
-            .bucket(&self.location.bucket)
-            .key(&self.location.key)
-            .set_upload_id(self.upload_id.clone())
-            .multipart_upload(upload)
-            .send()
-            .await
-            .map_err(|error| self.error(&CallFailure::new("CompleteMultipartUpload", &error)))?;
         Ok(())
     }
 

@@ -67,10 +67,8 @@ impl Alert {
     /// Returns the message for the topic of a chat channel.
     pub fn chat(&self) -> Message {
         let content = Content::of(self);
-        self.envelope(
-            &content,
-            &json!({ "default": chat_card::render(self, &content) }),
-        )
+        let texts = json!({ "default": chat_card::render(self, &content) });
+        self.envelope(&content, &texts)
     }
 
     fn full_message(&self, content: &Content) -> Message {

@@ -73,15 +73,11 @@ impl<'a> Publisher<'a> {
             let error = AuditError::new(ErrorKind::OutOfTime, message);
             Unpublished { error, is_unknown }
         };
-        let check = self
-            .subscriptions
-            .get_or_init(|| self.check_subscriptions());
-        let checked = tokio::time::timeout_at(until, check).await;
-        let checked = checked.map_err(|_| out_of_time(false))?.clone();
-        checked.map_err(|error| Unpublished {
-            error,
-            is_unknown: false,
-        })?;
+        let is_unknown = false;
+        let check = || self.check_subscriptions();
+        let checked = tokio::time::timeout_at(until, self.subscriptions.get_or_init(check)).await;
+        let checked = checked.map_err(|_| out_of_time(is_unknown))?.clone();
+        checked.map_err(|error| Unpublished { error, is_unknown })?;
         let message = alert.message();
         let sent = tokio::time::timeout_at(until, self.send_message(alert, &message)).await;
         let mut published = sent.map_err(|_| out_of_time(true))??;
@@ -150,16 +146,15 @@ impl<'a> Publisher<'a> {
     async fn check_subscriptions(&self) -> Result<(), AuditError> {
         let topic = self.topic_arn;
         let request = self.sns.get_topic_attributes().topic_arn(topic);
-        let attributes = match request.send().await {
+        let response = request.send().await;
+        let response = response.map_err(|error| CallFailure::new("GetTopicAttributes", &error));
+        let attributes = match response {
             Ok(output) => output.attributes.unwrap_or_default(),
-            Err(error) => {
-                let failure = CallFailure::new("GetTopicAttributes", &error);
-                if !failure.is_denied() {
-                    return Err(self.error(&failure));
-                }
+            Err(failure) if failure.is_denied() => {
                 warn!(topic, error = %failure, "cannot check the topic's subscriptions: permission denied");
                 return Ok(());
             }
+            Err(failure) => return Err(self.error(&failure)),
         };
         let number = |name| attributes.get(name).map(String::as_str);
         if number("SubscriptionsConfirmed") != Some("0") {

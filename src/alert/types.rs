@@ -60,8 +60,6 @@ pub enum AlertKind {
     WatchFailed {
         /// The error.
         error: AuditError,
-        /// When it first occurred.
-        since: Timestamp,
         /// The last complete audit, if there was one.
         last_complete_audit_at: Option<Timestamp>,
     },

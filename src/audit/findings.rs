@@ -70,10 +70,10 @@ impl Audit<'_> {
                 report: source.clone(),
                 revoked: scan.new.revoked,
                 notify_from,
-                to_notify: batch.counts().total(),
+                to_notify: batch.counts.total(),
             });
         }
-        if batch.counts().total() > 0 {
+        if batch.counts.total() > 0 {
             let revocations = RevocationAlert::new(batch, source, scan.full_list);
             alerts.push(match self.mode {
                 Mode::Replay { since, .. } => AlertKind::Replay {
@@ -106,7 +106,7 @@ impl Audit<'_> {
             certificates: totals.certificates,
             revoked: totals.revoked,
             new_revocations: new.counts.new,
-            published: by_reason.total(),
+            published: new.batch.counts.total(),
             pending: is_replay.then_some(new.counts.pending),
             malformed_records: totals.malformed,
             revocations: Vec::new(),
@@ -118,7 +118,7 @@ impl Audit<'_> {
             waited_seconds: report.waited_seconds,
             scanned_seconds: scan.duration_seconds,
             report_bytes: report.object.size_bytes,
-            new: new.batch.counts().clone(),
+            new: new.batch.counts.clone(),
             unaudited_since: None,
         };
         response.warnings = warnings(last, totals);

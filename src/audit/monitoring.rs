@@ -140,7 +140,6 @@ impl Audit<'_> {
         let since = recorded.since;
         let kind = AlertKind::WatchFailed {
             error: error.clone(),
-            since,
             last_complete_audit_at,
         };
         let until = self.run.budget.response_deadline();

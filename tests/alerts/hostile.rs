@@ -141,8 +141,8 @@ fn json_messages_contain_the_exact_subject() {
             "2018-02-26T20:00:36Z",
         );
         let (batch, lines) = collect([hostile]);
-        assert_eq!(batch.needs_full_list(), subject.len() > 4096);
-        if batch.needs_full_list() {
+        assert_eq!(batch.needs_full_list, subject.len() > 4096);
+        if batch.needs_full_list {
             assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), 1);
             let line: Value = serde_json::from_slice(&lines).expect("JSON");
             assert_eq!(line["subject"], subject.as_str());

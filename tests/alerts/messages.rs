@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::{
-    self, AUTHORITY, accepted, alert, arn, at, collect, detected_at, document, email, many,
-    revocation, revocations, sample, scenarios, serial, seven, sms,
+    self, AUTHORITY, accepted, alert, arn, collect, detected_at, document, email, many, revocation,
+    revocations, sample, scenarios, serial, seven, sms,
 };
 use pca_revocation_watch::alert::{
     Alert, AlertKind, ObjectLocation, RevocationAlert, RevocationBatch,
@@ -323,8 +323,8 @@ fn the_worst_revocations_come_first() {
 #[test]
 fn revocations_that_do_not_fit_are_in_the_full_list() {
     let (batch, lines) = collect(many(5000));
-    assert!(batch.needs_full_list());
-    assert_eq!(batch.counts().total(), 5000);
+    assert!(batch.needs_full_list);
+    assert_eq!(batch.counts.total(), 5000);
     assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), 5000);
     let document = document(&revocations(many(5000)).message());
     assert_eq!(document["complete"], false);
@@ -362,7 +362,7 @@ fn a_malformed_record_is_reported_as_it_is() {
         malformed: true,
     };
     let (batch, lines) = collect([malformed.clone(), sample()]);
-    assert!(batch.needs_full_list());
+    assert!(batch.needs_full_list);
     let lines: Vec<Value> = serde_json::Deserializer::from_slice(&lines)
         .into_iter()
         .collect::<Result<_, _>>()
@@ -390,7 +390,17 @@ fn a_malformed_record_is_reported_as_it_is() {
     let start = entries[1]["subject"].as_str().expect("a subject");
     assert!(text.starts_with(start) && start.len() > 4000);
     assert_eq!(entries[1]["truncated"].as_array().map(Vec::len), Some(11));
-    accepted(&alert.reduced());
+    let reduced = alert.reduced();
+    assert_eq!(
+        support::document(&reduced)["revocations"][1],
+        json!({
+            "revocationId": entries[1]["revocationId"],
+            "reason": "OTHER",
+            "severity": "high",
+            "malformed": true,
+        })
+    );
+    assert!(email(&reduced).contains("\nSerial (malformed): not shown\n"));
     accepted(&alert.chat());
 }
 
@@ -591,7 +601,6 @@ fn watch_failed_says_the_consequence_and_what_to_do() {
             message: "m\u{e9}ssage\n".repeat(1000),
             hint: "hint ".repeat(1000),
         },
-        since: at("2018-02-26T20:30:31Z"),
         last_complete_audit_at: None,
     });
     assert_eq!(alert.message().severity, Severity::High);

@@ -21,8 +21,8 @@ use serde_json::Value;
 /// Asserts what must be true of the message of any revocations.
 fn check(revoked: &[Revocation]) {
     let (batch, lines) = collect(revoked.iter().cloned());
-    assert_eq!(batch.counts().total(), revoked.len() as u64);
-    let needs_full_list = batch.needs_full_list();
+    assert_eq!(batch.counts.total(), revoked.len() as u64);
+    let needs_full_list = batch.needs_full_list;
     assert_eq!(needs_full_list, !lines.is_empty());
     let alert = alert(AlertKind::Revocations(RevocationAlert::new(
         batch,
@@ -283,7 +283,7 @@ fn a_hundred_thousand_revocations_fit_a_message() {
     }
     assert_eq!(listed.len() as u64, MANY);
     assert!(most_due < SIZE_LIMIT, "{most_due}");
-    assert_eq!(batch.counts().total(), MANY);
+    assert_eq!(batch.counts.total(), MANY);
     let revoked = RevocationAlert::new(batch, report(), Some(full_list()));
     let alert = alert(AlertKind::Revocations(revoked));
     let document = document(&alert.message());
@@ -313,7 +313,7 @@ fn a_message_at_the_size_limit_is_complete() {
             let length = (length / 150 + usize::from(share < length % 150)).min(4000);
             revocation.subject = Some("x".repeat(length));
         }
-        collect(revoked).0.needs_full_list()
+        collect(revoked).0.needs_full_list
     };
     let (mut fits, mut too_long) = (0, 150 * 4000);
     assert!(!with(fits) && with(too_long));

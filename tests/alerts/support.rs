@@ -271,11 +271,11 @@ pub fn alert(kind: AlertKind) -> Alert {
 pub fn sample_alert(revocations: impl IntoIterator<Item = Revocation>) -> RevocationAlert {
     let (batch, _) = collect(revocations);
     let report = ReportSource {
-        certificates: batch.counts().total() + 20_000,
-        revoked: batch.counts().total() + 400,
+        certificates: batch.counts.total() + 20_000,
+        revoked: batch.counts.total() + 400,
         ..report()
     };
-    let full_list = batch.needs_full_list().then(full_list);
+    let full_list = batch.needs_full_list.then(full_list);
     RevocationAlert::new(batch, report, full_list)
 }
 
@@ -346,7 +346,6 @@ fn watch_failed() -> Alert {
     };
     alert(AlertKind::WatchFailed {
         error,
-        since: detected_at(),
         last_complete_audit_at: Some(at("2018-02-26T20:00:31Z")),
     })
 }
