@@ -117,6 +117,9 @@ struct EventBridgeEvent {
     detail_type: String,
     #[serde(default)]
     resources: Vec<String>,
+    /// A JSON object; from EventBridge Scheduler, a string.
+    #[serde(default)]
+    detail: Value,
 }
 
 #[derive(Deserialize)]
@@ -151,7 +154,8 @@ impl Request {
                 .map_err(|_| invalid("the event's records are not those of an SQS queue"));
         }
         let Ok(event) = EventBridgeEvent::deserialize(payload) else {
-            return Self::from_manual(ManualEvent::deserialize(payload).map_err(invalid)?);
+            let event = serde_path_to_error::deserialize(payload);
+            return Self::from_manual(event.map_err(invalid)?);
         };
         match (event.source.as_str(), event.detail_type.as_str()) {
             ("aws.events" | "aws.scheduler", "Scheduled Event") => Ok(Self {
@@ -227,6 +231,7 @@ impl From<SqsRecord> for QueuedEvent {
                 .unwrap_or(1),
             event: event
                 .filter(|event| event.detail_type == REVOCATION)
+                .filter(|event| event.detail["result"] != "failure")
                 .and_then(|event| RevocationEvent::from_resources(&event.resources)),
         }
     }
@@ -307,12 +312,18 @@ mod tests {
                 "key1",
             ),
             (json!({ "dryrun": true }), "dryrun"),
-            (json!({ "dryRun": "true" }), "dryRun"),
+            (json!({ "dryRun": "true" }), "dryRun: invalid type"),
             (json!({ "since": "yesterday" }), "yesterday"),
-            (json!({ "since": 5 }), "since"),
+            (json!({ "since": 5 }), "since: invalid type"),
             (json!({ "certificateAuthorityArns": [] }), "at least one"),
-            (json!({ "certificateAuthorityArns": CA }), "list"),
-            (json!({ "certificateAuthorityArns": [1] }), "at least one"),
+            (
+                json!({ "certificateAuthorityArns": CA }),
+                "expected a sequence",
+            ),
+            (
+                json!({ "certificateAuthorityArns": [1] }),
+                "certificateAuthorityArns[0]: invalid type",
+            ),
             (
                 json!({ "testMessage": true, "dryRun": true }),
                 "testMessage excludes",
@@ -358,14 +369,16 @@ mod tests {
             record("1", revocation(&[CA]).to_string()),
             record("2", revocation(&[CA]).to_string()),
             record("3", "no JSON".to_owned()),
+            record("4", revocation(&[CA]).to_string().replace("success", "failure")),
         ] }))
         .unwrap();
         assert_eq!(request.certificate_authorities, Some(vec![CA.to_owned()]));
         let Trigger::Queue(queued) = request.trigger else {
             panic!()
         };
-        assert_eq!(queued.len(), 3);
+        assert_eq!(queued.len(), 4);
         assert_eq!(queued[1].receive_count, 3);
         assert_eq!(queued[2].event, None);
+        assert_eq!(queued[3].event, None, "nothing was revoked");
     }
 }
