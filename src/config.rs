@@ -255,12 +255,13 @@ fn reason(entry: &str) -> Result<RevocationReason, String> {
 }
 
 fn state_prefix(prefix: &str) -> Result<String, String> {
-    if prefix.starts_with("audit-report/") || prefix.starts_with('/') {
+    let with_slash = format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix));
+    if with_slash.starts_with("audit-report/") || with_slash.starts_with('/') {
         return Err(format!(
-            "{prefix:?} must not begin with / or with audit-report/, where reports expire; choose another prefix"
+            "{prefix:?} must not begin with / or lie under audit-report/, where reports expire; choose another prefix"
         ));
     }
-    Ok(format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix)))
+    Ok(with_slash)
 }
 
 #[cfg(test)]
@@ -350,6 +351,22 @@ mod tests {
             "\"-1\"",
         ] {
             assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn state_prefix_under_the_reports_is_refused() {
+        for prefix in [
+            "audit-report",
+            "audit-report/",
+            "audit-report/state",
+            "/state",
+        ] {
+            assert!(from(&[("STATE_PREFIX", prefix)]).is_err(), "{prefix}");
+        }
+        for prefix in ["audit-reports", "state/audit-report"] {
+            let config = from(&[("STATE_PREFIX", prefix)]).unwrap();
+            assert_eq!(config.state_prefix, format!("{prefix}/"));
         }
     }
 

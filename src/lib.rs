@@ -21,9 +21,28 @@
 //! 6. Everything else is shared: configuration, events, responses and metrics, facts about
 //!    revocations ([`revocation`]), text ([`text`]), time ([`budget`], [`timestamp`]).
 //!
-//! `docs/architecture.md` has the invariants and `docs/reliability.md` the guarantees.
-//! `tests/architecture.rs` and `clippy.toml` check the layers, and that only [`budget`] reads a
-//! clock, only `runtime` and `config` read the environment, and only the edges use the AWS SDK.
+//! # Invariants
+//!
+//! Checked by `tests/architecture.rs` and `clippy.toml`:
+//!
+//! - Imports have no cycles and go down the layers.
+//! - Only `aws/`, `report/{request,wait,fetch}`, `state/store` and `alert/{publish,full_list}` use the
+//!   AWS SDK. The scanner, [`revocation`], [`text`], [`state`] except its store, and [`alert`] except
+//!   publishing do no I/O, so that a repeated message can be recognized.
+//! - Only [`budget`] reads a clock, and only `runtime` and `config` read the environment.
+//!
+//! Checked by the simulation and the other tests (`docs/reliability.md` has the guarantees):
+//!
+//! - A revocation is recorded as notified only after SNS accepted the message, and nothing is
+//!   published before length and checksum show that the bytes read are what S3 holds.
+//! - A requested report is in the state before anything waits for it, and a scan attempt is counted
+//!   there before it starts.
+//! - State is written under conditions only (`If-None-Match: *`, `If-Match`). State that cannot be
+//!   read is never overwritten.
+//! - Errors that need operator action are announced once, and so is their end.
+//! - Memory is bounded by one record, the new revocations that fit a message, and the notified set,
+//!   never by the report.
+//! - No task outlives the response, because Lambda then freezes the process.
 #![warn(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 #![cfg_attr(
     test,

@@ -36,20 +36,28 @@ pub(crate) async fn targets(run: &Run<'_>) -> Result<Vec<CertificateAuthorityArn
 
 /// Returns the ARN of a configured CA; an ID is one of the function's own account and region.
 fn resolve(listed: &str, function_arn: &str) -> Result<CertificateAuthorityArn, Diagnostic> {
-    if let Some(arn) = CertificateAuthorityArn::parse(listed) {
-        return Ok(arn);
-    }
-    match function_arn.split(':').collect::<Vec<_>>()[..] {
-        ["arn", partition, "lambda", region, account, ..] => Ok(
-            CertificateAuthorityArn::from_parts(partition, region, account, listed),
-        ),
-        _ => Err(invocation_error(
-            "ConfigurationInvalid",
-            format!(
-                "CERTIFICATE_AUTHORITY_ARNS: the ID {listed} needs the function's account, which its ARN {function_arn:?} does not contain; use ARNs instead"
-            ),
+    let own = match function_arn.split(':').collect::<Vec<_>>()[..] {
+        ["arn", partition, "lambda", region, account, ..] => Some((partition, region, account)),
+        _ => None,
+    };
+    match (CertificateAuthorityArn::parse(listed), own) {
+        (Some(arn), Some((_, _, account))) if arn.account() != account => Err(invalid(format!(
+            "{listed} belongs to account {}, but the function runs in {account}, and only the owner of a CA can request its audit reports; remove it from the list and deploy a stack in its account",
+            arn.account()
+        ))),
+        (Some(arn), _) => Ok(arn),
+        (None, Some((partition, region, account))) => Ok(CertificateAuthorityArn::from_parts(
+            partition, region, account, listed,
         )),
+        (None, None) => Err(invalid(format!(
+            "the ID {listed} needs the function's account, which its ARN {function_arn:?} does not contain; use ARNs instead"
+        ))),
     }
+}
+
+fn invalid(problem: String) -> Diagnostic {
+    let message = format!("CERTIFICATE_AUTHORITY_ARNS: {problem}");
+    invocation_error("ConfigurationInvalid", message)
 }
 
 /// Returns the CAs that the event names, each once.
@@ -79,4 +87,39 @@ fn narrow(
         info!(unknown, "event ignored: its CA is not configured");
     }
     Ok(selected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FUNCTION: &str = "arn:aws:lambda:us-east-1:123456789012:function:watch";
+    const ID: &str = "11223344-1234-1122-2233-112233445566";
+
+    fn arn(account: &str) -> String {
+        format!("arn:aws:acm-pca:us-east-1:{account}:certificate-authority/{ID}")
+    }
+
+    #[test]
+    fn listed_ca_belongs_to_the_function_account() {
+        for listed in [ID, &arn("123456789012")] {
+            let resolved = resolve(listed, FUNCTION).unwrap();
+            assert_eq!(resolved.as_str(), arn("123456789012"));
+        }
+        let refused = resolve(&arn("111122223333"), FUNCTION).unwrap_err();
+        assert_eq!(refused.error_type, "ConfigurationInvalid");
+        for named in [
+            "CERTIFICATE_AUTHORITY_ARNS",
+            "111122223333",
+            "deploy a stack",
+        ] {
+            assert!(refused.error_message.contains(named), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn function_of_an_unknown_account_needs_full_arns() {
+        assert!(resolve(&arn("111122223333"), "watch").is_ok());
+        assert!(resolve(ID, "watch").is_err());
+    }
 }
