@@ -1,4 +1,4 @@
-use pca_revocation_watch::report::scanner::{MAX_RECORD_BYTES, ScanErrorKind};
+use pca_revocation_watch::report::scanner::MAX_RECORD_BYTES;
 use pca_revocation_watch::report_format::ReportFormat;
 
 use crate::oracle;
@@ -14,7 +14,7 @@ fn scan_csv(report: impl AsRef<[u8]>) -> Scan {
 /// The error, its byte and its record.
 fn refused(report: impl AsRef<[u8]>) -> (String, u64, u64) {
     let error = scan_csv(report).result.unwrap_err();
-    (error.kind.to_string(), error.byte, error.record)
+    (error.problem, error.byte, error.record)
 }
 
 #[test]
@@ -184,11 +184,8 @@ fn text_that_is_not_utf_8_is_refused() {
     ] {
         let report = [b"x,serial,revokedAt\n", field, b",01,\n"].concat();
         let error = scan_csv(report).result.unwrap_err();
-        assert_eq!(
-            (error.kind, error.byte),
-            (ScanErrorKind::NotUtf8, 19 + at),
-            "{field:?}"
-        );
+        assert_eq!(error.problem, "the text is not UTF-8", "{field:?}");
+        assert_eq!(error.byte, 19 + at, "{field:?}");
     }
     let report = "x,serial,revokedAt\né,01,\n\"中\"\"\",02,ü\n";
     assert_eq!(scan_csv(report).passed_on[0].field("revokedAt"), Some("ü"));
@@ -215,10 +212,8 @@ fn row_is_refused_beyond_the_maximum_length() {
         let error = scan(ReportFormat::Csv, longer.as_bytes().chunks(size))
             .result
             .unwrap_err();
-        assert_eq!(
-            (error.kind, error.byte),
-            (ScanErrorKind::RecordTooLong, 19 + MAX_RECORD_BYTES as u64)
-        );
+        assert_eq!(error.problem, "a record is longer than 1048576 bytes");
+        assert_eq!(error.byte, 19 + MAX_RECORD_BYTES as u64);
     }
 }
 

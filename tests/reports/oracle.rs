@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use pca_revocation_watch::report::scanner::ScanErrorKind;
 use pca_revocation_watch::report_format::ReportFormat;
 use pca_revocation_watch::revocation::key::serial_octets;
 use pca_revocation_watch::timestamp::Timestamp;
@@ -22,6 +21,9 @@ pub fn compare_json(report: &[u8], slices: &[&[u8]]) -> bool {
         "{}",
         text()
     );
+    if is_nested_too_deeply(report) {
+        return false;
+    }
     let Some((expected, malformed)) = json_records(report) else {
         let error = ours.result.expect_err(&text());
         assert_is_first_error(report, error.byte);
@@ -59,23 +61,26 @@ pub fn compare_csv(report: &[u8], slices: &[&[u8]]) -> bool {
         (Err(_), Err(_)) => false,
         // The only differences: the scanner is stricter.
         (Err(error), Ok(_)) => {
-            let is_stricter = matches!(
-                error.kind,
-                // A quote that is not allowed there, or a CR alone.
-                ScanErrorKind::Unexpected { .. }
-                // The report ends within quotes or after a CR.
-                | ScanErrorKind::Truncated
-                // A blank line.
-                | ScanErrorKind::RowWidth { found: 1, .. }
-                // No audit report.
-                | ScanErrorKind::Empty
-                | ScanErrorKind::MissingColumn(_)
-                | ScanErrorKind::DuplicateColumn(_)
-            );
+            let is_stricter = [
+                "expected ",                 // a quote that is not allowed there, or a CR alone
+                "the report ends too early", // within quotes or after a CR
+                "the row has 1 fields",      // a blank line
+                "the report is empty",
+                "the header has ",
+            ]
+            .iter()
+            .any(|problem| error.problem.starts_with(problem));
             assert!(is_stricter, "{error}: {}", text());
             false
         }
     }
+}
+
+/// Whether `serde_json` gives up because of the nesting: it limits that of the whole document, the
+/// scanner that of each value.
+fn is_nested_too_deeply(report: &[u8]) -> bool {
+    let result = serde_json::from_slice::<Value>(report);
+    result.is_err_and(|error| error.to_string().starts_with("recursion limit exceeded"))
 }
 
 /// Asserts that the document is valid up to that byte: truncated there, or a complete report that is
@@ -87,10 +92,10 @@ fn assert_is_first_error(report: &[u8], byte: u64) {
         Ok(_) => assert!(theirs.is_ok(), "before {byte}"),
         Err(error) => {
             let expected = match byte {
-                0 => ScanErrorKind::Empty,
-                _ => ScanErrorKind::Truncated,
+                0 => "the report is empty",
+                _ => "the report ends too early",
             };
-            assert_eq!(error.kind, expected, "before {byte}");
+            assert_eq!(error.problem, expected, "before {byte}");
             let theirs = theirs.unwrap_err();
             // `serde_json` accepts a number at the end of a document.
             let is_cut_number = theirs.to_string().starts_with("number out of range");

@@ -10,20 +10,16 @@
 //!   column that appears twice is an error, since it is unknown which one is valid. Unknown columns
 //!   are ignored.
 //! - A byte order mark before the header is ignored: spreadsheets write one.
-//!
-//! The grammar cannot show that a report was truncated at the end of a row or within a row's last
-//! field.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::{memchr, memchr2};
 
-use crate::report::scanner::error::{
-    ScanErrorKind, SyntaxError, check_utf8, syntax_error, truncated, unexpected,
-};
 use crate::report::scanner::fields::{Field, revoked_record};
-use crate::report::scanner::stream::{Grammar, Record, RecordKind};
+use crate::report::scanner::stream::{
+    Grammar, Record, RecordKind, SyntaxError, check_utf8, invalid, unexpected,
+};
 use crate::report::scanner::text_end;
 use crate::revocation::record::RevokedRecord;
 
@@ -59,15 +55,17 @@ impl Grammar for Csv {
             found += 1;
             if bytes.get(end) == Some(&b',') {
                 if found == expected {
-                    let found = found + 1;
-                    return syntax_error(end, ScanErrorKind::RowWidth { expected, found });
+                    let problem =
+                        format!("the row has more fields than the {expected} of the header");
+                    return invalid(end, problem);
                 }
                 at = end + 1;
                 continue;
             }
             let len = line_end(bytes, end, last)?;
             if found < expected {
-                return syntax_error(end, ScanErrorKind::RowWidth { expected, found });
+                let problem = format!("the row has {found} fields, the header {expected}");
+                return invalid(end, problem);
             }
             self.row_end = end;
             let revoked_at = columns[Field::RevokedAt as usize];
@@ -117,17 +115,18 @@ impl Csv {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         let mut at = match bytes.strip_prefix(BYTE_ORDER_MARK) {
             Some(_) => BYTE_ORDER_MARK.len(),
-            None if BYTE_ORDER_MARK.starts_with(bytes) => return truncated(bytes),
+            None if BYTE_ORDER_MARK.starts_with(bytes) => return Err(SyntaxError::Truncated),
             None => 0,
         };
         let mut columns = [None; Field::COUNT];
         let mut width = 0;
         loop {
             let (name, end) = field(bytes, at, last)?;
-            if let Some(known) = Field::named(&bytes[name])
-                && columns[known as usize].replace(width).is_some()
-            {
-                return syntax_error(at, ScanErrorKind::DuplicateColumn(known.name()));
+            let field = Field::named(&bytes[name]);
+            let column = columns[field as usize].replace(width);
+            if column.is_some() && field != Field::Unknown {
+                let problem = format!("the header has column {} twice", field.name());
+                return invalid(at, problem);
             }
             width += 1;
             if bytes.get(end) == Some(&b',') {
@@ -137,7 +136,8 @@ impl Csv {
             let len = line_end(bytes, end, last)?;
             for required in [Field::Serial, Field::RevokedAt] {
                 if columns[required as usize].is_none() {
-                    return syntax_error(end, ScanErrorKind::MissingColumn(required.name()));
+                    let problem = format!("the header has no column {}", required.name());
+                    return invalid(end, problem);
                 }
             }
             self.columns = Some(columns);
@@ -193,7 +193,7 @@ fn field_end_after_specials(
             }
             Some(_) => at = text_end::csv(bytes, at + 1),
             None if last => break,
-            None => return truncated(bytes),
+            None => return Err(SyntaxError::Truncated),
         }
     }
     check_utf8(bytes, start, at)?;
@@ -216,13 +216,13 @@ fn quoted_field_end(bytes: &[u8], start: usize, last: bool) -> Result<usize, Syn
                     return unexpected(at + 1, expected, found);
                 }
                 None if last => break,
-                None => return truncated(bytes),
+                None => return Err(SyntaxError::Truncated),
             },
             Some(_) => {
                 is_ascii = false;
                 at = memchr(b'"', &bytes[at..]).map_or(bytes.len(), |offset| at + offset);
             }
-            None => return truncated(bytes),
+            None => return Err(SyntaxError::Truncated),
         }
     }
     if !is_ascii {
@@ -239,6 +239,6 @@ fn line_end(bytes: &[u8], at: usize, last: bool) -> Result<usize, SyntaxError> {
         (None, _) if last => Ok(at),
         (Some(_), Some(b'\n')) => Ok(at + 2),
         (Some(_), Some(&found)) => unexpected(at + 1, "LF after CR", found),
-        _ => truncated(bytes),
+        _ => Err(SyntaxError::Truncated),
     }
 }

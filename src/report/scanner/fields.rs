@@ -6,7 +6,7 @@ use crate::revocation::key::serial_octets;
 use crate::revocation::record::RevokedRecord;
 use crate::timestamp::Timestamp;
 
-/// A field that this program knows. Others are ignored.
+/// A field of a record. Those that this program does not know are one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     AwsAccountId,
@@ -20,40 +20,49 @@ pub enum Field {
     RevokedAt,
     RevocationReason,
     TemplateArn,
+    Unknown,
 }
 
-/// Every field with its name in a report, in the order of the CSV report's header.
-const NAMES: [(Field, &str); Field::COUNT] = [
-    (Field::AwsAccountId, "awsAccountId"),
-    (
-        Field::RequestedByServicePrincipal,
-        "requestedByServicePrincipal",
-    ),
-    (Field::CertificateArn, "certificateArn"),
-    (Field::Serial, "serial"),
-    (Field::Subject, "subject"),
-    (Field::NotBefore, "notBefore"),
-    (Field::NotAfter, "notAfter"),
-    (Field::IssuedAt, "issuedAt"),
-    (Field::RevokedAt, "revokedAt"),
-    (Field::RevocationReason, "revocationReason"),
-    (Field::TemplateArn, "templateArn"),
-];
+/// The known fields with their names in a report, in the order of the CSV report's header.
+const KNOWN: [(Field, &str); Field::Unknown as usize] = {
+    use Field::*;
+    [
+        (AwsAccountId, "awsAccountId"),
+        (RequestedByServicePrincipal, "requestedByServicePrincipal"),
+        (CertificateArn, "certificateArn"),
+        (Serial, "serial"),
+        (Subject, "subject"),
+        (NotBefore, "notBefore"),
+        (NotAfter, "notAfter"),
+        (IssuedAt, "issuedAt"),
+        (RevokedAt, "revokedAt"),
+        (RevocationReason, "revocationReason"),
+        (TemplateArn, "templateArn"),
+    ]
+};
 
 impl Field {
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = KNOWN.len() + 1;
 
-    /// Returns its name in a report.
+    /// Returns a known field's name in a report.
     pub fn name(self) -> &'static str {
-        NAMES[self as usize].1
+        KNOWN[self as usize].1
     }
 
     /// Returns the field of that name, ignoring ASCII case: one page of the AWS documentation shows
     /// `Subject`.
-    pub fn named(name: &[u8]) -> Option<Self> {
+    pub fn named(name: &[u8]) -> Self {
         let is_name = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
-        let (field, _) = NAMES.into_iter().find(|(_, known)| is_name(known))?;
-        Some(field)
+        let mut known = KNOWN.into_iter();
+        known
+            .find(|(_, known)| is_name(known))
+            .map_or(Field::Unknown, |(field, _)| field)
+    }
+
+    /// Returns the bit of a known field, 0 for an unknown one.
+    #[inline(always)]
+    pub fn known_bit(self) -> u16 {
+        (1 << self as u16) & ((1 << Field::Unknown as u16) - 1)
     }
 }
 
@@ -79,19 +88,16 @@ pub fn revoked_record<'a>(
         malformed,
         raw,
     };
-    let RevokedRecord {
-        not_before,
-        not_after,
-        issued_at,
-        revoked_at,
-        ..
-    } = &record;
-    let has_unreadable_time = [not_before, not_after, issued_at, revoked_at]
-        .into_iter()
-        .flatten()
-        .any(|time| Timestamp::parse(time).is_none());
+    let is_unreadable = |time: &Option<Cow<'a, str>>| {
+        let time = time.as_deref();
+        time.is_some_and(|time| Timestamp::parse(time).is_none())
+    };
     let has_serial = record.serial.as_deref().and_then(serial_octets).is_some();
-    record.malformed |= !has_serial || has_unreadable_time;
+    record.malformed |= !has_serial
+        || is_unreadable(&record.not_before)
+        || is_unreadable(&record.not_after)
+        || is_unreadable(&record.issued_at)
+        || is_unreadable(&record.revoked_at);
     record
 }
 
@@ -101,15 +107,16 @@ mod tests {
 
     #[test]
     fn field_is_found_by_name_in_any_case() {
-        for (field, name) in NAMES {
+        for (field, name) in KNOWN {
             assert_eq!(field.name(), name);
             let upper = name.to_ascii_uppercase();
             for name in [name, &upper] {
-                assert_eq!(Field::named(name.as_bytes()), Some(field));
+                assert_eq!(Field::named(name.as_bytes()), field);
             }
         }
         for unknown in ["", "serials", "seria", "serial ", "\u{17f}erial"] {
-            assert_eq!(Field::named(unknown.as_bytes()), None, "{unknown:?}");
+            let field = Field::named(unknown.as_bytes());
+            assert_eq!(field, Field::Unknown, "{unknown:?}");
         }
     }
 }

@@ -1,16 +1,14 @@
 //! The JSON audit report: one array of flat objects, one object per certificate.
 //!
 //! A record is read from string value to string value: by a learned step if one fits, else by the
-//! strict parser, which learns the step.
+//! strict parser, which learns the step. See [`scanner`](super) for why this is correct.
 
 use memchr::memchr2;
+use wide::u8x16;
 
-use crate::report::scanner::error::{SyntaxError, unexpected};
 use crate::report::scanner::fields::{Field, revoked_record};
-use crate::report::scanner::json_fields::{Fields, Position};
-use crate::report::scanner::json_steps::{STEP_BYTES, Steps, Target};
-use crate::report::scanner::json_values::{Form, Value, byte_at, key, string, value, white_space};
-use crate::report::scanner::stream::{Grammar, Record};
+use crate::report::scanner::json_values::{Fields, Span, byte_at, key, string, value, white_space};
+use crate::report::scanner::stream::{Grammar, Record, SyntaxError, unexpected};
 use crate::revocation::record::RevokedRecord;
 
 /// The grammar of a JSON audit report.
@@ -61,24 +59,29 @@ impl Grammar for Json {
     #[inline]
     fn record(&mut self, bytes: &[u8], _last: bool) -> Result<Record, SyntaxError> {
         self.fields.clear();
-        let mut from = Position::START;
+        let mut from = None;
         // The `{` of the record, later the closing quote of the previous string value.
         let mut at = 0;
         loop {
-            let (target, to) = match self.steps.follow(from, &bytes[at..], &mut self.fields) {
-                Some((target, len)) => (target, at + len),
-                None => self.strict_step(from, bytes, at)?,
+            let (target, start) = match self.steps.find(from, &bytes[at..]) {
+                // The usual case, alone because that is faster.
+                Some(step) if step.nulls == 0 => (step.target, at + step.len),
+                Some(step) if self.fields.seen & step.nulls == 0 => {
+                    self.fields.seen |= step.nulls;
+                    (step.target, at + step.len)
+                }
+                _ => self.strict_step(from, bytes, at)?,
             };
-            let Some(position) = target else {
+            let Some(field) = target else {
                 self.expects = Expects::CommaOrEnd;
                 return Ok(Record {
-                    len: to,
+                    len: start,
                     kind: self.fields.kind(),
                 });
             };
-            let text = string(bytes, to)?;
-            self.fields.put(position, text, bytes);
-            from = position;
+            let text = string(bytes, start)?;
+            self.fields.put(field, text, bytes);
+            from = target;
             at = text.end;
         }
     }
@@ -134,10 +137,10 @@ impl Json {
         from: Position,
         bytes: &[u8],
         start: usize,
-    ) -> Result<(Target, usize), SyntaxError> {
+    ) -> Result<(Position, usize), SyntaxError> {
         let seen_before = self.fields.seen;
         let mut learnable = true;
-        let mut first = from == Position::START;
+        let mut first = from.is_none();
         let mut at = white_space(bytes, start + 1);
         let (target, to) = loop {
             match byte_at(bytes, at)? {
@@ -149,28 +152,30 @@ impl Json {
             }
             first = false;
             let (name, value_at) = key(bytes, at)?;
-            let position = Position::after(Field::named(name.text_in(bytes).as_bytes()));
+            let field = Field::named(name.text_in(bytes).as_bytes());
             at = value_at;
             if byte_at(bytes, at)? == b'"' {
-                break (Some(position), at + 1);
+                break (Some(field), at + 1);
             }
-            let end = value(bytes, at, 0)?;
+            let end = value(bytes, at)?;
             if bytes[at] == b'n' {
-                self.fields.put_null(position);
+                self.fields.malformed |= self.fields.seen & field.known_bit() != 0;
+                self.fields.seen |= field.known_bit();
             } else {
-                let value = Value {
+                self.fields.malformed |= field != Field::Unknown;
+                let value = Span {
                     start: at,
                     end,
-                    form: Form::Other,
+                    is_escaped: false,
                 };
-                self.fields.put(position, value, bytes);
+                self.fields.put(field, value, bytes);
                 learnable = false;
             }
             at = white_space(bytes, end);
         };
-        // `follow` does not look at the last bytes of a slice, so the step may be known already.
-        let was_followed = bytes.len() - start >= STEP_BYTES;
-        if learnable && was_followed && !self.fields.malformed {
+        // `find` does not look at the last bytes of a slice, so the step may be known already.
+        let was_looked_up = bytes.len() - start >= STEP_BYTES;
+        if learnable && was_looked_up && !self.fields.malformed {
             let nulls = self.fields.seen & !seen_before;
             self.steps.learn(from, &bytes[start..to], target, nulls);
         }
@@ -184,4 +189,89 @@ struct Nesting {
     depth: usize,
     in_string: bool,
     after_backslash: bool,
+}
+
+/// Where a step begins: at the closing quote of a field's value, or (`None`) at the record's `{`.
+/// Where it ends: after the opening quote of a field's value, or (`None`) after the record's `}`.
+type Position = Option<Field>;
+
+/// The learned steps: two from each position, since after `issuedAt`, for example, a record
+/// continues with `revokedAt` or does not.
+#[derive(Default)]
+struct Steps {
+    from: [[Option<Step>; 2]; Field::COUNT + 1],
+}
+
+/// Maximum length of a learned step: enough for the longest key, white space and two `null`s.
+const STEP_BYTES: usize = 64;
+const LANES: usize = 16;
+
+#[derive(Clone, Copy)]
+struct Step {
+    /// The bytes of the step, then zeros.
+    bytes: [u8x16; STEP_BYTES / LANES],
+    /// 0xff for every byte of the step, then zeros.
+    care: [u8x16; STEP_BYTES / LANES],
+    len: usize,
+    target: Position,
+    /// The fields that the step states as `null`.
+    nulls: u16,
+}
+
+impl Steps {
+    /// Returns the step from that position that fits `bytes`.
+    #[inline(always)]
+    fn find(&self, from: Position, bytes: &[u8]) -> Option<&Step> {
+        // Close to the end of a slice the strict parser is used.
+        let window = bytes.first_chunk::<STEP_BYTES>()?;
+        let mut steps = self.from[index(from)].iter().flatten();
+        steps.find(|step| step.fits(window))
+    }
+
+    /// Learns a step. It replaces the older of the two from that position.
+    fn learn(&mut self, from: Position, bytes: &[u8], target: Position, nulls: u16) {
+        let len = bytes.len();
+        if len > STEP_BYTES {
+            return;
+        }
+        let mut text = [0; STEP_BYTES];
+        let mut care = [0; STEP_BYTES];
+        text[..len].copy_from_slice(bytes);
+        care[..len].fill(0xff);
+        let lanes = |bytes: [u8; STEP_BYTES]| {
+            let (blocks, _) = bytes.as_chunks::<LANES>();
+            [0, 1, 2, 3].map(|block| u8x16::from_ne_bytes(blocks[block]))
+        };
+        let steps = &mut self.from[index(from)];
+        steps[1] = steps[0];
+        steps[0] = Some(Step {
+            bytes: lanes(text),
+            care: lanes(care),
+            len,
+            target,
+            nulls,
+        });
+    }
+}
+
+impl Step {
+    #[inline(always)]
+    fn fits(&self, window: &[u8; STEP_BYTES]) -> bool {
+        let (blocks, _) = window.as_chunks::<LANES>();
+        let differs = |block: usize| {
+            (u8x16::from_ne_bytes(blocks[block]) ^ self.bytes[block]) & self.care[block]
+        };
+        is_zero(differs(0) | differs(1))
+            && (self.len <= 2 * LANES || is_zero(differs(2) | differs(3)))
+    }
+}
+
+#[inline(always)]
+fn index(position: Position) -> usize {
+    position.map_or(Field::COUNT, |field| field as usize)
+}
+
+#[inline(always)]
+fn is_zero(lanes: u8x16) -> bool {
+    lanes.simd_eq(u8x16::ZERO).all()
 }

@@ -1,58 +1,41 @@
-//! Parses JSON (RFC 8259) below the record: strings, keys, and values of any kind.
+//! The values of a JSON record: parses them, and keeps where those of the known fields are.
 //!
-//! Every function parses from an offset in the record's bytes and returns the offset after what it
-//! parsed. If the bytes end before that, it returns [`ScanErrorKind::Truncated`].
+//! The parsers take an offset in the record's bytes and return the offset after what they parsed.
 
 use std::borrow::Cow;
 
-use crate::report::scanner::error::{
-    ScanErrorKind, SyntaxError, check_utf8, syntax_error, truncated, unexpected,
-};
+use crate::report::scanner::fields::Field;
+use crate::report::scanner::stream::{RecordKind, SyntaxError, check_utf8, invalid, unexpected};
 use crate::report::scanner::text_end;
-
-/// Maximum nesting of a record's value: `serde_json`'s limit of 127 arrays and objects, less the
-/// report's array and the record.
-const MAX_DEPTH: u32 = 125;
 
 /// Where a value's text is, a string's without its quotes.
 #[derive(Clone, Copy, Default)]
-pub struct Value {
+pub struct Span {
     pub start: usize,
     pub end: usize,
-    pub form: Form,
+    /// Whether it is a string with escape sequences.
+    pub is_escaped: bool,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub enum Form {
-    /// A string without escape sequences.
-    #[default]
-    Plain,
-    /// A string with escape sequences.
-    Escaped,
-    /// A number, a boolean, an array or an object.
-    Other,
-}
-
-impl Value {
-    pub fn is_empty(&self) -> bool {
+impl Span {
+    fn is_empty(self) -> bool {
         self.start == self.end
     }
 
     /// Returns the value's text: decoded if it is a string, otherwise its JSON.
     #[inline(always)]
-    pub fn text<'a>(&self, record: &'a str) -> Cow<'a, str> {
+    fn text(self, record: &str) -> Cow<'_, str> {
         let text = &record[self.start..self.end];
-        if self.form != Form::Escaped {
+        if !self.is_escaped {
             return Cow::Borrowed(text);
         }
-        // The escapes were checked before; should `serde_json` disagree, the text is kept as it is.
         let quoted = &record[self.start - 1..=self.end];
         serde_json::from_str(quoted).map_or(Cow::Borrowed(text), Cow::Owned)
     }
 
     /// Returns the value's text from a record that was not read completely yet.
-    pub fn text_in<'a>(&self, bytes: &'a [u8]) -> Cow<'a, str> {
-        if self.form == Form::Escaped
+    pub fn text_in(self, bytes: &[u8]) -> Cow<'_, str> {
+        if self.is_escaped
             && let Ok(text) = serde_json::from_slice(&bytes[self.start - 1..=self.end])
         {
             return Cow::Owned(text);
@@ -61,89 +44,140 @@ impl Value {
     }
 }
 
+/// The fields of the current record: where in its bytes their values are.
+#[derive(Default)]
+pub struct Fields {
+    /// A bit for every known field that was stated, by [`Field::known_bit`].
+    pub seen: u16,
+    /// The same for every field whose value is kept: all that were stated other than `null`.
+    kept: u16,
+    values: [Span; Field::COUNT],
+    /// The other serial, if two different ones are stated.
+    other_serial: Option<Span>,
+    /// A known field was stated twice, or with a value that is neither a string nor `null`.
+    pub malformed: bool,
+}
+
+impl Fields {
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        self.seen = 0;
+        self.kept = 0;
+        self.other_serial = None;
+        self.malformed = false;
+    }
+
+    /// Keeps a value other than `null`.
+    #[inline(always)]
+    pub fn put(&mut self, field: Field, value: Span, bytes: &[u8]) {
+        let bit = field.known_bit();
+        if self.seen & bit != 0 {
+            return self.put_again(field, value, bytes);
+        }
+        self.seen |= bit;
+        self.kept |= bit;
+        self.values[field as usize] = value;
+    }
+
+    /// Of a field that is stated more than once, the first value that is not empty is kept. Of two
+    /// different serials both are kept: neither can be relied on.
+    #[cold]
+    #[inline(never)]
+    fn put_again(&mut self, field: Field, value: Span, bytes: &[u8]) {
+        self.malformed = true;
+        let before = self.values[field as usize];
+        if self.kept & field.known_bit() == 0 || before.is_empty() {
+            self.kept |= field.known_bit();
+            self.values[field as usize] = value;
+        } else if field == Field::Serial
+            && !value.is_empty()
+            && self.other_serial.is_none()
+            && before.text_in(bytes) != value.text_in(bytes)
+        {
+            self.other_serial = Some(value);
+        }
+    }
+
+    #[inline(always)]
+    fn value(&self, field: Field) -> Option<Span> {
+        (self.kept & field.known_bit() != 0).then_some(self.values[field as usize])
+    }
+
+    #[inline(always)]
+    pub fn kind(&self) -> RecordKind {
+        match self.value(Field::RevokedAt) {
+            Some(revoked_at) if !revoked_at.is_empty() => RecordKind::Revoked,
+            _ => RecordKind::Certificate {
+                malformed: self.malformed,
+            },
+        }
+    }
+
+    #[inline(always)]
+    pub fn text<'a>(&self, field: Field, record: &'a str) -> Option<Cow<'a, str>> {
+        let text = self.value(field)?.text(record);
+        match self.other_serial {
+            // Both together are not a valid serial, so the record's key is its ARN.
+            Some(other) if field == Field::Serial => {
+                Some(Cow::Owned(format!("{text} / {}", other.text(record))))
+            }
+            _ => Some(text),
+        }
+    }
+}
+
 /// Parses a string from after its opening quote to its closing one.
 #[inline(always)]
-pub fn string(bytes: &[u8], start: usize) -> Result<Value, SyntaxError> {
+pub fn string(bytes: &[u8], start: usize) -> Result<Span, SyntaxError> {
     let end = text_end::json(bytes, start);
     match bytes.get(end) {
-        Some(b'"') => Ok(Value {
+        Some(b'"') => Ok(Span {
             start,
             end,
-            form: Form::Plain,
+            is_escaped: false,
         }),
-        Some(_) => string_with_specials(bytes, start, end),
-        None => truncated(bytes),
+        _ => string_with_specials(bytes, start, end),
     }
 }
 
 /// Continues a string at a byte that is not plain ASCII text.
 #[cold]
 #[inline(never)]
-fn string_with_specials(bytes: &[u8], start: usize, special: usize) -> Result<Value, SyntaxError> {
-    let mut at = special;
-    let mut form = Form::Plain;
+fn string_with_specials(bytes: &[u8], start: usize, special: usize) -> Result<Span, SyntaxError> {
+    let mut end = special;
+    let mut is_escaped = false;
     loop {
-        match byte_at(bytes, at)? {
+        match byte_at(bytes, end)? {
             b'"' => break,
             b'\\' => {
-                at = escape(bytes, at)?;
-                form = Form::Escaped;
+                is_escaped = true;
+                match byte_at(bytes, end + 1)? {
+                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => end += 2,
+                    // A code point, half a surrogate pair, or no valid escape.
+                    _ => {
+                        end = value(bytes, start - 1)? - 1;
+                        break;
+                    }
+                }
             }
             found @ 0..0x20 => {
-                return unexpected(at, "no control character within a string", found);
+                return unexpected(end, "no control character within a string", found);
             }
             _ => {} // not ASCII: checked below, all at once
         }
-        at = text_end::json_any_script(bytes, at);
+        end = text_end::json_any_script(bytes, end);
     }
-    check_utf8(bytes, start, at)?;
-    Ok(Value {
+    check_utf8(bytes, start, end)?;
+    Ok(Span {
         start,
-        end: at,
-        form,
+        end,
+        is_escaped,
     })
-}
-
-/// Parses an escape sequence from its backslash, a surrogate pair as a whole.
-fn escape(bytes: &[u8], backslash: usize) -> Result<usize, SyntaxError> {
-    let half = "half a surrogate pair in a string";
-    match byte_at(bytes, backslash + 1)? {
-        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => return Ok(backslash + 2),
-        b'u' => {}
-        _ => return invalid_escape(backslash),
-    }
-    let next = backslash + 6;
-    match code_unit(bytes, backslash)? {
-        0xd800..=0xdbff
-            if byte_at(bytes, next)? == b'\\'
-                && byte_at(bytes, next + 1)? == b'u'
-                && (0xdc00..=0xdfff).contains(&code_unit(bytes, next)?) =>
-        {
-            Ok(next + 6)
-        }
-        0xd800..=0xdfff => syntax_error(backslash, ScanErrorKind::Malformed(half)),
-        _ => Ok(next),
-    }
-}
-
-/// Returns the value of `\u` and four hexadecimal digits.
-fn code_unit(bytes: &[u8], backslash: usize) -> Result<u32, SyntaxError> {
-    (backslash + 2..backslash + 6).try_fold(0, |unit, at| {
-        match char::from(byte_at(bytes, at)?).to_digit(16) {
-            Some(digit) => Ok(unit << 4 | digit),
-            None => invalid_escape(backslash),
-        }
-    })
-}
-
-fn invalid_escape<T>(backslash: usize) -> Result<T, SyntaxError> {
-    let problem = "invalid escape in a string";
-    syntax_error(backslash, ScanErrorKind::Malformed(problem))
 }
 
 /// Parses a key, its colon and the white space around it. Returns the key and the offset of its
 /// value.
-pub fn key(bytes: &[u8], at: usize) -> Result<(Value, usize), SyntaxError> {
+pub fn key(bytes: &[u8], at: usize) -> Result<(Span, usize), SyntaxError> {
     let quote = byte_at(bytes, at)?;
     if quote != b'"' {
         return unexpected(at, "`\"`", quote);
@@ -156,98 +190,15 @@ pub fn key(bytes: &[u8], at: usize) -> Result<(Value, usize), SyntaxError> {
     }
 }
 
-/// Parses a value of any kind, with everything nested in it. `depth` counts the arrays and objects
-/// around it.
-pub fn value(bytes: &[u8], at: usize, depth: u32) -> Result<usize, SyntaxError> {
-    match byte_at(bytes, at)? {
-        b'{' | b'[' if depth == MAX_DEPTH => {
-            let problem = "arrays and objects are nested too deeply";
-            syntax_error(at, ScanErrorKind::Malformed(problem))
-        }
-        b'{' => entries(bytes, at, depth, b'}'),
-        b'[' => entries(bytes, at, depth, b']'),
-        b'"' => Ok(string(bytes, at + 1)?.end + 1),
-        b't' => literal(bytes, at, b"true"),
-        b'f' => literal(bytes, at, b"false"),
-        b'n' => literal(bytes, at, b"null"),
-        b'-' | b'0'..=b'9' => number(bytes, at),
-        found => unexpected(at, "a value", found),
+/// Has `serde_json` parse a value of any kind, with everything nested in it.
+pub fn value(bytes: &[u8], at: usize) -> Result<usize, SyntaxError> {
+    let deserializer = serde_json::Deserializer::from_slice(&bytes[at..]);
+    let mut values = deserializer.into_iter::<serde_json::Value>();
+    match values.next() {
+        Some(Ok(_)) => Ok(at + values.byte_offset()),
+        Some(Err(error)) if !error.is_eof() => invalid(at, "invalid JSON value"),
+        _ => Err(SyntaxError::Truncated),
     }
-}
-
-/// Parses an object or array from its opening bracket to its closing one.
-fn entries(bytes: &[u8], opening: usize, depth: u32, closing: u8) -> Result<usize, SyntaxError> {
-    let is_object = closing == b'}';
-    let mut at = white_space(bytes, opening + 1);
-    if byte_at(bytes, at)? == closing {
-        return Ok(at + 1);
-    }
-    loop {
-        if is_object {
-            (_, at) = key(bytes, at)?;
-        }
-        at = white_space(bytes, value(bytes, at, depth + 1)?);
-        match byte_at(bytes, at)? {
-            b',' => at = white_space(bytes, at + 1),
-            found if found == closing => return Ok(at + 1),
-            found if is_object => return unexpected(at, "`,` or `}`", found),
-            found => return unexpected(at, "`,` or `]`", found),
-        }
-    }
-}
-
-fn literal(bytes: &[u8], start: usize, literal: &'static [u8]) -> Result<usize, SyntaxError> {
-    for (at, &expected) in (start..).zip(literal) {
-        let found = byte_at(bytes, at)?;
-        if found != expected {
-            return unexpected(at, "true, false or null", found);
-        }
-    }
-    Ok(start + literal.len())
-}
-
-/// Parses a number. A record never ends with one, so another byte follows it.
-fn number(bytes: &[u8], start: usize) -> Result<usize, SyntaxError> {
-    let mut at = start;
-    if byte_at(bytes, at)? == b'-' {
-        at += 1;
-    }
-    at = match byte_at(bytes, at)? {
-        b'0' => at + 1,
-        _ => digits(bytes, at)?,
-    };
-    if byte_at(bytes, at)? == b'.' {
-        at = digits(bytes, at + 1)?;
-    }
-    let has_exponent = matches!(byte_at(bytes, at)?, b'e' | b'E');
-    if has_exponent {
-        at += 1;
-        if matches!(byte_at(bytes, at)?, b'+' | b'-') {
-            at += 1;
-        }
-        at = digits(bytes, at)?;
-    }
-    // Only such numbers can exceed a double's 1.8e308. `serde_json` decides, so that both agree to
-    // the last digit.
-    if (has_exponent || at - start > 300)
-        && serde_json::from_slice::<f64>(&bytes[start..at]).is_err()
-    {
-        return syntax_error(start, ScanErrorKind::Malformed("a number is out of range"));
-    }
-    Ok(at)
-}
-
-/// Parses one digit or more.
-fn digits(bytes: &[u8], start: usize) -> Result<usize, SyntaxError> {
-    let found = byte_at(bytes, start)?;
-    if !found.is_ascii_digit() {
-        return unexpected(start, "a digit", found);
-    }
-    let mut at = start + 1;
-    while byte_at(bytes, at)?.is_ascii_digit() {
-        at += 1;
-    }
-    Ok(at)
 }
 
 /// Returns the first offset from `at` that is not white space.
@@ -261,8 +212,5 @@ pub fn white_space(bytes: &[u8], mut at: usize) -> usize {
 
 #[inline(always)]
 pub fn byte_at(bytes: &[u8], at: usize) -> Result<u8, SyntaxError> {
-    match bytes.get(at) {
-        Some(&byte) => Ok(byte),
-        None => truncated(bytes),
-    }
+    bytes.get(at).copied().ok_or(SyntaxError::Truncated)
 }

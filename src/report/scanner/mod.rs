@@ -14,16 +14,16 @@
 //!   32 bytes at a time.
 //! - *Between values* a JSON report repeats itself: the bytes from the end of `notBefore` to the
 //!   start of `notAfter` are the same in every record. `json.rs` parses them strictly once and
-//!   learns them as a step; from then on `json_steps.rs` compares the whole step at once. In a CSV
-//!   report (`csv.rs`) a single comma lies between two values.
+//!   learns them as a step; from then on it compares the whole step at once. In a CSV report
+//!   (`csv.rs`) a single comma lies between two values.
 //! - *Between slices* `stream.rs` copies the unfinished record, finds its end in the following
 //!   slices and parses it as a whole.
 //!
 //! # Why it is correct
 //!
-//! The scanner accepts exactly the reports that are valid: JSON that `serde_json` accepts, CSV
-//! according to RFC 4180, both in UTF-8. Anything valid but anomalous does not stop a scan; see
-//! [`ScanTotals::malformed`].
+//! The scanner accepts exactly the reports that are valid: JSON that `serde_json` accepts (its limit
+//! of nesting applies to each value), CSV according to RFC 4180, both in UTF-8. Anything valid but
+//! anomalous does not stop a scan; see [`ScanTotals::malformed`].
 //!
 //! - *A learned step accepts nothing that the strict parser would refuse.* It begins at a record's
 //!   `{` or at the quote that ends a string value, and ends at the opening quote of the next string
@@ -48,17 +48,13 @@ use self::json::Json;
 use self::stream::Stream;
 
 mod csv;
-mod error;
 mod fields;
 mod json;
-mod json_fields;
-mod json_steps;
 mod json_values;
 mod stream;
 mod text_end;
 
-pub use error::{MAX_RECORD_BYTES, ScanError, ScanErrorKind};
-pub use stream::ScanTotals;
+pub use stream::{MAX_RECORD_BYTES, ScanError, ScanTotals};
 
 /// A scanner of one audit report.
 pub struct ReportScanner(Scanner);

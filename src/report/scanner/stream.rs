@@ -1,11 +1,67 @@
 //! Cuts slices of any size into records: the part of a scanner that both formats share.
-//!
-//! A record within one slice is parsed in place. An unfinished record at the end of a slice is
-//! copied; [`Grammar::find_end`] finds its end in the following slices, and then it is parsed as a
-//! whole.
 
-use crate::report::scanner::error::{MAX_RECORD_BYTES, ScanError, ScanErrorKind, SyntaxError};
+use std::fmt;
+
 use crate::revocation::record::RevokedRecord;
+
+/// Maximum length of a record, including a row's line end: a thousand times what AWS Private CA
+/// writes. Limits memory; white space between records is not limited.
+pub const MAX_RECORD_BYTES: usize = 1 << 20;
+
+/// Why a report is not valid. Every complete revoked record before `byte` was passed to the sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanError {
+    /// The offset in the report, from 0.
+    pub byte: u64,
+    /// The number of the record, from 1; between records that of the next one.
+    pub record: u64,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl fmt::Display for ScanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            byte,
+            record,
+            problem,
+        } = self;
+        write!(f, "{problem} at byte {byte}, in record {record}")
+    }
+}
+
+impl std::error::Error for ScanError {}
+
+/// Why bytes cannot be parsed.
+pub enum SyntaxError {
+    /// They are valid but end before what is parsed does.
+    Truncated,
+    /// They are not valid at this offset.
+    Invalid { at: usize, problem: String },
+}
+
+#[cold]
+pub fn invalid<T>(at: usize, problem: impl Into<String>) -> Result<T, SyntaxError> {
+    let problem = problem.into();
+    Err(SyntaxError::Invalid { at, problem })
+}
+
+#[cold]
+pub fn unexpected<T>(at: usize, expected: &str, found: u8) -> Result<T, SyntaxError> {
+    let found = match found {
+        b' '..=b'~' => format!("`{}`", char::from(found)),
+        _ => format!("byte 0x{found:02x}"),
+    };
+    invalid(at, format!("expected {expected}, found {found}"))
+}
+
+#[cold]
+pub fn check_utf8(bytes: &[u8], start: usize, end: usize) -> Result<(), SyntaxError> {
+    match str::from_utf8(&bytes[start..end]) {
+        Ok(_) => Ok(()),
+        Err(error) => invalid(start + error.valid_up_to(), "the text is not UTF-8"),
+    }
+}
 
 /// Totals of a scan. Only complete records count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,12 +162,11 @@ impl<G: Grammar> Stream<G> {
                 let record = stream.grammar.record(&carry, true)?;
                 stream.take(record, &carry, sink);
             }
-            let kind = match stream.totals.bytes {
-                _ if stream.grammar.may_end() => return Ok(stream.totals),
-                0 => ScanErrorKind::Empty,
-                _ => ScanErrorKind::Truncated,
-            };
-            Err(SyntaxError { at: 0, kind })
+            match stream.totals.bytes {
+                _ if stream.grammar.may_end() => Ok(stream.totals),
+                0 => invalid(0, "the report is empty"),
+                _ => Err(SyntaxError::Truncated),
+            }
         })
     }
 
@@ -139,7 +194,7 @@ impl<G: Grammar> Stream<G> {
         let mut carry = std::mem::take(&mut self.carry);
         match self.grammar.record(&carry, false) {
             Ok(record) => self.take(record, &carry, sink),
-            Err(error) if error.kind == ScanErrorKind::Truncated => return Err(TOO_LONG),
+            Err(SyntaxError::Truncated) => return too_long(),
             Err(error) => return Err(error),
         }
         carry.clear();
@@ -166,14 +221,14 @@ impl<G: Grammar> Stream<G> {
                     self.take(record, window, sink);
                     rest = &rest[record.len..];
                 }
-                Err(error) if error.kind != ScanErrorKind::Truncated => return Err(error),
-                Err(_) if window.len() == MAX_RECORD_BYTES => return Err(TOO_LONG),
-                Err(_) => {
+                Err(SyntaxError::Truncated) if window.len() < MAX_RECORD_BYTES => {
                     self.carry.extend_from_slice(rest);
                     // Finds no end, but starts the search.
                     self.grammar.find_end(rest);
                     return Ok(());
                 }
+                Err(SyntaxError::Truncated) => return too_long(),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -204,18 +259,25 @@ impl<G: Grammar> Stream<G> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        read(self).map_err(|SyntaxError { at, kind }| {
+        read(self).map_err(|error| {
+            let (byte, problem) = match error {
+                SyntaxError::Invalid { at, problem } => (self.at + at as u64, problem),
+                SyntaxError::Truncated => {
+                    (self.totals.bytes, "the report ends too early".to_owned())
+                }
+            };
+            let record = self.totals.certificates + 1;
             let error = ScanError {
-                byte: self.at + at as u64,
-                record: self.totals.certificates + 1,
-                kind,
+                byte,
+                record,
+                problem,
             };
             self.failed.insert(error).clone()
         })
     }
 }
 
-const TOO_LONG: SyntaxError = SyntaxError {
-    at: MAX_RECORD_BYTES,
-    kind: ScanErrorKind::RecordTooLong,
-};
+fn too_long<T>() -> Result<T, SyntaxError> {
+    let problem = format!("a record is longer than {MAX_RECORD_BYTES} bytes");
+    invalid(MAX_RECORD_BYTES, problem)
+}
