@@ -64,6 +64,11 @@ macro_rules! error_kinds {
                 match self { $(ErrorKind::$kind => Remedy::$remedy,)* }
             }
 
+            /// Whether the pending report can never be read: a later run requests a new one.
+            pub fn ends_report(self) -> bool {
+                matches!(self, Self::ReportFailed | Self::ReportVanished | Self::ReportInvalid)
+            }
+
             /// Returns what to do if the cause is not known in more detail.
             fn hint(self) -> &'static str {
                 match self { $(ErrorKind::$kind => $hint,)* }

@@ -7,9 +7,8 @@ use tracing::info;
 use crate::audit::context::Audit;
 use crate::error::{AuditError, ErrorKind};
 use crate::pending_report::PendingReport;
-use crate::report::calls::ReportCalls;
-use crate::report::request::{self, RequestOutcome};
-use crate::report::wait::{self, ReportObject, WaitOutcome};
+use crate::report::request;
+use crate::report::wait::{self, ReportCalls, ReportObject};
 use crate::response::{AuditResponse, Outcome};
 use crate::state::control::MAX_SCAN_ATTEMPTS;
 use crate::state::store::VersionedState;
@@ -79,10 +78,10 @@ impl Audit<'_> {
     ) -> Result<ReportStep, AuditError> {
         let run = self.run;
         let started = run.budget.elapsed();
-        let waited = wait::wait(&self.report_calls(), &report, &run.status_pacer).await?;
+        let waited = wait::wait(&self.report_calls(), &report, &run.status_pacer).await;
         let waited_seconds = (run.budget.elapsed() - started).as_secs_f64();
         match waited {
-            WaitOutcome::Ready(object) => {
+            Ok(Some(object)) => {
                 info!(
                     certificate_authority = self.arn.id(),
                     report_id = report.id,
@@ -96,7 +95,7 @@ impl Audit<'_> {
                     waited_seconds,
                 }))
             }
-            WaitOutcome::NotYet => {
+            Ok(None) => {
                 info!(
                     certificate_authority = self.arn.id(),
                     report_id = report.id,
@@ -108,8 +107,10 @@ impl Audit<'_> {
                 response.stats.waited_seconds = waited_seconds;
                 Ok(ReportStep::NotYet(Box::new(response)))
             }
-            WaitOutcome::Gone(error) => {
-                state.control.pending_report = None;
+            Err(error) => {
+                if error.kind.ends_report() {
+                    state.control.pending_report = None;
+                }
                 Err(error)
             }
         }
@@ -169,23 +170,20 @@ impl Audit<'_> {
     ) -> Result<Option<(PendingReport, SystemTime)>, AuditError> {
         let config = self.run.config;
         let calls = self.report_calls();
-        match request::request(&calls, config.report_format, &self.run.request_pacer).await? {
-            RequestOutcome::Requested(report, at) => {
-                info!(
-                    certificate_authority = self.arn.id(),
-                    report_id = report.id,
-                    key = report.key,
-                    "report requested"
-                );
-                Ok(Some((report, at)))
-            }
-            RequestOutcome::TooSoon => {
-                let last_scanned = state.control.last_scanned;
-                let adopted =
-                    request::find_orphaned_report(&calls, last_scanned, config.report_interval)
-                        .await?;
-                Ok(adopted.map(|report| (report.clone(), report.requested_at.into())))
-            }
+        let requested =
+            request::request(&calls, config.report_format, &self.run.request_pacer).await?;
+        if let Some((report, _)) = &requested {
+            info!(
+                certificate_authority = self.arn.id(),
+                report_id = report.id,
+                key = report.key,
+                "report requested"
+            );
+            return Ok(requested);
         }
+        let last_scanned = state.control.last_scanned;
+        let adopted =
+            request::find_orphaned_report(&calls, last_scanned, config.report_interval).await?;
+        Ok(adopted.map(|report| (report.clone(), report.requested_at.into())))
     }
 }

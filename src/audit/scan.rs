@@ -13,7 +13,7 @@ use crate::audit::scan_limiter::{ScanPermit, ScanSlot};
 use crate::error::{AuditError, ErrorKind};
 use crate::event::Mode;
 use crate::pending_report::PendingReport;
-use crate::report::fetch::{Fetch, FetchError};
+use crate::report::fetch::Fetch;
 use crate::report::scanner::{ReportScanner, ScanError, ScanTotals};
 use crate::report::wait::ReportObject;
 use crate::report_format::ReportFormat;
@@ -66,12 +66,11 @@ impl<'a> Audit<'a> {
         if !self.counts_against(report, &scan) {
             state.control.set_attempts(attempts);
         }
-        scan.map_err(|failure| match failure {
-            FetchError::Vanished(error) => {
+        scan.map_err(|error| {
+            if error.kind.ends_report() {
                 state.control.pending_report = None;
-                error
             }
-            FetchError::AuditError(error) => abandon_after_max_attempts(&mut state.control, error),
+            abandon_after_max_attempts(&mut state.control, error)
         })
     }
 
@@ -88,8 +87,7 @@ impl<'a> Audit<'a> {
             Ok((permit, self.start(&state.control, report).await?))
         };
         let (_permit, new) = self.in_time(start).await?;
-        let scan = self.read(report, new).await;
-        scan.map_err(|(FetchError::Vanished(error) | FetchError::AuditError(error))| error)
+        self.read(report, new).await
     }
 
     /// Loads the notified set that a report is compared with.
@@ -133,11 +131,10 @@ impl<'a> Audit<'a> {
     }
 
     /// Whether the outcome of a scan counts against the report.
-    fn counts_against(&self, report: &ReadyReport, scan: &Result<Scan, FetchError>) -> bool {
+    fn counts_against(&self, report: &ReadyReport, scan: &Result<Scan, AuditError>) -> bool {
         match scan {
             Ok(scan) => scan.invalid.is_some(),
-            Err(FetchError::Vanished(_)) => true,
-            Err(FetchError::AuditError(error)) => {
+            Err(error) => {
                 let is_of_aws = matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable);
                 let age = self.run.budget.now().since(report.report.requested_at);
                 !is_of_aws || age > UNAVAILABLE_TIMEOUT
@@ -150,11 +147,11 @@ impl<'a> Audit<'a> {
         &self,
         report: &ReadyReport,
         new: NewRevocations<'a>,
-    ) -> Result<Scan<'a>, FetchError> {
+    ) -> Result<Scan<'a>, AuditError> {
         let cut_off = |_| {
             let (key, size_bytes) = (&report.object.key, report.object.size_bytes);
             let why = format!("the run had no time left to read {key} ({size_bytes} bytes)");
-            FetchError::AuditError(self.out_of_time(&why))
+            self.out_of_time(&why)
         };
         let work = async {
             let (budget, mut new) = (self.run.budget, new);
@@ -164,7 +161,7 @@ impl<'a> Audit<'a> {
             let fed = tokio::time::timeout_at(budget.work_deadline(), fed).await;
             let full_list = match (&fed, full_list) {
                 (_, None) => None,
-                (Ok(Ok(_)), Some(list)) => list.finish().await.map_err(FetchError::AuditError)?,
+                (Ok(Ok(_)), Some(list)) => list.finish().await?,
                 (_, Some(list)) => {
                     list.abort().await;
                     None
@@ -195,10 +192,10 @@ impl<'a> Audit<'a> {
         object: &ReportObject,
         new: &mut NewRevocations<'_>,
         mut full_list: Option<&mut FullList<'_>>,
-    ) -> Result<(ScanTotals, Option<ScanError>), FetchError> {
+    ) -> Result<(ScanTotals, Option<ScanError>), AuditError> {
         let format = ReportFormat::from_key(&object.key).ok_or_else(|| {
             let message = format!("{} ends neither in .json nor in .csv", object.key);
-            FetchError::Vanished(AuditError::new(ErrorKind::ReportInvalid, message))
+            AuditError::new(ErrorKind::ReportInvalid, message)
         })?;
         let mut scanner = ReportScanner::new(format);
         let mut invalid = None;
@@ -216,8 +213,7 @@ impl<'a> Audit<'a> {
                 };
                 let lines = std::mem::take(&mut new.full_list_lines);
                 if let Some(full_list) = &mut full_list {
-                    let pushed = full_list.push(&lines).await;
-                    pushed.map_err(FetchError::AuditError)?;
+                    full_list.push(&lines).await?;
                 }
             }
             if chunk.is_none() {

@@ -44,25 +44,17 @@ struct StatedChecksum {
     computed: Box<dyn HttpChecksum>,
 }
 
-/// Why a report could not be read.
-#[derive(Debug)]
-pub enum FetchError {
-    /// The object was deleted or replaced since it was found.
-    Vanished(AuditError),
-    /// Anything else.
-    AuditError(AuditError),
-}
-
 impl<'a> Fetch<'a> {
     /// Opens the object, if it is still the one that was found.
     ///
     /// # Errors
-    /// The object was deleted or replaced, or S3 refuses the request.
+    /// [`ErrorKind::ReportVanished`] if the object was deleted or replaced; others if S3 refuses the
+    /// request.
     pub async fn open(
         clients: &'a Clients,
         bucket: &'a str,
         object: &'a ReportObject,
-    ) -> Result<Self, FetchError> {
+    ) -> Result<Self, AuditError> {
         let output = get(clients, bucket, object, 0).await?;
         Ok(Self {
             clients,
@@ -79,7 +71,7 @@ impl<'a> Fetch<'a> {
     ///
     /// # Errors
     /// The download cannot be resumed, or is not what S3 holds.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, AuditError> {
         loop {
             match self.body.next().await {
                 Some(Ok(chunk)) if chunk.is_empty() => {}
@@ -99,7 +91,7 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    async fn resume(&mut self, why: String) -> Result<(), FetchError> {
+    async fn resume(&mut self, why: String) -> Result<(), AuditError> {
         self.resumptions += 1;
         warn!(
             key = self.object.key,
@@ -116,8 +108,7 @@ impl<'a> Fetch<'a> {
                 self.received_bytes,
                 self.object.size_bytes
             );
-            let error = AuditError::new(ErrorKind::Unavailable, message);
-            return Err(FetchError::AuditError(error));
+            return Err(AuditError::new(ErrorKind::Unavailable, message));
         }
         tokio::time::sleep(Duration::from_millis(200 << self.resumptions)).await;
         let output = get(self.clients, self.bucket, self.object, self.received_bytes).await?;
@@ -125,7 +116,7 @@ impl<'a> Fetch<'a> {
         Ok(())
     }
 
-    fn verify(&mut self) -> Result<(), FetchError> {
+    fn verify(&mut self) -> Result<(), AuditError> {
         let (received, size_bytes) = (self.received_bytes, self.object.size_bytes);
         let why = match self.checksum.take() {
             _ if received != size_bytes => {
@@ -149,8 +140,7 @@ impl<'a> Fetch<'a> {
         };
         let location = location(self.bucket, self.object);
         let message = format!("the download of {location} is not what S3 holds: {why}");
-        let error = AuditError::new(ErrorKind::ReportCorrupted, message);
-        Err(FetchError::AuditError(error))
+        Err(AuditError::new(ErrorKind::ReportCorrupted, message))
     }
 }
 
@@ -185,7 +175,7 @@ async fn get(
     bucket: &str,
     object: &ReportObject,
     from_byte: u64,
-) -> Result<GetObjectOutput, FetchError> {
+) -> Result<GetObjectOutput, AuditError> {
     let range = (from_byte > 0).then(|| format!("bytes={from_byte}-"));
     clients
         .s3
@@ -211,10 +201,9 @@ async fn get(
         .map_err(|error| {
             let failure = CallFailure::new("GetObject", &error);
             let location = location(bucket, object);
-            if matches!(failure.status, Some(404 | 412)) {
-                FetchError::Vanished(failure.error_of(ErrorKind::ReportVanished, &location))
-            } else {
-                FetchError::AuditError(failure.error(&location))
+            match failure.status {
+                Some(404 | 412) => failure.error_of(ErrorKind::ReportVanished, &location),
+                _ => failure.error(&location),
             }
         })
 }

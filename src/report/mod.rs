@@ -1,6 +1,5 @@
 //! One audit report: request, wait, fetch, scan.
 
-pub mod calls;
 pub mod fetch;
 pub mod request;
 pub mod scanner;

@@ -12,18 +12,9 @@ use crate::aws::failure::{CallFailure, FailureClass};
 use crate::budget::Pacer;
 use crate::error::{AuditError, ErrorKind};
 use crate::pending_report::PendingReport;
-use crate::report::calls::ReportCalls;
+use crate::report::wait::ReportCalls;
 use crate::report_format::ReportFormat;
 use crate::timestamp::Timestamp;
-
-/// The outcome of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RequestOutcome {
-    /// The report is requested, at that time at the latest. Its object does not exist yet.
-    Requested(PendingReport, SystemTime),
-    /// Another report of this CA was requested too recently, or is still being written.
-    TooSoon,
-}
 
 /// Wait after the first failed request; doubles with each.
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
@@ -34,7 +25,9 @@ const MAX_ATTEMPTS_WITHOUT_RESPONSE: u32 = 2;
 /// Maximum difference between S3's clock and ours.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
-/// Requests a report. Waits while throttled, as long as the budget allows.
+/// Requests a report, and returns it with the time when it was requested at the latest; `None` if
+/// another one was requested too recently, or is still being written. Waits while throttled, as long
+/// as the budget allows.
 ///
 /// The API has no idempotency token. The SDK must not retry, or a lost response would cost a whole
 /// report interval.
@@ -45,7 +38,7 @@ pub async fn request(
     calls: &ReportCalls<'_>,
     format: ReportFormat,
     pacer: &Pacer,
-) -> Result<RequestOutcome, AuditError> {
+) -> Result<Option<(PendingReport, SystemTime)>, AuditError> {
     let ReportCalls { arn, budget, .. } = calls;
     let certificate_authority = arn.id();
     let mut backoff = FIRST_BACKOFF;
@@ -58,11 +51,11 @@ pub async fn request(
             return Err(AuditError::new(ErrorKind::OutOfTime, message));
         }
         let failure = match create_report(calls, format).await {
-            Ok(created) => return requested(calls, created),
+            Ok(created) => return requested(calls, created).map(Some),
             Err(failure) => failure,
         };
         match failure.class {
-            _ if failure.is("RequestInProgressException") => return Ok(RequestOutcome::TooSoon),
+            _ if failure.is("RequestInProgressException") => return Ok(None),
             FailureClass::Refused => return Err(refusal(&failure, calls)),
             FailureClass::Throttled => {
                 warn!(certificate_authority, error = %failure, "report request throttled");
@@ -106,7 +99,7 @@ async fn create_report(
 fn requested(
     calls: &ReportCalls<'_>,
     created: CreateCertificateAuthorityAuditReportOutput,
-) -> Result<RequestOutcome, AuditError> {
+) -> Result<(PendingReport, SystemTime), AuditError> {
     let (Some(id), Some(key)) = (created.audit_report_id, created.s3_key) else {
         let message = format!(
             "the response to the request for an audit report of {} has no ID or no key",
@@ -121,7 +114,7 @@ fn requested(
         requested_at: at.into(),
         attempts: 0,
     };
-    Ok(RequestOutcome::Requested(report, at))
+    Ok((report, at))
 }
 
 /// Returns the report that was requested without our knowledge: the newest object of the CA that is

@@ -5,12 +5,12 @@ use std::time::Duration;
 use aws_sdk_acmpca::types::AuditReportStatus;
 use tracing::{debug, warn};
 
+use crate::arn::CertificateAuthorityArn;
 use crate::aws::clients::Clients;
 use crate::aws::failure::{CallFailure, FailureClass};
-use crate::budget::Pacer;
+use crate::budget::{Budget, Pacer};
 use crate::error::{AuditError, ErrorKind};
 use crate::pending_report::PendingReport;
-use crate::report::calls::ReportCalls;
 use crate::timestamp::Timestamp;
 
 /// Timeout for a report stuck in `CREATING`.
@@ -19,15 +19,17 @@ pub const CREATING_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// Timeout for the object of a report whose status is `SUCCESS`.
 pub const MISSING_OBJECT_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// The outcome of waiting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WaitOutcome {
-    /// The report is in S3.
-    Ready(ReportObject),
-    /// Not in time: the next run continues.
-    NotYet,
-    /// The report will never be in S3 and must be abandoned.
-    Gone(AuditError),
+/// What the calls about one CA's reports need.
+#[derive(Clone, Copy)]
+pub struct ReportCalls<'a> {
+    /// The AWS clients.
+    pub clients: &'a Clients,
+    /// The CA.
+    pub arn: &'a CertificateAuthorityArn,
+    /// The bucket that Private CA writes its reports to.
+    pub bucket: &'a str,
+    /// The time that this run has.
+    pub budget: &'a Budget,
 }
 
 /// A report's object in S3.
@@ -49,15 +51,16 @@ const SLOWEST_POLL: Duration = Duration::from_secs(15);
 /// Maximum number of failed polls, beyond the SDK's own retries.
 const MAX_FAILED_POLLS: u32 = 3;
 
-/// Polls for the object and, while it is missing, the report's status, until the budget ends.
+/// Polls for the object and, while it is missing, the report's status. `None` if the budget ends.
 ///
 /// # Errors
-/// S3 refuses the calls. Failures to get the status never end the wait.
+/// The report will never be in S3 ([`ErrorKind::ends_report`]), or S3 refuses the calls. Failures to
+/// get the status never end the wait.
 pub async fn wait(
     calls: &ReportCalls<'_>,
     report: &PendingReport,
     pacer: &Pacer,
-) -> Result<WaitOutcome, AuditError> {
+) -> Result<Option<ReportObject>, AuditError> {
     let ReportCalls { arn, budget, .. } = calls;
     let mut poll = FIRST_POLL;
     let mut failed_polls = 0;
@@ -71,7 +74,7 @@ pub async fn wait(
                 failed_polls += 1;
                 warn!(certificate_authority = arn.id(), report_id = report.id, error = %failure, "report poll failed; retrying");
                 if !budget.wait(poll).await {
-                    return Ok(WaitOutcome::NotYet);
+                    return Ok(None);
                 }
                 continue;
             }
@@ -80,7 +83,7 @@ pub async fn wait(
             }
         };
         match object {
-            Some(object) if object.size_bytes > 0 => return Ok(WaitOutcome::Ready(object)),
+            Some(object) if object.size_bytes > 0 => return Ok(Some(object)),
             // Polled at least once after AWS reported success.
             None if was_written
                 && budget.now().since(report.requested_at) > MISSING_OBJECT_TIMEOUT =>
@@ -89,18 +92,16 @@ pub async fn wait(
                     "AWS reports success for audit report {} of {arn}, but its object {} is missing",
                     report.id, report.key
                 );
-                let error = AuditError::new(ErrorKind::ReportVanished, message);
-                return Ok(WaitOutcome::Gone(error));
+                return Err(AuditError::new(ErrorKind::ReportVanished, message));
             }
-            object => match (is_written(calls, report, pacer).await, object) {
-                (Err(error), _) => return Ok(WaitOutcome::Gone(error)),
+            object => match (is_written(calls, report, pacer).await?, object) {
                 // The object of a finished report stays empty: the scanner reports the error.
-                (Ok(true), Some(empty)) => return Ok(WaitOutcome::Ready(empty)),
-                (Ok(is_written), _) => was_written |= is_written,
+                (true, Some(empty)) => return Ok(Some(empty)),
+                (is_written, _) => was_written |= is_written,
             },
         }
         if !budget.wait(poll).await {
-            return Ok(WaitOutcome::NotYet);
+            return Ok(None);
         }
         poll = (poll * 3 / 2).min(SLOWEST_POLL);
     }
