@@ -14,6 +14,10 @@ impl CertificateAuthorityArn {
     /// Parses an ARN; `None` if it is not the ARN of a certificate authority.
     pub fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split(':').collect();
+        let is_word = |part: &str| {
+            let is_in_word = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+            !part.is_empty() && part.bytes().all(is_in_word)
+        };
         match parts[..] {
             ["arn", partition, "acm-pca", region, account, resource]
                 if partition.starts_with("aws")
@@ -103,11 +107,6 @@ pub fn partition_of_region(region: &str) -> &'static str {
         Some("eusc") => "aws-eusc",
         _ => "aws",
     }
-}
-
-fn is_word(text: &str) -> bool {
-    let is_word = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-    !text.is_empty() && text.bytes().all(is_word)
 }
 
 #[cfg(test)]

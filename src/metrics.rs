@@ -122,8 +122,7 @@ mod tests {
     use crate::arn::CertificateAuthorityArn;
     use crate::error::{AuditError, ErrorKind};
     use crate::response::AuditStats;
-    use crate::revocation::reason::RevocationReason;
-    use crate::revocation::reason_counts::ReasonCounts;
+    use crate::revocation::reason::{ReasonCounts, RevocationReason};
 
     const NOW: &str = "2026-11-21T04:00:00Z";
 

@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::arn::CertificateAuthorityArn;
 use crate::error::{AuditError, Remedy, invocation_error};
 use crate::event::{QueuedEvent, Trigger};
-use crate::revocation::reason_counts::ReasonCounts;
+use crate::revocation::reason::ReasonCounts;
 use crate::revocation::record::Revocation;
 use crate::text::visible::visible;
 use crate::timestamp::Timestamp;

@@ -9,10 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::alert::entry::{entry, hide_free_text, truncate};
 use crate::alert::size::{ENTRIES_ROOM, escaped_len, to_json};
-use crate::revocation::id::RevocationId;
-use crate::revocation::key::RevocationKey;
-use crate::revocation::reason::{RevocationReason, Severity};
-use crate::revocation::reason_counts::{ReasonCounts, order};
+use crate::revocation::key::{RevocationId, RevocationKey};
+use crate::revocation::reason::{ReasonCounts, RevocationReason, Severity, order};
 use crate::revocation::record::{ReportTime, Revocation};
 use crate::timestamp::Timestamp;
 

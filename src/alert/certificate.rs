@@ -3,7 +3,7 @@
 use crate::alert::entry::{is_plain_arn, is_serial};
 use crate::alert::reasons;
 use crate::revocation::distinguished_name::decode;
-use crate::revocation::reason_counts::{is_word, label};
+use crate::revocation::reason::{is_word, label};
 use crate::revocation::record::{ReportTime, Revocation};
 use crate::text::numbers::{duration, instant};
 use crate::timestamp::Timestamp;

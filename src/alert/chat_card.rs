@@ -12,8 +12,8 @@ use crate::alert::certificate::{Certificate, Fact, Value};
 use crate::alert::content::Content;
 use crate::alert::size::to_json;
 use crate::alert::types::Alert;
-use crate::text::defang::defang;
 use crate::text::numbers::with_separators;
+use crate::text::visible::defang;
 
 /// Maximum revocations that a card shows one by one, if these are all.
 const MAX_LISTED: usize = 7;

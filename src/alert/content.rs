@@ -14,11 +14,10 @@ use crate::alert::reasons;
 use crate::alert::size::with_values;
 use crate::alert::types::{Alert, AlertKind, ObjectLocation, ReportSource, RevocationAlert};
 use crate::error::AuditError;
-use crate::revocation::id::{hash, hex};
-use crate::revocation::reason::Severity;
-use crate::revocation::reason_counts::ReasonCounts;
-use crate::text::defang::{ascii, defang};
+use crate::revocation::key::{hash, hex};
+use crate::revocation::reason::{ReasonCounts, Severity};
 use crate::text::numbers::{count, duration, instant, with_separators};
+use crate::text::visible::{ascii, defang};
 use crate::timestamp::Timestamp;
 
 /// Maximum revocations that a message for people lists; the others are only counted.

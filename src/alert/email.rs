@@ -8,8 +8,8 @@ use crate::alert::certificate::{Fact, Value};
 use crate::alert::content::Content;
 use crate::alert::size::{EMAIL_LIST_ROOM, escaped_len};
 use crate::alert::types::Alert;
-use crate::text::defang::defang;
 use crate::text::numbers::with_separators;
+use crate::text::visible::defang;
 
 /// Columns of a line, unless one word is longer; some mail readers quote with two more in 80.
 const COLUMNS: usize = 76;

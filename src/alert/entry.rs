@@ -4,10 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::alert::size::with_values;
 use crate::revocation::distinguished_name::decode;
-use crate::revocation::id::RevocationId;
-use crate::revocation::key::{RevocationKey, serial_octets};
-use crate::revocation::reason::RevocationReason;
-use crate::revocation::reason_counts::{NOT_STATED, is_word, label};
+use crate::revocation::key::{RevocationId, RevocationKey, serial_octets};
+use crate::revocation::reason::{NOT_STATED, RevocationReason, is_word, label};
 use crate::revocation::record::{ReportTime, Revocation};
 use crate::timestamp::Timestamp;
 

@@ -8,7 +8,7 @@ use crate::alert::size::{to_json, with_values};
 use crate::alert::types::{Alert, AlertKind};
 use crate::alert::{chat_card, email};
 use crate::revocation::reason::Severity;
-use crate::text::defang::ascii;
+use crate::text::visible::ascii;
 
 /// Maximum characters of a subject: SNS takes fewer than 100 (`Publish`, Amazon SNS API Reference).
 const MAX_SUBJECT_LEN: usize = 99;

@@ -1,8 +1,7 @@
 //! Revocation reasons in words, and what to do about them.
 
-use crate::revocation::reason::RevocationReason;
-use crate::revocation::reason_counts::{NOT_STATED, OTHER};
-use crate::text::defang::ascii;
+use crate::revocation::reason::{NOT_STATED, OTHER, RevocationReason};
+use crate::text::visible::ascii;
 
 /// Returns a reason in words: `key compromise`.
 pub(super) fn words(label: &str) -> String {

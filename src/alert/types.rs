@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::alert::batch::RevocationBatch;
 use crate::arn::CertificateAuthorityArn;
 use crate::error::AuditError;
-use crate::revocation::reason_counts::ReasonCounts;
+use crate::revocation::reason::ReasonCounts;
 use crate::text::visible::visible;
 use crate::timestamp::Timestamp;
 

@@ -1,4 +1,4 @@
-//! The identity of a revocation within its CA.
+//! The identity of a revocation: within its CA, and in messages.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 /// Its canonical text is what the notified set contains: `e8cbd2bedb122329f97706bcfec990f8` (a
 /// lower-case serial without colons and leading zeros), else the certificate's ARN, else `sha256:`
 /// and a hash of the record's bytes. Serials come first in order, by their value.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RevocationKey {
     /// A serial of up to 20 octets (RFC 5280, section 4.1.2.2), big-endian and right-aligned.
     Serial([u8; 20]),
@@ -26,11 +26,7 @@ impl RevocationKey {
         }
         match certificate_arn {
             Some(arn) if arn.starts_with("arn:") => RevocationKey::Text(arn.into()),
-            _ => {
-                let digest = Sha256::digest(raw);
-                let hex: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
-                RevocationKey::Text(format!("sha256:{hex}").into())
-            }
+            _ => RevocationKey::Text(format!("sha256:{}", hex(&Sha256::digest(raw))).into()),
         }
     }
 
@@ -58,12 +54,6 @@ impl fmt::Display for RevocationKey {
     }
 }
 
-impl fmt::Debug for RevocationKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// Returns the value of a hexadecimal serial, ignoring case, colons and leading zeros; `None` if the
 /// text is not one or has more than 20 octets.
 pub fn serial_octets(text: impl AsRef<[u8]>) -> Option<[u8; 20]> {
@@ -79,6 +69,46 @@ pub fn serial_octets(text: impl AsRef<[u8]>) -> Option<[u8; 20]> {
         digits += 1;
     }
     (digits > 0).then_some(octets)
+}
+
+/// The identity of a revocation in messages: the same in every message about it, and different for
+/// each CA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RevocationId([u8; 16]);
+
+impl RevocationId {
+    /// Returns the identity of a revocation by that CA.
+    pub fn of(ca_arn: &str, key: &RevocationKey) -> Self {
+        let key = key.to_string();
+        Self(hash(&[ca_arn.as_bytes(), key.as_bytes()]))
+    }
+
+    /// Returns the identity as octets.
+    pub fn octets(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for RevocationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+/// Returns the first half of a SHA-256 over the parts and their lengths.
+pub fn hash(parts: &[&[u8]]) -> [u8; 16] {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let digest: [u8; 32] = digest.finalize().into();
+    *digest.first_chunk().expect("16 of 32 octets")
+}
+
+/// Returns octets as lower-case hexadecimal digits.
+pub fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 #[cfg(test)]

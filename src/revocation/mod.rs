@@ -1,8 +1,6 @@
 //! Facts about revocations that reports, state and alerts share.
 
 pub mod distinguished_name;
-pub mod id;
 pub mod key;
 pub mod reason;
-pub mod reason_counts;
 pub mod record;

@@ -1,5 +1,4 @@
 //! Text for people.
 
-pub mod defang;
 pub mod numbers;
 pub mod visible;

@@ -13,8 +13,7 @@ use pca_revocation_watch::alert::{
     Alert, AlertKind, ObjectLocation, RevocationAlert, RevocationBatch,
 };
 use pca_revocation_watch::error::{AuditError, ErrorKind};
-use pca_revocation_watch::revocation::id::RevocationId;
-use pca_revocation_watch::revocation::key::RevocationKey;
+use pca_revocation_watch::revocation::key::{RevocationId, RevocationKey};
 use pca_revocation_watch::revocation::reason::{RevocationReason, Severity};
 use pca_revocation_watch::revocation::record::{ReportTime, Revocation};
 use serde_json::{Value, json};

@@ -11,8 +11,7 @@ use crate::support::{
 use pca_revocation_watch::alert::{
     Alert, AlertKind, ObjectLocation, RevocationAlert, RevocationBatch,
 };
-use pca_revocation_watch::revocation::id::RevocationId;
-use pca_revocation_watch::revocation::key::RevocationKey;
+use pca_revocation_watch::revocation::key::{RevocationId, RevocationKey};
 use pca_revocation_watch::revocation::reason::RevocationReason;
 use pca_revocation_watch::revocation::record::{ReportTime, Revocation};
 use proptest::prelude::*;

@@ -14,8 +14,7 @@ use pca_revocation_watch::alert::{
 use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::error::{AuditError, ErrorKind};
 use pca_revocation_watch::revocation::key::RevocationKey;
-use pca_revocation_watch::revocation::reason::RevocationReason;
-use pca_revocation_watch::revocation::reason_counts::ReasonCounts;
+use pca_revocation_watch::revocation::reason::{ReasonCounts, RevocationReason};
 use pca_revocation_watch::revocation::record::{ReportTime, Revocation};
 use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::Value;
