@@ -73,7 +73,7 @@ fn by_notified_set(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("notified set");
     let layout = Layout::JsonIndented;
     let report = report(layout, 50);
-    let mut others = NotifiedSet::new();
+    let mut others = NotifiedSet::default();
     others.merge((0..1_000_000_u128).map(|number| {
         let serial = number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1 << 127;
         RevocationKey::from_text(&format!("{serial:032x}")).expect("these are hexadecimal digits")
@@ -108,9 +108,9 @@ fn by_notified_set(criterion: &mut Criterion) {
         bencher.iter(|| {
             let mut reader = NotifiedSetReader::new(arn);
             for slice in document.chunks(SLICE) {
-                reader.feed(slice).expect("the document is valid");
+                reader.feed(slice);
             }
-            reader.finish().expect("the document is complete")
+            reader.finish().expect("the document is valid")
         });
     });
 }

@@ -9,7 +9,7 @@ use tracing::info;
 use crate::alert::AlertKind;
 use crate::alert::publish::Publisher;
 use crate::arn::CertificateAuthorityArn;
-use crate::audit::{Run, ScanLimiter, UnsavedErrors, audit_all};
+use crate::audit::{Run, ScanLimiter, audit_all};
 use crate::aws::certificate_authorities::Names;
 use crate::aws::clients::Clients;
 use crate::budget::{Budget, Pacer};
@@ -18,7 +18,7 @@ use crate::error::{ErrorKind, invocation_error};
 use crate::event::{Mode, Request};
 use crate::metrics;
 use crate::response::{AuditResponse, Response};
-use crate::state::store::Store;
+use crate::state::store::{Store, UnsavedErrors};
 use crate::targets::targets;
 
 pub use crate::audit::Invocation;
@@ -107,14 +107,14 @@ impl Function {
             config,
             clients,
             names: &self.names,
-            unsaved_errors: &self.unsaved_errors,
             request,
             invocation,
             budget: &invocation.budget,
             store: Store {
-                s3: clients.s3.clone(),
-                bucket: config.report_bucket.clone(),
-                prefix: config.state_prefix.clone(),
+                s3: &clients.s3,
+                bucket: &config.report_bucket,
+                prefix: &config.state_prefix,
+                unsaved_errors: &self.unsaved_errors,
             },
             publisher: Publisher::new(clients, &config.topic_arn, config.chat_topic_arn.as_deref()),
             request_pacer: Pacer::new(REQUEST_PACE),

@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pca_revocation_watch::state::notified_set::{NotifiedSet, NotifiedSetError, NotifiedSetReader};
+use pca_revocation_watch::error::AuditError;
+use pca_revocation_watch::state::notified_set::{NotifiedSet, NotifiedSetReader};
 
 const ARN: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566";
 
@@ -16,20 +17,17 @@ fuzz_target!(|document: &[u8]| {
     };
     let lines = serde_json::Deserializer::from_slice(document).into_iter::<serde_json::Value>();
     let lines: Vec<_> = lines.map(|line| line.expect("it is JSON")).collect();
-    assert_eq!(lines[0]["count"], set.len());
-    assert_eq!(lines.len() - 1, set.len());
+    assert_eq!(lines[0]["count"], set.keys().len());
+    assert_eq!(lines.len() - 1, set.keys().len());
     let written: Vec<u8> = std::sync::Arc::new(set.clone())
         .document_chunks(ARN)
         .flatten()
         .collect();
-    assert_eq!(written.len() as u64, set.document_len(ARN));
     assert_eq!(read(&written, 1013), Ok(set));
 });
 
-fn read(document: &[u8], size: usize) -> Result<NotifiedSet, NotifiedSetError> {
+fn read(document: &[u8], size: usize) -> Result<NotifiedSet, AuditError> {
     let mut reader = NotifiedSetReader::new(ARN);
-    document
-        .chunks(size)
-        .try_for_each(|slice| reader.feed(slice))?;
+    document.chunks(size).for_each(|slice| reader.feed(slice));
     reader.finish()
 }

@@ -1,15 +1,17 @@
 //! Records what was published, once SNS has accepted it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{info, warn};
 
 use crate::audit::context::Audit;
-use crate::error::{AuditError, Remedy};
+use crate::error::{AuditError, ErrorKind, Remedy};
+use crate::revocation::key::RevocationKey;
 use crate::state::control::CompleteAudit;
 use crate::state::notified_set::NotifiedSet;
-use crate::state::store::{SaveError, VersionedState};
+use crate::state::store::VersionedState;
 
 /// Interval between two attempts to save what was published.
 const COMMIT_RETRY_INTERVAL: Duration = Duration::from_secs(2);
@@ -22,7 +24,7 @@ impl Audit<'_> {
     pub(super) async fn commit_notified(
         &self,
         state: &mut VersionedState,
-        [mut notified, newly_seen]: [NotifiedSet; 2],
+        (mut notified, newly_seen): (NotifiedSet, BTreeSet<RevocationKey>),
         mut complete: Option<CompleteAudit>,
     ) -> Result<(), AuditError> {
         // The first set is written even if it is empty: if a set exists but no control document
@@ -33,30 +35,12 @@ impl Audit<'_> {
             }
             return Ok(());
         }
-        let store = &self.run.store;
-        notified.union_with(newly_seen);
+        notified.merge(newly_seen);
         let mut notified = Arc::new(notified);
-        loop {
-            let error = match self.write_notified(state, &notified, &mut complete).await {
-                Ok(()) => break,
-                Err(SaveError::AuditError(error)) => error,
-                Err(SaveError::Conflict(newer)) => {
-                    match store.load_notified_set(&newer.control).await {
-                        Ok(mut union) => {
-                            warn!(
-                                certificate_authority = self.arn.id(),
-                                sequence = newer.control.sequence,
-                                "state changed by another run; keeping both notified sets"
-                            );
-                            union.union_with(Arc::unwrap_or_clone(notified));
-                            notified = Arc::new(union);
-                            *state = *newer;
-                            continue;
-                        }
-                        Err(error) => error,
-                    }
-                }
-            };
+        while let Err(error) = self
+            .write_notified(state, &mut notified, &mut complete)
+            .await
+        {
             // SNS has accepted the message: any time left is well spent on saving that.
             if error.kind.remedy() != Remedy::Retry
                 || COMMIT_RETRY_INTERVAL >= self.run.budget.time_to_respond()
@@ -72,10 +56,11 @@ impl Audit<'_> {
         }
         info!(
             certificate_authority = self.arn.id(),
-            notified = notified.len(),
+            notified = notified.keys().len(),
             notified_set = state.control.notified_set,
             "state saved"
         );
+        let store = &self.run.store;
         store.remove_older_notified_sets(&state.control).await;
         Ok(())
     }
@@ -83,16 +68,29 @@ impl Audit<'_> {
     async fn write_notified(
         &self,
         state: &mut VersionedState,
-        notified: &Arc<NotifiedSet>,
+        notified: &mut Arc<NotifiedSet>,
         complete: &mut Option<CompleteAudit>,
-    ) -> Result<(), SaveError> {
+    ) -> Result<(), AuditError> {
         let store = &self.run.store;
-        let written = store.write_notified_set(&state.control, notified).await;
-        state.control.notified_set = Some(written.map_err(SaveError::AuditError)?);
-        state.control.notified_count = notified.len() as u64;
+        let control = &mut state.control;
+        control.notified_set = Some(store.write_notified_set(control, notified).await?);
+        control.notified_count = notified.keys().len() as u64;
         if let Some(complete) = complete.take() {
-            state.control.complete(complete);
+            control.complete(complete);
         }
-        store.save(state, &self.run.invocation.nonce).await
+        let saved = self.save(state).await;
+        if matches!(&saved, Err(error) if error.kind == ErrorKind::StateConflict) {
+            let newer = store.load(self.arn, self.run.budget.now()).await?;
+            let mut union = store.load_notified_set(&newer.control).await?;
+            warn!(
+                certificate_authority = self.arn.id(),
+                sequence = newer.control.sequence,
+                "state changed by another run; keeping both notified sets"
+            );
+            union.merge(notified.keys().iter().cloned());
+            *notified = Arc::new(union);
+            *state = newer;
+        }
+        saved
     }
 }

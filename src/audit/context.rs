@@ -1,8 +1,5 @@
 //! What the audits of one invocation share, and what the stages of one audit share.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use tokio::time::Instant;
 use tracing::info;
 
@@ -17,8 +14,8 @@ use crate::config::Config;
 use crate::error::{AuditError, ErrorKind};
 use crate::event::{Mode, Request, Trigger};
 use crate::response::{AuditResponse, Outcome};
-use crate::state::control::{CLOCK_TOLERANCE, Lease, RecordedError};
-use crate::state::store::{LeaseAttempt, SaveError, Store, VersionedState};
+use crate::state::control::{CLOCK_TOLERANCE, Lease};
+use crate::state::store::{LeaseAttempt, Store, VersionedState};
 use crate::timestamp::Timestamp;
 
 /// What Lambda states about an invocation.
@@ -34,19 +31,15 @@ pub struct Invocation {
     pub nonce: String,
 }
 
-/// Errors that were announced but that S3 did not store: only this process knows of them.
-pub(crate) type UnsavedErrors = Mutex<HashMap<CertificateAuthorityArn, RecordedError>>;
-
 /// What the audits of one invocation share.
 pub(crate) struct Run<'a> {
     pub config: &'a Config,
     pub clients: &'a Clients,
     pub names: &'a Names,
-    pub unsaved_errors: &'a UnsavedErrors,
     pub request: &'a Request,
     pub invocation: &'a Invocation,
     pub budget: &'a Budget,
-    pub store: Store,
+    pub store: Store<'a>,
     pub publisher: Publisher<'a>,
     /// Paces report requests: one per second and account (AWS Private CA quotas).
     pub request_pacer: Pacer,
@@ -115,8 +108,7 @@ impl Audit<'_> {
 
     /// Saves the state.
     pub async fn save(&self, state: &mut VersionedState) -> Result<(), AuditError> {
-        let saved = self.run.store.save(state, &self.run.invocation.nonce).await;
-        saved.map_err(SaveError::into_error)
+        self.run.store.save(state, &self.run.invocation.nonce).await
     }
 
     /// Cuts off work while there is still time to save the state.
@@ -132,13 +124,5 @@ impl Audit<'_> {
     /// Returns the error for an audit that the run has no time for.
     pub fn out_of_time(&self, why: &str) -> AuditError {
         AuditError::new(ErrorKind::OutOfTime, format!("{}: {why}", self.arn))
-    }
-
-    /// Returns the announced errors that S3 did not store.
-    pub fn unsaved_errors(
-        &self,
-    ) -> MutexGuard<'_, HashMap<CertificateAuthorityArn, RecordedError>> {
-        let errors = self.run.unsaved_errors.lock();
-        errors.unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use crate::error::{AuditError, ErrorKind, Remedy};
 use crate::event::Trigger;
 use crate::response::{AuditResponse, Outcome};
 use crate::state::control::{Control, RecordedError};
-use crate::state::store::{ErrorMarker, VersionedState};
+use crate::state::store::VersionedState;
 
 impl Audit<'_> {
     /// Announces an error or its end, releases the lease and saves the state.
@@ -13,7 +13,7 @@ impl Audit<'_> {
         &self,
         mut state: VersionedState,
         result: Result<AuditResponse, AuditError>,
-        marker: ErrorMarker,
+        marker: Option<RecordedError>,
     ) -> Result<AuditResponse, AuditError> {
         let control = &mut state.control;
         let known = control.error.clone();
@@ -44,11 +44,13 @@ impl Audit<'_> {
             if announced != known
                 && let Some(error) = announced
             {
-                self.write_error_marker(&error).await;
+                self.run.store.write_error_marker(self.arn, &error).await;
             }
             return Err(failure);
         }
-        self.clear_error_marker(&marker).await;
+        if let Some(error) = marker {
+            self.run.store.remove_error_marker(self.arn, &error).await;
+        }
         Ok(response)
     }
 

@@ -1,5 +1,7 @@
 //! Judges a scan: what to publish, what to record, and what the response says.
 
+use std::collections::BTreeSet;
+
 use tracing::info;
 
 use crate::alert::{AlertKind, ObjectLocation, ReportSource, RevocationAlert};
@@ -12,6 +14,7 @@ use crate::event::Mode;
 use crate::report::scanner::ScanTotals;
 use crate::response::{AuditResponse, AuditStats, MAX_LISTED, Outcome, ReportContents};
 use crate::revocation::distinguished_name::decode;
+use crate::revocation::key::RevocationKey;
 use crate::state::control::{CompleteAudit, Control};
 use crate::state::notified_set::NotifiedSet;
 use crate::text::numbers::count;
@@ -22,7 +25,7 @@ pub(super) struct Findings {
     /// What there is to publish.
     pub alerts: Vec<AlertKind>,
     /// The keys to record as notified: those from before this scan, and those from it.
-    pub notified: [NotifiedSet; 2],
+    pub notified: (NotifiedSet, BTreeSet<RevocationKey>),
     /// The audit to record as complete, or why the report is invalid.
     pub result: Result<CompleteAudit, AuditError>,
 }
@@ -87,7 +90,7 @@ impl Audit<'_> {
         Findings {
             response,
             alerts,
-            notified: [scan.new.notified, scan.new.newly_seen.into_set()],
+            notified: (scan.new.notified, scan.new.newly_seen),
             result,
         }
     }
@@ -105,9 +108,9 @@ impl Audit<'_> {
         let mut contents = ReportContents {
             certificates: totals.certificates,
             revoked: totals.revoked,
-            new_revocations: new.counts.new,
+            new_revocations: new.new,
             published: new.batch.counts.total(),
-            pending: is_replay.then_some(new.counts.pending),
+            pending: is_replay.then_some(new.pending),
             malformed_records: totals.malformed,
             revocations: Vec::new(),
         };
@@ -140,7 +143,7 @@ impl Audit<'_> {
     }
 
     fn log_scan(&self, report: &ReadyReport, scan: &Scan<'_>) {
-        let (new, totals, counts) = (&scan.new, scan.totals, scan.new.counts);
+        let (new, totals) = (&scan.new, scan.totals);
         info!(
             certificate_authority = self.arn.id(),
             report_id = report.report.id,
@@ -149,10 +152,10 @@ impl Audit<'_> {
             certificates = totals.certificates,
             revoked = totals.revoked,
             malformed = totals.malformed,
-            already_notified = new.notified.len(),
-            new = counts.new,
-            filtered = counts.filtered,
-            before_lookback = counts.before_lookback,
+            already_notified = new.notified.keys().len(),
+            new = new.new,
+            filtered = new.new.saturating_sub(new.batch.counts.total()),
+            before_lookback = new.before_lookback,
             valid = scan.invalid.is_none(),
             "scan finished"
         );

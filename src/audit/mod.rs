@@ -26,7 +26,7 @@ mod scan;
 mod scan_limiter;
 
 pub use context::Invocation;
-pub(crate) use context::{Run, UnsavedErrors};
+pub(crate) use context::Run;
 pub(crate) use scan_limiter::ScanLimiter;
 
 use context::Audit;

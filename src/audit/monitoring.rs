@@ -7,7 +7,6 @@ use crate::alert::{AlertKind, ObjectLocation, ReportSource};
 use crate::audit::context::Audit;
 use crate::error::{AuditError, Remedy};
 use crate::state::control::{Control, RecordedError};
-use crate::state::store::ErrorMarker;
 use crate::timestamp::Timestamp;
 
 impl Audit<'_> {
@@ -66,61 +65,31 @@ impl Audit<'_> {
         if error.kind.remedy() != Remedy::Operator {
             return;
         }
-        let marker = self.marker().await;
-        if marker.is_there && marker.error.is_none() {
+        let Ok(known) = self.run.store.read_error_marker(self.arn).await else {
             return;
-        }
-        let recorded = self.announce(error, marker.error.clone(), None).await;
-        let is_recorded = recorded.announced && marker.error.as_ref() == Some(&recorded);
-        if recorded.possibly_announced() && !is_recorded {
-            self.write_error_marker(&recorded).await;
-        }
-    }
-
-    /// Moves what was announced without a state into the state, so that its end is announced.
-    pub(super) async fn adopt_error_marker(&self, control: &mut Control) -> ErrorMarker {
-        let marker = self.marker().await;
-        if let Some(error) = &marker.error {
-            match &mut control.error {
-                Some(known) if known.kind == error.kind => {
-                    known.announced |= error.announced;
-                    known.maybe_announced |= error.maybe_announced;
-                }
-                // The end of that error will be announced.
-                Some(known) if known.possibly_announced() => {}
-                unknown => *unknown = Some(error.clone()),
-            }
-        }
-        marker
-    }
-
-    /// Removes what the control document records by now.
-    pub(super) async fn clear_error_marker(&self, marker: &ErrorMarker) {
-        self.unsaved_errors().remove(self.arn);
-        if marker.is_there
-            && let Some(error) = &marker.error
+        };
+        let recorded = self.announce(error, known.clone(), None).await;
+        if recorded.possibly_announced()
+            && !(recorded.announced && known.as_ref() == Some(&recorded))
         {
-            self.run.store.remove_error_marker(self.arn, error).await;
+            self.run.store.write_error_marker(self.arn, &recorded).await;
         }
     }
 
-    /// Records an announced error outside the control document.
-    pub(super) async fn write_error_marker(&self, error: &RecordedError) {
-        // First, because the run may end while S3 does not respond.
-        self.unsaved_errors()
-            .insert(self.arn.clone(), error.clone());
-        if self.run.store.write_error_marker(self.arn, error).await {
-            self.unsaved_errors().remove(self.arn);
+    /// Moves what was announced without a state into the state, so that its end is announced;
+    /// returns it.
+    pub(super) async fn adopt_error_marker(&self, control: &mut Control) -> Option<RecordedError> {
+        let error = self.run.store.read_error_marker(self.arn).await.ok()??;
+        match &mut control.error {
+            Some(known) if known.kind == error.kind => {
+                known.announced |= error.announced;
+                known.maybe_announced |= error.maybe_announced;
+            }
+            // The end of that error will be announced.
+            Some(known) if known.possibly_announced() => {}
+            unknown => *unknown = Some(error.clone()),
         }
-    }
-
-    async fn marker(&self) -> ErrorMarker {
-        let marker = self.run.store.read_error_marker(self.arn).await;
-        let unsaved = self.unsaved_errors().get(self.arn).cloned();
-        ErrorMarker {
-            error: unsaved.or(marker.error),
-            ..marker
-        }
+        Some(error)
     }
 
     /// Publishes `watch-failed`, unless this kind of error is known to be announced; returns what

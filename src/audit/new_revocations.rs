@@ -1,6 +1,6 @@
 //! Selects the revocations of a report that have not been notified about yet.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use crate::alert::RevocationBatch;
 use crate::arn::CertificateAuthorityArn;
@@ -28,32 +28,24 @@ pub(super) struct NewRevocations<'a> {
     pub notified: NotifiedSet,
     /// Keys that were not in the notified set, or (`NotifiedSince`) that were taken from it: a
     /// serial may occur twice in a report.
-    pub newly_seen: NewlySeen,
+    pub newly_seen: BTreeSet<RevocationKey>,
     /// The revocations to publish.
     pub batch: RevocationBatch,
     /// The full list's lines that the caller has not taken yet.
     pub full_list_lines: Vec<u8>,
     /// Every revocation of the report, by reason.
     pub revoked: ReasonCounts,
-    pub counts: Counts,
-    certificate_prefix: String,
-    /// Certificates that events say are revoked and that no record has shown yet, by ARN.
-    pub unconfirmed: BTreeSet<String>,
-}
-
-/// Numbers of revocations.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Counts {
     /// New revocations, whether or not `NOTIFY_REASONS` filters them.
     pub new: u64,
-    /// New revocations that `NOTIFY_REASONS` filters.
-    pub filtered: u64,
     /// Revocations from before the first audit's look-back.
     pub before_lookback: u64,
     /// With `NotifiedSince`: revocations left to the next audit.
     pub pending: u64,
     /// Records of other CAs' certificates.
     pub foreign: u64,
+    certificate_prefix: String,
+    /// Certificates that events say are revoked and that no record has shown yet, by ARN.
+    pub unconfirmed: BTreeSet<String>,
 }
 
 impl<'a> NewRevocations<'a> {
@@ -69,11 +61,14 @@ impl<'a> NewRevocations<'a> {
             config,
             selection,
             notified,
-            newly_seen: NewlySeen::default(),
+            newly_seen: BTreeSet::new(),
             batch: RevocationBatch::new(arn.as_str(), detected_at),
             full_list_lines: Vec::new(),
             revoked: ReasonCounts::default(),
-            counts: Counts::default(),
+            new: 0,
+            before_lookback: 0,
+            pending: 0,
+            foreign: 0,
             certificate_prefix: format!("{arn}/"),
             unconfirmed: BTreeSet::new(),
         }
@@ -84,7 +79,7 @@ impl<'a> NewRevocations<'a> {
         let reason = record.revocation_reason.as_deref().unwrap_or("");
         self.revoked.add(&RevocationReason::from_report(reason));
         if let Some(arn) = record.certificate_arn.as_deref() {
-            self.counts.foreign += u64::from(self.is_foreign(arn));
+            self.foreign += u64::from(self.is_foreign(arn));
             self.unconfirmed.remove(arn);
         }
         let key = record.key();
@@ -96,11 +91,11 @@ impl<'a> NewRevocations<'a> {
                 }
                 let revocation = record.to_revocation(key);
                 if is_before(revocation.revoked_at.at, notify_from) {
-                    self.counts.before_lookback += 1;
+                    self.before_lookback += 1;
                     return;
                 }
-                self.counts.new += 1;
-                self.counts.filtered += u64::from(!self.publish(revocation));
+                self.new += 1;
+                self.publish(revocation);
             }
             Selection::NotifiedSince(since) => {
                 let revocation = record.to_revocation(key.clone());
@@ -108,7 +103,7 @@ impl<'a> NewRevocations<'a> {
                     return;
                 }
                 if !is_notified {
-                    self.counts.pending += 1;
+                    self.pending += 1;
                 } else if self.newly_seen.insert(key) {
                     self.publish(revocation);
                 }
@@ -116,13 +111,11 @@ impl<'a> NewRevocations<'a> {
         }
     }
 
-    /// Keeps a revocation for the alert, unless `NOTIFY_REASONS` filters it; returns whether.
-    fn publish(&mut self, revocation: Revocation) -> bool {
-        let notifies = self.config.causes_message(&revocation.reason);
-        if notifies {
+    /// Keeps a revocation for the alert, unless `NOTIFY_REASONS` filters it.
+    fn publish(&mut self, revocation: Revocation) {
+        if self.config.causes_message(&revocation.reason) {
             self.full_list_lines.extend(self.batch.add(revocation));
         }
-        notifies
     }
 
     /// Whether a certificate's ARN certainly names another CA.
@@ -137,32 +130,4 @@ impl<'a> NewRevocations<'a> {
 /// Whether both instants are known and the first one is earlier.
 fn is_before(at: Option<Timestamp>, from: Option<Timestamp>) -> bool {
     at.zip(from).is_some_and(|(at, from)| at < from)
-}
-
-/// A set that grows key by key, nearly as compact as a [`NotifiedSet`].
-#[derive(Default)]
-pub(super) struct NewlySeen {
-    set: NotifiedSet,
-    recent: HashSet<RevocationKey>,
-}
-
-impl NewlySeen {
-    /// Minimum number of keys per merge, which costs as much as the whole set.
-    const MIN_MERGE: usize = 1 << 15;
-
-    /// Adds a key; returns whether it is new to the set.
-    fn insert(&mut self, key: RevocationKey) -> bool {
-        if self.set.contains(&key) || !self.recent.insert(key) {
-            return false;
-        }
-        if self.recent.len() >= Self::MIN_MERGE.max(self.set.len() / 8) {
-            self.set.merge(self.recent.drain());
-        }
-        true
-    }
-
-    pub fn into_set(mut self) -> NotifiedSet {
-        self.set.merge(self.recent);
-        self.set
-    }
 }

@@ -168,7 +168,7 @@ impl<'a> Audit<'a> {
                 }
             };
             let (totals, invalid) = fed.map_err(cut_off)??;
-            let foreign = match new.counts.foreign {
+            let foreign = match new.foreign {
                 0 => None,
                 1 => Some("1 revoked record belongs to another CA".to_owned()),
                 many => Some(format!("{many} revoked records belong to another CA")),

@@ -2,6 +2,7 @@
 //!
 //! Everything here is pure; `store` reads and writes it in S3.
 
+use std::cmp::Ordering;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -11,17 +12,17 @@ use crate::error::{AuditError, ErrorKind};
 use crate::pending_report::PendingReport;
 use crate::timestamp::Timestamp;
 
-/// Version of the control document.
-const VERSION: u64 = 1;
+/// The version of the documents that this program writes, and the only one that it reads.
+pub(super) const VERSION: u64 = 1;
 
 /// Maximum scan attempts before a report is abandoned.
-pub const MAX_SCAN_ATTEMPTS: u32 = 2;
+pub(crate) const MAX_SCAN_ATTEMPTS: u32 = 2;
 
 /// Lambda's maximum timeout (AWS Lambda Developer Guide, "Lambda quotas"): no lease is longer.
 const LONGEST_RUN: Duration = Duration::from_secs(900);
 
 /// Maximum difference between two clocks; a lease expires that long after its holder's deadline.
-pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
+pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 
 /// The control document of one CA.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,55 +74,45 @@ pub struct Control {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Lease {
-    /// Lambda's request ID.
-    pub request_id: String,
+    pub(crate) request_id: String,
     /// The run's nonce; unlike the request ID, it differs for a retry of the same invocation.
-    pub nonce: String,
+    pub(crate) nonce: String,
     /// The holder's deadline plus [`CLOCK_TOLERANCE`].
-    pub until: Timestamp,
+    pub(crate) until: Timestamp,
 }
 
 /// An audit that read a whole, valid report and recorded all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CompleteAudit {
-    /// Private CA's ID of the report.
-    pub report_id: String,
-    /// The key of its object.
-    pub key: String,
-    /// The ETag of its object.
-    pub e_tag: String,
-    /// When it was requested.
-    pub requested_at: Timestamp,
+    pub(crate) report_id: String,
+    pub(crate) key: String,
+    pub(crate) e_tag: String,
+    pub(crate) requested_at: Timestamp,
     /// When S3 had the whole report, by S3's clock.
-    pub last_modified: Timestamp,
-    /// When the audit ended.
-    pub completed_at: Timestamp,
-    /// Certificates in the report.
-    pub certificates: u64,
-    /// Revoked certificates in the report.
-    pub revoked: u64,
+    pub(crate) last_modified: Timestamp,
+    pub(crate) completed_at: Timestamp,
+    pub(crate) certificates: u64,
+    pub(crate) revoked: u64,
 }
 
 /// An error that needs operator action, and whether it was announced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RecordedError {
-    /// The stable name of the error.
     #[serde(rename = "type")]
-    pub kind: String,
-    /// When it first occurred.
-    pub since: Timestamp,
+    pub(crate) kind: String,
+    pub(crate) since: Timestamp,
     /// Whether `watch-failed` was published.
-    pub announced: bool,
+    pub(crate) announced: bool,
     /// Whether it may have been: SNS's response was lost.
     #[serde(default)]
-    pub maybe_announced: bool,
+    pub(crate) maybe_announced: bool,
 }
 
 impl RecordedError {
     /// Creates an error that has not been announced.
-    pub fn new(kind: &str, since: Timestamp) -> Self {
+    pub(crate) fn new(kind: &str, since: Timestamp) -> Self {
         Self {
             kind: kind.to_owned(),
             since,
@@ -131,7 +122,7 @@ impl RecordedError {
     }
 
     /// Whether people may know of it, so that its end is announced.
-    pub fn possibly_announced(&self) -> bool {
+    pub(crate) fn possibly_announced(&self) -> bool {
         self.announced || self.maybe_announced
     }
 }
@@ -141,9 +132,31 @@ pub(super) fn unreadable(message: String) -> AuditError {
     AuditError::new(ErrorKind::StateUnreadable, message)
 }
 
+/// The field that every version of a document has.
+#[derive(Deserialize)]
+pub(super) struct Versioned {
+    version: u64,
+}
+
+impl Versioned {
+    /// Fails if the document, which errors call `what`, has another version than this program.
+    pub(super) fn check(&self, what: &str) -> Result<(), AuditError> {
+        let version = self.version;
+        let kind = match version.cmp(&VERSION) {
+            Ordering::Less => ErrorKind::StateUnreadable,
+            Ordering::Equal => return Ok(()),
+            Ordering::Greater => ErrorKind::StateNewer,
+        };
+        Err(AuditError::new(
+            kind,
+            format!("{what} has version {version}; this program supports version {VERSION}"),
+        ))
+    }
+}
+
 impl Control {
     /// Creates the control document of a CA that was never audited.
-    pub fn new(certificate_authority_arn: CertificateAuthorityArn, now: Timestamp) -> Self {
+    pub(crate) fn new(certificate_authority_arn: CertificateAuthorityArn, now: Timestamp) -> Self {
         Self {
             version: VERSION,
             certificate_authority_arn,
@@ -174,24 +187,10 @@ impl Control {
         certificate_authority_arn: &CertificateAuthorityArn,
         location: &str,
     ) -> Result<Self, AuditError> {
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u64,
-        }
         let place = format!("the state at {location}");
         let no_document = |error| unreadable(format!("{place} is not a control document: {error}"));
-        let Versioned { version } = serde_json::from_slice(bytes).map_err(no_document)?;
-        if version > VERSION {
-            return Err(AuditError::new(
-                ErrorKind::StateNewer,
-                format!("{place} has version {version}; this program supports version {VERSION}"),
-            ));
-        }
-        if version < VERSION {
-            return Err(unreadable(format!(
-                "{place} has the unknown version {version}"
-            )));
-        }
+        let versioned: Versioned = serde_json::from_slice(bytes).map_err(no_document)?;
+        versioned.check(&place)?;
         let control: Control = serde_json::from_slice(bytes).map_err(no_document)?;
         let owner = &control.certificate_authority_arn;
         if owner != certificate_authority_arn {
@@ -203,7 +202,7 @@ impl Control {
     }
 
     /// Returns the document as indented JSON, without the fields that have no value.
-    pub fn to_json(&self) -> Vec<u8> {
+    pub(crate) fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::json!(self);
         if let Some(fields) = json.as_object_mut() {
             fields.retain(|_, value| !value.is_null());
@@ -212,7 +211,7 @@ impl Control {
     }
 
     /// Returns when Private CA accepts the next request; `None` if that is now.
-    pub fn next_request_at(
+    pub(crate) fn next_request_at(
         &self,
         now: SystemTime,
         report_interval: Duration,
@@ -226,20 +225,20 @@ impl Control {
     }
 
     /// Returns the lease if it has not expired. One that is longer than any run is ignored.
-    pub fn lease_holder(&self, now: Timestamp) -> Option<&Lease> {
+    pub(crate) fn lease_holder(&self, now: Timestamp) -> Option<&Lease> {
         let longest = now.saturating_add(LONGEST_RUN + 2 * CLOCK_TOLERANCE);
         let lease = self.lease.as_ref();
         lease.filter(|lease| now < lease.until && lease.until <= longest)
     }
 
     /// Whether the run with that nonce wrote this document.
-    pub fn was_written_by(&self, run_nonce: &str) -> bool {
+    pub(crate) fn was_written_by(&self, run_nonce: &str) -> bool {
         let rest = self.nonce.strip_prefix(run_nonce);
         rest.is_some_and(|rest| rest.starts_with('-'))
     }
 
     /// Releases the lease of the run with that nonce.
-    pub fn release(&mut self, nonce: &str) {
+    pub(crate) fn release(&mut self, nonce: &str) {
         self.lease.take_if(|lease| lease.nonce == nonce);
     }
 
@@ -247,7 +246,7 @@ impl Control {
     ///
     /// The scan that follows is counted right away, in the same write: a run that ends without
     /// having started it sets the attempts back.
-    pub fn set_pending_report(&mut self, report: &PendingReport, at: SystemTime) {
+    pub(crate) fn set_pending_report(&mut self, report: &PendingReport, at: SystemTime) {
         let since_1970 = at
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -260,20 +259,20 @@ impl Control {
     }
 
     /// Returns the scan attempts of the pending report.
-    pub fn attempts(&self) -> u32 {
+    pub(crate) fn attempts(&self) -> u32 {
         let report = self.pending_report.as_ref();
         report.map_or(0, |report| report.attempts)
     }
 
     /// Sets the scan attempts of the pending report.
-    pub fn set_attempts(&mut self, attempts: u32) {
+    pub(crate) fn set_attempts(&mut self, attempts: u32) {
         if let Some(report) = &mut self.pending_report {
             report.attempts = attempts;
         }
     }
 
     /// Records a complete audit.
-    pub fn complete(&mut self, audit: CompleteAudit) {
+    pub(crate) fn complete(&mut self, audit: CompleteAudit) {
         self.pending_report = None;
         self.last_complete_audit = Some(audit);
         self.runs_without_audit = 0;
@@ -282,7 +281,7 @@ impl Control {
 
     /// Counts a scheduled run without a complete audit; returns whether an audit is overdue: after
     /// more than three such runs and three report intervals.
-    pub fn count_missed_run(&mut self, now: Timestamp, report_interval: Duration) -> bool {
+    pub(crate) fn count_missed_run(&mut self, now: Timestamp, report_interval: Duration) -> bool {
         self.runs_without_audit = self.runs_without_audit.saturating_add(1);
         let since = *self.without_audit_since.get_or_insert(now);
         self.runs_without_audit > 3 && now.since(since) >= 3 * report_interval

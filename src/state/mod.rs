@@ -2,4 +2,4 @@
 
 pub mod control;
 pub mod notified_set;
-pub mod store;
+pub(crate) mod store;

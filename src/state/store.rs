@@ -1,15 +1,13 @@
 //! Reads and writes the state in S3; control documents are written conditionally only.
 
+use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tracing::{info, warn};
@@ -34,88 +32,43 @@ const WRITE_ATTEMPTS: u32 = 6;
 /// Maximum reads of an object whose body breaks off: the SDK retries requests only.
 const READ_ATTEMPTS: u32 = 3;
 
-/// Maximum size of a control document or an error marker, which have about a thousand bytes.
-const MAX_DOCUMENT_BYTES: usize = 1 << 20;
+/// Announced errors that S3 did not store: only this process knows of them.
+pub(crate) type UnsavedErrors = Mutex<HashMap<CertificateAuthorityArn, RecordedError>>;
 
 /// The state of all CAs in S3.
-#[derive(Clone, Debug)]
-pub struct Store {
-    /// The S3 client.
-    pub s3: aws_sdk_s3::Client,
-    /// The bucket.
-    pub bucket: String,
+pub(crate) struct Store<'a> {
+    pub s3: &'a aws_sdk_s3::Client,
+    pub bucket: &'a str,
     /// The key prefix: empty, or ends in `/`.
-    pub prefix: String,
+    pub prefix: &'a str,
+    pub unsaved_errors: &'a UnsavedErrors,
 }
 
 /// A control document and the version of it that S3 has.
-#[derive(Clone, Debug)]
-pub struct VersionedState {
-    /// The control document.
+pub(crate) struct VersionedState {
     pub control: Control,
     /// `None` if S3 has none yet.
     e_tag: Option<String>,
 }
 
 /// The result of an attempt to take a lease.
-#[derive(Debug)]
-pub enum LeaseAttempt {
+pub(crate) enum LeaseAttempt {
     /// This run holds the lease.
     Acquired(Box<VersionedState>),
     /// Another run holds it.
     HeldBy(Lease),
 }
 
-/// Why a control document was not saved.
-#[derive(Debug)]
-pub enum SaveError {
-    /// Another run has written a newer one.
-    Conflict(Box<VersionedState>),
-    /// S3 did not accept it.
-    AuditError(AuditError),
-}
-
-impl SaveError {
-    /// Returns the error for a caller that cannot merge a newer state.
-    pub fn into_error(self) -> AuditError {
-        match self {
-            SaveError::AuditError(error) => error,
-            SaveError::Conflict(newer) => AuditError::new(
-                ErrorKind::StateConflict,
-                format!(
-                    "another run changed the state of {} (sequence {})",
-                    newer.control.certificate_authority_arn, newer.control.sequence
-                ),
-            ),
-        }
-    }
-}
-
-impl From<AuditError> for SaveError {
-    fn from(error: AuditError) -> Self {
-        SaveError::AuditError(error)
-    }
-}
-
-/// An announced error that the control document could not record.
-#[derive(Debug, Default)]
-pub struct ErrorMarker {
-    /// Whether S3 has one.
-    pub is_there: bool,
-    /// The error; `None` if it cannot be read.
-    pub error: Option<RecordedError>,
-}
-
 /// What S3 has under a key.
 enum Object<T> {
     /// Its content and its ETag.
     Found(T, Option<String>),
-    Missing,
-    /// There was an object, which was deleted.
-    Deleted,
+    Missing {
+        was_deleted: bool,
+    },
 }
 
-impl Store {
+impl Store<'_> {
     /// Reads the control document; returns a new one for a CA without any state.
     ///
     /// # Errors
@@ -128,12 +81,14 @@ impl Store {
     ) -> Result<VersionedState, AuditError> {
         let key = self.control_key(arn);
         let location = self.location(&key);
-        let (control, e_tag) = match self.get(&key, Vec::new, collect).await? {
+        let (control, e_tag) = match self.get(&key, Vec::new, Vec::extend_from_slice).await? {
             Object::Found(bytes, e_tag) => (Control::read(&bytes, arn, &location)?, e_tag),
-            Object::Missing if self.list(&self.notified_prefix(arn)).await?.is_empty() => {
+            Object::Missing { was_deleted: false }
+                if self.list(&self.notified_prefix(arn)).await?.is_empty() =>
+            {
                 (Control::new(arn.clone(), now), None)
             }
-            Object::Missing | Object::Deleted => {
+            Object::Missing { .. } => {
                 return Err(unreadable(format!("the state at {location} was deleted")));
             }
         };
@@ -154,21 +109,24 @@ impl Store {
     ) -> Result<LeaseAttempt, AuditError> {
         loop {
             let mut state = self.load(arn, budget.now()).await?;
-            let holder = state.control.lease_holder(budget.now());
-            if let Some(holder) = holder.filter(|holder| holder.nonce != lease.nonce) {
+            if let Some(holder) = state.control.lease_holder(budget.now())
+                && holder.nonce != lease.nonce
+            {
                 // Most leases are released long before they expire.
                 let left = holder.until.since(budget.now());
-                if !waits || !budget.wait(left.min(LEASE_POLL)).await {
-                    return Ok(LeaseAttempt::HeldBy(holder.clone()));
+                if waits && budget.wait(left.min(LEASE_POLL)).await {
+                    continue;
                 }
-                continue;
+                return Ok(LeaseAttempt::HeldBy(holder.clone()));
             }
             state.control.lease = Some(lease.clone());
             match self.save(&mut state, &lease.nonce).await {
                 Ok(()) => return Ok(LeaseAttempt::Acquired(Box::new(state))),
                 // Another run was faster: its lease is treated like any other.
-                Err(SaveError::Conflict(_)) if budget.wait(LEASE_RETRY).await => {}
-                Err(error) => return Err(error.into_error()),
+                Err(error)
+                    if error.kind == ErrorKind::StateConflict && budget.wait(LEASE_RETRY).await => {
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -178,30 +136,35 @@ impl Store {
     /// A write whose response was lost is recognized by its nonce.
     ///
     /// # Errors
-    /// If another run has written a newer document, or S3 does not accept this one.
-    pub async fn save(&self, state: &mut VersionedState, run_nonce: &str) -> Result<(), SaveError> {
+    /// `StateConflict` if another run has written a newer document, or that S3 does not accept it.
+    pub async fn save(
+        &self,
+        state: &mut VersionedState,
+        run_nonce: &str,
+    ) -> Result<(), AuditError> {
         state.control.sequence += 1;
         state.control.nonce = format!("{run_nonce}-{}", state.control.sequence);
         let key = self.control_key(&state.control.certificate_authority_arn);
         let location = self.location(&key);
         let mut attempt = 0;
         loop {
-            let body = state.control.to_json().into();
-            let put = self.put(&key, body, |put| match &state.e_tag {
+            let put = self.put(&key, state.control.to_json().into());
+            let put = match &state.e_tag {
                 Some(e_tag) => put.if_match(e_tag),
                 None => put.if_none_match("*"),
-            });
-            let failure = match put.await {
+            };
+            let failure = match send(put).await {
                 Ok(e_tag) => {
                     state.e_tag = e_tag;
                     return Ok(());
                 }
                 Err(failure) => failure,
             };
+            let is_refused = failure.class == FailureClass::Refused;
             let is_conflict =
                 matches!(failure.status, Some(404 | 409 | 412)) && !failure.is("NoSuchBucket");
-            if !is_conflict && failure.class == FailureClass::Refused {
-                return Err(failure.error(&location).into());
+            if is_refused && !is_conflict {
+                return Err(failure.error(&location));
             }
             warn!(location, error = %failure, "state write outcome unknown; re-reading");
             if self.is_stored(state, run_nonce, &location).await? {
@@ -209,11 +172,10 @@ impl Store {
             }
             attempt += 1;
             if attempt == WRITE_ATTEMPTS {
-                let error = match failure.class {
-                    FailureClass::Refused => failure.error_of(ErrorKind::StateConflict, &location),
-                    _ => failure.error(&location),
-                };
-                return Err(error.into());
+                return Err(match is_refused {
+                    true => failure.error_of(ErrorKind::Unavailable, &location),
+                    false => failure.error(&location),
+                });
             }
             tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
         }
@@ -226,7 +188,7 @@ impl Store {
         state: &mut VersionedState,
         run_nonce: &str,
         location: &str,
-    ) -> Result<bool, SaveError> {
+    ) -> Result<bool, AuditError> {
         let control = &state.control;
         let arn = &control.certificate_authority_arn;
         match self.load(arn, control.first_seen_at).await {
@@ -235,14 +197,20 @@ impl Store {
                 state.e_tag = stored.e_tag;
                 Ok(stored.control.nonce == state.control.nonce)
             }
-            Ok(stored) if stored.e_tag != state.e_tag => Err(SaveError::Conflict(Box::new(stored))),
+            Ok(stored) if stored.e_tag != state.e_tag => Err(AuditError::new(
+                ErrorKind::StateConflict,
+                format!(
+                    "another run changed the state of {arn} (sequence {})",
+                    stored.control.sequence
+                ),
+            )),
             Ok(_) => Ok(false),
             Err(error) if error.kind.remedy() == Remedy::Retry => {
                 let error = error.message;
                 warn!(location, error, "state write outcome still unknown");
                 Ok(false)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
@@ -253,28 +221,26 @@ impl Store {
     /// A missing or unreadable set is an error, never an empty set.
     pub async fn load_notified_set(&self, control: &Control) -> Result<NotifiedSet, AuditError> {
         let Some(key) = &control.notified_set else {
-            return Ok(NotifiedSet::new());
+            return Ok(NotifiedSet::default());
         };
         let location = self.location(key);
         let error = |kind, why: &str| {
             AuditError::new(kind, format!("the notified set at {location} {why}"))
         };
-        let arn = control.certificate_authority_arn.as_str();
-        let reader = || NotifiedSetReader::new(arn);
+        let reader = || NotifiedSetReader::new(control.certificate_authority_arn.as_str());
         // An invalid set is read to its end as well: only then has the SDK checked that these bytes
-        // are what S3 holds. The reader repeats its error when it finishes.
-        let feed = |reader: &mut NotifiedSetReader, chunk: &[u8]| drop(reader.feed(chunk));
-        let Object::Found(reader, _) = self.get(key, reader, feed).await? else {
+        // are what S3 holds.
+        let object = self.get(key, reader, NotifiedSetReader::feed).await?;
+        let Object::Found(reader, _) = object else {
             return Err(error(ErrorKind::StateUnreadable, "is missing"));
         };
         let notified = reader.finish().map_err(|invalid| {
-            let kind = match invalid.is_newer {
-                true => ErrorKind::StateNewer,
-                false => ErrorKind::StateUnreadable,
-            };
-            error(kind, &format!("cannot be read: {invalid}"))
+            error(
+                invalid.kind,
+                &format!("cannot be read: {}", invalid.message),
+            )
         })?;
-        let (found, stated) = (notified.len() as u64, control.notified_count);
+        let (found, stated) = (notified.keys().len() as u64, control.notified_count);
         if found != stated {
             let why =
                 format!("holds {found} revocations, but the control document states {stated}");
@@ -293,9 +259,8 @@ impl Store {
         let mut sequence = control.sequence + 1;
         loop {
             let key = format!("{}{sequence}.jsonl", self.notified_prefix(arn));
-            let body = notified_body(notified, arn);
-            let put = self.put(&key, body, |put| put.if_none_match("*"));
-            let Err(failure) = put.await else {
+            let put = self.put(&key, notified_body(notified, arn));
+            let Err(failure) = send(put.if_none_match("*")).await else {
                 return Ok(key);
             };
             match failure.status {
@@ -323,9 +288,7 @@ impl Store {
             let number = key.strip_prefix(&prefix)?.strip_suffix(".jsonl")?;
             number.parse().ok()
         };
-        let Some(current) = control.notified_set.as_deref().and_then(sequence) else {
-            return;
-        };
+        let current = control.notified_set.as_deref().and_then(sequence);
         let keys = self.list(&prefix).await.unwrap_or_else(|error| {
             let error = error.message;
             warn!(
@@ -334,7 +297,7 @@ impl Store {
             );
             Vec::new()
         });
-        let is_older = |key: &String| sequence(key).is_some_and(|number| number < current);
+        let is_older = |key: &String| sequence(key).is_some() && sequence(key) < current;
         for key in keys.into_iter().filter(is_older) {
             match self.delete(&key).await {
                 Ok(()) => info!(
@@ -348,53 +311,58 @@ impl Store {
         }
     }
 
-    /// Reads the error marker; if S3 does not say whether there is one, logs that and returns none.
-    pub async fn read_error_marker(&self, arn: &CertificateAuthorityArn) -> ErrorMarker {
+    /// Returns the announced error that the control document could not record; `None` also if S3
+    /// does not say whether there is one.
+    ///
+    /// # Errors
+    /// There is one, but S3 denies reading it.
+    pub async fn read_error_marker(
+        &self,
+        arn: &CertificateAuthorityArn,
+    ) -> Result<Option<RecordedError>, AuditError> {
+        if let Some(error) = self.unsaved_errors().get(arn) {
+            return Ok(Some(error.clone()));
+        }
         let key = self.error_marker_key(arn);
-        let (is_there, unknown) = match self.get(&key, Vec::new, collect).await {
+        let failure = match self.get(&key, Vec::new, Vec::extend_from_slice).await {
             Ok(Object::Found(bytes, _)) => match serde_json::from_slice(&bytes) {
-                Ok(error) => {
-                    let (is_there, error) = (true, Some(error));
-                    return ErrorMarker { is_there, error };
-                }
-                Err(error) => (false, error.to_string()),
+                Ok(error) => return Ok(Some(error)),
+                Err(error) => unreadable(error.to_string()),
             },
-            Ok(Object::Missing | Object::Deleted) => return ErrorMarker::default(),
-            Err(error) => {
-                // Listing needs another permission than reading.
-                let is_there = error.kind == ErrorKind::AccessDenied
-                    && self.list(&key).await.is_ok_and(|keys| keys.contains(&key));
-                (is_there, error.message)
-            }
+            Ok(Object::Missing { .. }) => return Ok(None),
+            Err(failure) => failure,
         };
         warn!(
             certificate_authority = arn.id(),
             key,
-            error = unknown,
+            error = failure.message,
             "cannot check whether an error was announced"
         );
-        let error = None;
-        ErrorMarker { is_there, error }
+        // Listing needs another permission than reading.
+        let is_there = failure.kind == ErrorKind::AccessDenied
+            && self.list(&key).await.is_ok_and(|keys| keys.contains(&key));
+        if is_there { Err(failure) } else { Ok(None) }
     }
 
-    /// Writes the error marker; returns whether S3 stored it.
-    pub async fn write_error_marker(
-        &self,
-        arn: &CertificateAuthorityArn,
-        error: &RecordedError,
-    ) -> bool {
+    /// Records an announced error outside the control document: in a marker, or in this process if
+    /// S3 does not store that.
+    pub async fn write_error_marker(&self, arn: &CertificateAuthorityArn, error: &RecordedError) {
+        // First, because the run may end while S3 does not respond.
+        self.unsaved_errors().insert(arn.clone(), error.clone());
         let key = self.error_marker_key(arn);
         let body = serde_json::to_vec_pretty(error).expect("an error has string keys only");
-        let written = self.put(&key, body.into(), |put| put).await;
-        if let Err(error) = &written {
-            warn!(certificate_authority = arn.id(), key, %error, "announced error not stored; only this process knows of it");
+        match send(self.put(&key, body.into())).await {
+            Ok(_) => drop(self.unsaved_errors().remove(arn)),
+            Err(error) => {
+                warn!(certificate_authority = arn.id(), key, %error, "announced error not stored; only this process knows of it");
+            }
         }
-        written.is_ok()
     }
 
     /// Removes the error marker once the control document records the error; if that is denied,
     /// marks it as not announced, so that its end is not announced again.
     pub async fn remove_error_marker(&self, arn: &CertificateAuthorityArn, error: &RecordedError) {
+        self.unsaved_errors().remove(arn);
         let key = self.error_marker_key(arn);
         if let Err(failure) = self.delete(&key).await {
             warn!(certificate_authority = arn.id(), key, error = %failure, "error marker not removed");
@@ -403,6 +371,11 @@ impl Store {
                 self.write_error_marker(arn, &over).await;
             }
         }
+    }
+
+    fn unsaved_errors(&self) -> MutexGuard<'_, HashMap<CertificateAuthorityArn, RecordedError>> {
+        let errors = self.unsaved_errors.lock();
+        errors.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads an object in chunks: `start` creates what `feed` adds them to. An object whose body
@@ -416,10 +389,19 @@ impl Store {
         let location = self.location(key);
         let mut interruptions = 0;
         loop {
-            let get = self.s3.get_object().bucket(&self.bucket).key(key);
+            let get = self.s3.get_object().bucket(self.bucket).key(key);
             let mut output = match get.send().await {
                 Ok(output) => output,
-                Err(error) => return missing(&error, &location),
+                Err(error) => {
+                    let failure = CallFailure::new("GetObject", &error);
+                    if !failure.is_not_found() || failure.is("NoSuchBucket") {
+                        return Err(failure.error(&location));
+                    }
+                    let headers = error.raw_response().map(|response| response.headers());
+                    let marker = headers.and_then(|headers| headers.get("x-amz-delete-marker"));
+                    let was_deleted = marker == Some("true");
+                    return Ok(Object::Missing { was_deleted });
+                }
             };
             let mut content = start();
             let error = loop {
@@ -443,26 +425,18 @@ impl Store {
         }
     }
 
-    /// Writes an object if the condition that `condition` adds holds; returns the new ETag.
-    async fn put(
-        &self,
-        key: &str,
-        body: ByteStream,
-        condition: impl FnOnce(PutObjectFluentBuilder) -> PutObjectFluentBuilder,
-    ) -> Result<Option<String>, CallFailure> {
+    /// Returns the request that writes an object.
+    fn put(&self, key: &str, body: ByteStream) -> PutObjectFluentBuilder {
         let content_type = match key.ends_with(".jsonl") {
             true => "application/jsonl",
             false => "application/json",
         };
-        let put = self.s3.put_object().bucket(&self.bucket).key(key);
-        let put = condition(put.body(body).content_type(content_type));
-        let put = put.send().await;
-        put.map(|output| output.e_tag)
-            .map_err(|error| CallFailure::new("PutObject", &error))
+        let put = self.s3.put_object().bucket(self.bucket).key(key);
+        put.body(body).content_type(content_type)
     }
 
     async fn delete(&self, key: &str) -> Result<(), CallFailure> {
-        let delete = self.s3.delete_object().bucket(&self.bucket).key(key);
+        let delete = self.s3.delete_object().bucket(self.bucket).key(key);
         let deleted = delete.send().await;
         deleted
             .map(drop)
@@ -471,7 +445,7 @@ impl Store {
 
     /// Returns the keys that start with this prefix.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, AuditError> {
-        let list = self.s3.list_objects_v2().bucket(&self.bucket);
+        let list = self.s3.list_objects_v2().bucket(self.bucket);
         let pages = list.prefix(prefix).into_paginator().send();
         let pages = pages.try_collect().await.map_err(|error| {
             CallFailure::new("ListObjectsV2", &error).error(&self.location(prefix))
@@ -502,28 +476,11 @@ impl Store {
     }
 }
 
-/// Appends a chunk of a small document. The rest of one that is too large is not kept: what is left
-/// cannot be parsed.
-fn collect(document: &mut Vec<u8>, chunk: &[u8]) {
-    if document.len() <= MAX_DOCUMENT_BYTES {
-        document.extend_from_slice(chunk);
-    }
-}
-
-/// Returns whether an object that S3 did not return is missing or deleted.
-fn missing<T>(
-    error: &SdkError<GetObjectError, HttpResponse>,
-    location: &str,
-) -> Result<Object<T>, AuditError> {
-    let failure = CallFailure::new("GetObject", error);
-    if !failure.is_not_found() || failure.is("NoSuchBucket") {
-        return Err(failure.error(location));
-    }
-    let headers = error.raw_response().map(HttpResponse::headers);
-    match headers.and_then(|headers| headers.get("x-amz-delete-marker")) {
-        Some("true") => Ok(Object::Deleted),
-        _ => Ok(Object::Missing),
-    }
+/// Writes an object; returns its ETag.
+async fn send(put: PutObjectFluentBuilder) -> Result<Option<String>, CallFailure> {
+    let sent = put.send().await;
+    sent.map(|output| output.e_tag)
+        .map_err(|error| CallFailure::new("PutObject", &error))
 }
 
 /// Returns a body that produces the document while it is sent, so that memory never holds all of it.
@@ -531,9 +488,10 @@ fn notified_body(notified: &Arc<NotifiedSet>, arn: &CertificateAuthorityArn) -> 
     let notified = Arc::clone(notified);
     let arn = arn.clone();
     ByteStream::new(SdkBody::retryable(move || {
+        let chunks = || Arc::clone(&notified).document_chunks(arn.as_str());
         SdkBody::from_body_1_x(NotifiedBody {
-            left: notified.document_len(arn.as_str()),
-            chunks: Box::new(Arc::clone(&notified).document_chunks(arn.as_str())),
+            left: chunks().map(|chunk| chunk.len() as u64).sum(),
+            chunks: Box::new(chunks()),
         })
     }))
 }

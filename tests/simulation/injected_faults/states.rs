@@ -224,7 +224,7 @@ fn invalid_notified_set_is_alerted_once_not_overwritten() {
 #[test]
 fn newer_notified_set_is_alerted_once_not_overwritten() {
     on_paused_clock(1, async {
-        let newer = expected_error("StateNewer", &["notified set", "version is 99"], DEPLOY);
+        let newer = expected_error("StateNewer", &["notified set", "version 99"], DEPLOY);
         assert_alerted_once_until_restored(
             audited_world_in(true).await,
             notified_set,

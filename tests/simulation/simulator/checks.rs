@@ -317,8 +317,9 @@ fn control_is_at_rest(
         .and_then(|key| world.aws.s3().get(BUCKET, key));
     if let Some(set) = set {
         let mut reader = NotifiedSetReader::new(ca);
-        match reader.feed(&set).and_then(|()| reader.finish()) {
-            Ok(set) => notified.extend(set.keys().map(|key| key.to_string())),
+        reader.feed(&set);
+        match reader.finish() {
+            Ok(set) => notified.extend(set.keys().iter().map(ToString::to_string)),
             Err(error) => violations.push(format!("notified set of {ca}: {error}")),
         }
     }
