@@ -1,5 +1,8 @@
 //! What the audits of one invocation share, and what the stages of one audit share.
 
+use std::ops::ControlFlow;
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tracing::info;
 
@@ -15,8 +18,14 @@ use crate::error::{AuditError, ErrorKind};
 use crate::event::{Mode, Request, Trigger};
 use crate::response::{AuditResponse, Outcome};
 use crate::state::control::{CLOCK_TOLERANCE, Lease};
-use crate::state::store::{LeaseAttempt, Store, VersionedState};
+use crate::state::store::{Store, VersionedState};
 use crate::timestamp::Timestamp;
+
+/// Interval at which a waiting run checks whether a lease was released.
+const LEASE_POLL: Duration = Duration::from_secs(5);
+
+/// Wait after another run took the lease first.
+const LEASE_RETRY: Duration = Duration::from_millis(200);
 
 /// What Lambda states about an invocation.
 #[derive(Clone, Debug)]
@@ -72,6 +81,9 @@ impl Run<'_> {
     }
 }
 
+/// What a stage yields; or the response that the audit ends with, although nothing failed.
+pub(super) type Step<T> = ControlFlow<AuditResponse, T>;
+
 /// The audit of one CA in one run; each stage is a method.
 pub(super) struct Audit<'a> {
     pub run: &'a Run<'a>,
@@ -80,21 +92,40 @@ pub(super) struct Audit<'a> {
 }
 
 impl Audit<'_> {
-    /// Takes the CA's lease until this run's deadline.
-    pub async fn take_lease(&self) -> Result<LeaseAttempt, AuditError> {
-        let run = self.run;
-        let lease = Lease {
-            request_id: run.invocation.request_id.clone(),
-            nonce: run.invocation.nonce.clone(),
-            until: run.budget.deadline().saturating_add(CLOCK_TOLERANCE),
-        };
-        run.store
-            .acquire_lease(self.arn, &lease, run.budget, run.waits())
-            .await
+    /// Takes the CA's lease until this run's deadline. A run that waits waits for another run's end
+    /// as long as its own time allows.
+    pub async fn take_lease(&self) -> Result<Step<VersionedState>, AuditError> {
+        let (budget, invocation) = (self.run.budget, self.run.invocation);
+        loop {
+            let mut state = self.run.store.load(self.arn, budget.now()).await?;
+            if let Some(holder) = state.control.lease_holder(budget.now())
+                && holder.nonce != invocation.nonce
+            {
+                // Most leases are released long before they expire.
+                let left = holder.until.since(budget.now());
+                if self.run.waits() && budget.wait(left.min(LEASE_POLL)).await {
+                    continue;
+                }
+                return Ok(Step::Break(self.busy(holder)));
+            }
+            state.control.lease = Some(Lease {
+                request_id: invocation.request_id.clone(),
+                nonce: invocation.nonce.clone(),
+                until: budget.deadline().saturating_add(CLOCK_TOLERANCE),
+            });
+            match self.save(&mut state).await {
+                Ok(()) => return Ok(Step::Continue(state)),
+                // Another run was faster: its lease is treated like any other.
+                Err(error)
+                    if error.kind == ErrorKind::StateConflict && budget.wait(LEASE_RETRY).await => {
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Returns the response for a CA that another run holds.
-    pub fn busy(&self, holder: &Lease) -> AuditResponse {
+    fn busy(&self, holder: &Lease) -> AuditResponse {
         info!(
             certificate_authority = self.arn.id(),
             holder = holder.request_id,
@@ -106,7 +137,6 @@ impl Audit<'_> {
         response
     }
 
-    /// Saves the state.
     pub async fn save(&self, state: &mut VersionedState) -> Result<(), AuditError> {
         self.run.store.save(state, &self.run.invocation.nonce).await
     }

@@ -1,14 +1,14 @@
 //! Dry runs and replays: read a report and record nothing.
 
-use crate::audit::context::Audit;
-use crate::audit::obtain_report::{ReadyReport, ReportStep};
+use crate::audit::context::{Audit, Step};
+use crate::audit::obtain_report::ReadyReport;
 use crate::audit::scan_limiter::ScanSlot;
 use crate::error::AuditError;
 use crate::pending_report::PendingReport;
 use crate::report::wait;
 use crate::response::AuditResponse;
 use crate::state::control::CompleteAudit;
-use crate::state::store::{LeaseAttempt, VersionedState};
+use crate::state::store::VersionedState;
 
 impl Audit<'_> {
     /// Reads the report of the last complete audit, else a new one; a replay publishes again.
@@ -23,16 +23,16 @@ impl Audit<'_> {
             return self.read_only(&mut state, &report, scan_slot).await;
         }
         let mut state = match self.take_lease().await? {
-            LeaseAttempt::Acquired(state) => *state,
-            LeaseAttempt::HeldBy(holder) => return Ok(self.busy(&holder)),
+            Step::Continue(state) => state,
+            Step::Break(busy) => return Ok(busy),
         };
         let result = match self.obtain_report(&mut state).await {
-            Ok(ReportStep::Ready(report)) => {
+            Ok(Step::Continue(report)) => {
                 let result = self.read_only(&mut state, &report, scan_slot).await;
                 state.control.set_attempts(report.report.attempts);
                 result
             }
-            Ok(ReportStep::NotYet(response)) => Ok(*response),
+            Ok(Step::Break(response)) => Ok(response),
             Err(error) => Err(error),
         };
         state.control.release(&self.run.invocation.nonce);

@@ -32,8 +32,8 @@ impl Audit<'_> {
         }
         let last = control.last_complete_audit.as_ref();
         response.last_complete_audit_at = last.map(|audit| audit.completed_at);
-        let unaudited_since = response.last_complete_audit_at;
-        response.stats.unaudited_since = unaudited_since.or(Some(control.first_seen_at));
+        let first_seen_at = Some(control.first_seen_at);
+        response.stats.unaudited_since = response.last_complete_audit_at.or(first_seen_at);
         control.release(&self.run.invocation.nonce);
         if let Err(failure) = self.save(&mut state).await {
             // The state does not know what was just announced.

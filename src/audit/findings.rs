@@ -6,7 +6,7 @@ use tracing::info;
 
 use crate::alert::{AlertKind, ObjectLocation, ReportSource, RevocationAlert};
 use crate::audit::context::Audit;
-use crate::audit::new_revocations::{NewRevocations, Selection};
+use crate::audit::new_revocations::NewRevocations;
 use crate::audit::obtain_report::ReadyReport;
 use crate::audit::scan::Scan;
 use crate::error::{AuditError, ErrorKind};
@@ -64,8 +64,7 @@ impl Audit<'_> {
         };
         let NewRevocations { batch, .. } = scan.new;
         let mut alerts = Vec::new();
-        if let Selection::Unnotified { notify_from } = scan.new.selection
-            && let Some(notify_from) = notify_from
+        if let Some(notify_from) = scan.new.notify_from
             && result.is_ok()
             && !control.started
         {
@@ -102,7 +101,7 @@ impl Audit<'_> {
         scan: &Scan<'_>,
     ) -> AuditResponse {
         let (new, totals) = (&scan.new, scan.totals);
-        let is_replay = matches!(new.selection, Selection::NotifiedSince(_));
+        let is_replay = matches!(self.mode, Mode::Replay { .. });
         let mut response = AuditResponse::new(self.arn.clone(), Outcome::Audited);
         response.report = Some(report.report.summary());
         let mut contents = ReportContents {

@@ -11,7 +11,7 @@ use crate::error::AuditError;
 use crate::event::Mode;
 use crate::response::{AuditResponse, Outcome};
 use crate::state::control::Control;
-use crate::state::store::{LeaseAttempt, VersionedState};
+use crate::state::store::VersionedState;
 use crate::timestamp::Timestamp;
 
 mod commit;
@@ -29,8 +29,7 @@ pub use context::Invocation;
 pub(crate) use context::Run;
 pub(crate) use scan_limiter::ScanLimiter;
 
-use context::Audit;
-use obtain_report::ReportStep;
+use context::{Audit, Step};
 use scan::abandon_after_max_attempts;
 use scan_limiter::ScanSlot;
 
@@ -87,8 +86,8 @@ impl Audit<'_> {
     /// Audits under the lease, from the first look at the state to the last write.
     async fn audit_with_lease(&self, scan_slot: ScanSlot<'_>) -> Result<AuditResponse, AuditError> {
         let mut state = match self.take_lease().await {
-            Ok(LeaseAttempt::Acquired(state)) => *state,
-            Ok(LeaseAttempt::HeldBy(holder)) => return Ok(self.busy(&holder)),
+            Ok(Step::Continue(state)) => state,
+            Ok(Step::Break(busy)) => return Ok(busy),
             Err(error) => {
                 self.announce_error_without_state(&error).await;
                 return Err(error);
@@ -106,8 +105,8 @@ impl Audit<'_> {
         scan_slot: ScanSlot<'_>,
     ) -> Result<AuditResponse, AuditError> {
         let report = match self.obtain_report(state).await? {
-            ReportStep::Ready(report) => report,
-            ReportStep::NotYet(response) => return Ok(*response),
+            Step::Continue(report) => report,
+            Step::Break(response) => return Ok(response),
         };
         let scan = self.scan(state, &report, scan_slot).await?;
         let findings = self.findings(&state.control, &report, scan);

@@ -4,30 +4,28 @@ use std::collections::BTreeSet;
 
 use crate::alert::RevocationBatch;
 use crate::arn::CertificateAuthorityArn;
+use crate::audit::context::Audit;
+use crate::audit::obtain_report::ReadyReport;
 use crate::config::Config;
+use crate::error::AuditError;
+use crate::event::Mode;
 use crate::revocation::key::RevocationKey;
 use crate::revocation::reason::{ReasonCounts, RevocationReason};
 use crate::revocation::record::{Revocation, RevokedRecord};
+use crate::state::control::Control;
 use crate::state::notified_set::NotifiedSet;
 use crate::timestamp::Timestamp;
 
-/// Which revocations of a report to publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Selection {
-    /// Those that are not in the notified set. On a first audit, those revoked before `notify_from`
-    /// are counted only.
-    Unnotified { notify_from: Option<Timestamp> },
-    /// Those in the notified set that were revoked since then.
-    NotifiedSince(Timestamp),
-}
-
-/// Takes a report's revoked records one by one and keeps those to publish.
+/// Takes a report's revoked records one by one and keeps those to publish: those that are not in the
+/// notified set or, for a replay, those in it that were revoked since the requested time.
 pub(super) struct NewRevocations<'a> {
     config: &'a Config,
-    pub selection: Selection,
+    mode: Mode,
+    /// On a first audit: revocations from before this time are only counted.
+    pub notify_from: Option<Timestamp>,
     pub notified: NotifiedSet,
-    /// Keys that were not in the notified set, or (`NotifiedSince`) that were taken from it: a
-    /// serial may occur twice in a report.
+    /// Keys that were not in the notified set, or (replay) that were taken from it: a serial may
+    /// occur twice in a report.
     pub newly_seen: BTreeSet<RevocationKey>,
     /// The revocations to publish.
     pub batch: RevocationBatch,
@@ -39,7 +37,7 @@ pub(super) struct NewRevocations<'a> {
     pub new: u64,
     /// Revocations from before the first audit's look-back.
     pub before_lookback: u64,
-    /// With `NotifiedSince`: revocations left to the next audit.
+    /// For a replay: revocations left to the next audit.
     pub pending: u64,
     /// Records of other CAs' certificates.
     pub foreign: u64,
@@ -48,32 +46,39 @@ pub(super) struct NewRevocations<'a> {
     pub unconfirmed: BTreeSet<String>,
 }
 
-impl<'a> NewRevocations<'a> {
-    /// Starts a report that S3 had at `detected_at`.
-    pub fn new(
-        config: &'a Config,
-        arn: &CertificateAuthorityArn,
-        selection: Selection,
-        notified: NotifiedSet,
-        detected_at: Timestamp,
-    ) -> Self {
-        Self {
+impl<'a> Audit<'a> {
+    /// Loads the notified set that a report is compared with.
+    pub(super) async fn new_revocations(
+        &self,
+        control: &Control,
+        report: &ReadyReport,
+    ) -> Result<NewRevocations<'a>, AuditError> {
+        let config = self.run.config;
+        let is_replay = matches!(self.mode, Mode::Replay { .. });
+        let is_first = control.last_complete_audit.is_none() && !is_replay;
+        let notify_from = control
+            .first_seen_at
+            .saturating_sub(config.initial_lookback);
+        Ok(NewRevocations {
             config,
-            selection,
-            notified,
+            mode: self.mode,
+            notify_from: is_first.then_some(notify_from),
+            notified: self.run.store.load_notified_set(control).await?,
             newly_seen: BTreeSet::new(),
-            batch: RevocationBatch::new(arn.as_str(), detected_at),
+            batch: RevocationBatch::new(self.arn.as_str(), report.object.last_modified),
             full_list_lines: Vec::new(),
             revoked: ReasonCounts::default(),
             new: 0,
             before_lookback: 0,
             pending: 0,
             foreign: 0,
-            certificate_prefix: format!("{arn}/"),
-            unconfirmed: BTreeSet::new(),
-        }
+            certificate_prefix: format!("{}/", self.arn),
+            unconfirmed: self.run.request.trigger.expected(self.arn),
+        })
     }
+}
 
+impl NewRevocations<'_> {
     /// Takes one revoked record.
     pub fn see(&mut self, record: &RevokedRecord<'_>) {
         let reason = record.revocation_reason.as_deref().unwrap_or("");
@@ -84,29 +89,23 @@ impl<'a> NewRevocations<'a> {
         }
         let key = record.key();
         let is_notified = self.notified.contains(&key);
-        match self.selection {
-            Selection::Unnotified { notify_from } => {
-                if is_notified || !self.newly_seen.insert(key.clone()) {
-                    return;
-                }
-                let revocation = record.to_revocation(key);
-                if is_before(revocation.revoked_at.at, notify_from) {
-                    self.before_lookback += 1;
-                    return;
-                }
-                self.new += 1;
+        if let Mode::Replay { since, .. } = self.mode {
+            let revocation = record.to_revocation(key.clone());
+            if is_before(revocation.revoked_at.at, Some(since)) {
+                return;
+            }
+            if !is_notified {
+                self.pending += 1;
+            } else if self.newly_seen.insert(key) {
                 self.publish(revocation);
             }
-            Selection::NotifiedSince(since) => {
-                let revocation = record.to_revocation(key.clone());
-                if is_before(revocation.revoked_at.at, Some(since)) {
-                    return;
-                }
-                if !is_notified {
-                    self.pending += 1;
-                } else if self.newly_seen.insert(key) {
-                    self.publish(revocation);
-                }
+        } else if !is_notified && self.newly_seen.insert(key.clone()) {
+            let revocation = record.to_revocation(key);
+            if is_before(revocation.revoked_at.at, self.notify_from) {
+                self.before_lookback += 1;
+            } else {
+                self.new += 1;
+                self.publish(revocation);
             }
         }
     }

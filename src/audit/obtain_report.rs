@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tracing::info;
 
-use crate::audit::context::Audit;
+use crate::audit::context::{Audit, Step};
 use crate::error::{AuditError, ErrorKind};
 use crate::pending_report::PendingReport;
 use crate::report::request;
@@ -24,14 +24,6 @@ const REFUSED_RETRY: Duration = Duration::from_secs(1);
 /// Longest wait between two such requests.
 const LONGEST_REFUSED_RETRY: Duration = Duration::from_secs(30);
 
-/// How far a run got with a report.
-pub(super) enum ReportStep {
-    /// It can be read.
-    Ready(ReadyReport),
-    /// Its object does not exist yet, or Private CA accepts no request yet.
-    NotYet(Box<AuditResponse>),
-}
-
 /// A report whose object exists.
 pub(super) struct ReadyReport {
     /// As before this run: its attempts do not include this run's scan.
@@ -45,7 +37,7 @@ impl Audit<'_> {
     pub(super) async fn obtain_report(
         &self,
         state: &mut VersionedState,
-    ) -> Result<ReportStep, AuditError> {
+    ) -> Result<Step<ReadyReport>, AuditError> {
         let attempts = state.control.attempts();
         let obtained = async {
             match state.control.pending_report.clone() {
@@ -64,7 +56,7 @@ impl Audit<'_> {
             }
         };
         let step = self.in_time(obtained).await;
-        if !matches!(step, Ok(ReportStep::Ready(_))) {
+        if !matches!(step, Ok(Step::Continue(_))) {
             // The scan that a request counted will not start.
             state.control.set_attempts(attempts);
         }
@@ -75,7 +67,7 @@ impl Audit<'_> {
         &self,
         state: &mut VersionedState,
         report: PendingReport,
-    ) -> Result<ReportStep, AuditError> {
+    ) -> Result<Step<ReadyReport>, AuditError> {
         let run = self.run;
         let started = run.budget.elapsed();
         let waited = wait::wait(&self.report_calls(), &report, &run.status_pacer).await;
@@ -89,7 +81,7 @@ impl Audit<'_> {
                     duration_seconds = waited_seconds,
                     "report ready"
                 );
-                Ok(ReportStep::Ready(ReadyReport {
+                Ok(Step::Continue(ReadyReport {
                     report,
                     object,
                     waited_seconds,
@@ -105,7 +97,7 @@ impl Audit<'_> {
                 let mut response = AuditResponse::new(self.arn.clone(), Outcome::Waiting);
                 response.report = Some(report.summary());
                 response.stats.waited_seconds = waited_seconds;
-                Ok(ReportStep::NotYet(Box::new(response)))
+                Ok(Step::Break(response))
             }
             Err(error) => {
                 if error.kind.ends_report() {
@@ -127,7 +119,10 @@ impl Audit<'_> {
 
     /// Requests a report, or adopts one that the state does not know; saves it before anything
     /// waits for it.
-    async fn request_report(&self, state: &mut VersionedState) -> Result<ReportStep, AuditError> {
+    async fn request_report(
+        &self,
+        state: &mut VersionedState,
+    ) -> Result<Step<ReadyReport>, AuditError> {
         let (budget, config) = (self.run.budget, self.run.config);
         let interval = config.report_interval;
         let mut not_before = state.control.next_request_at(budget.clock(), interval);
@@ -142,7 +137,7 @@ impl Audit<'_> {
                 let mut response = AuditResponse::new(self.arn.clone(), Outcome::TooSoon);
                 response.next_report_at = Some(next_report_at);
                 response.refused_by_aws = refused_by_aws;
-                return Ok(ReportStep::NotYet(Box::new(response)));
+                return Ok(Step::Break(response));
             }
             if let Some((report, at)) = self.request_or_adopt(state).await? {
                 state.control.set_pending_report(&report, at);

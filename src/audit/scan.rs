@@ -7,7 +7,7 @@ use tracing::warn;
 use crate::alert::ObjectLocation;
 use crate::alert::full_list::FullList;
 use crate::audit::context::Audit;
-use crate::audit::new_revocations::{NewRevocations, Selection};
+use crate::audit::new_revocations::NewRevocations;
 use crate::audit::obtain_report::ReadyReport;
 use crate::audit::scan_limiter::{ScanPermit, ScanSlot};
 use crate::error::{AuditError, ErrorKind};
@@ -50,7 +50,7 @@ impl<'a> Audit<'a> {
         let attempts = report.report.attempts;
         let start = async {
             let permit = self.acquire(report, scan_slot).await?;
-            let new = self.start(&state.control, report).await?;
+            let new = self.new_revocations(&state.control, report).await?;
             let control = &mut state.control;
             control.last_scanned = control.last_scanned.max(Some(report.object.last_modified));
             if control.attempts() == attempts {
@@ -84,32 +84,10 @@ impl<'a> Audit<'a> {
             let permit = self.acquire(report, scan_slot).await?;
             // Another run may have replaced the notified set in the meantime.
             let state = self.run.store.load(self.arn, self.run.budget.now()).await?;
-            Ok((permit, self.start(&state.control, report).await?))
+            Ok((permit, self.new_revocations(&state.control, report).await?))
         };
         let (_permit, new) = self.in_time(start).await?;
         self.read(report, new).await
-    }
-
-    /// Loads the notified set that a report is compared with.
-    async fn start(
-        &self,
-        control: &Control,
-        report: &ReadyReport,
-    ) -> Result<NewRevocations<'a>, AuditError> {
-        let lookback = self.run.config.initial_lookback;
-        let notify_from = control.first_seen_at.saturating_sub(lookback);
-        let selection = match self.mode {
-            Mode::Replay { since, .. } => Selection::NotifiedSince(since),
-            _ => Selection::Unnotified {
-                notify_from: control.last_complete_audit.is_none().then_some(notify_from),
-            },
-        };
-        let notified = self.run.store.load_notified_set(control).await?;
-        let detected_at = report.object.last_modified;
-        let mut new =
-            NewRevocations::new(self.run.config, self.arn, selection, notified, detected_at);
-        new.unconfirmed = self.run.request.trigger.expected(self.arn);
-        Ok(new)
     }
 
     /// Waits for permission to scan.

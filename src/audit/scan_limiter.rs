@@ -1,6 +1,6 @@
 //! Limits concurrent scans; a report that may have ended a previous run is scanned last, alone.
 
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{RwLock, RwLockReadGuard, Semaphore, SemaphorePermit};
 
 use crate::budget::Budget;
 
@@ -10,14 +10,15 @@ const MAX_CONCURRENT_SCANS: u32 = 2;
 /// Limits the concurrent scans of one run.
 pub(crate) struct ScanLimiter {
     scans: Semaphore,
-    ordinary: watch::Sender<usize>,
+    /// Locked for reading by each audit that may still have an ordinary scan before it.
+    ordinary: RwLock<()>,
 }
 
 impl Default for ScanLimiter {
     fn default() -> Self {
         Self {
             scans: Semaphore::new(MAX_CONCURRENT_SCANS as usize),
-            ordinary: watch::Sender::new(0),
+            ordinary: RwLock::new(()),
         }
     }
 }
@@ -25,24 +26,18 @@ impl Default for ScanLimiter {
 impl ScanLimiter {
     /// Registers an audit; all of them are registered before the first one starts.
     pub(super) fn scan_slot(&self) -> ScanSlot<'_> {
-        self.ordinary.send_modify(|count| *count += 1);
-        ScanSlot(self)
+        let ordinary = self.ordinary.try_read();
+        ScanSlot(self, ordinary.expect("no audit has started"))
     }
 }
 
 /// Registers an audit that may still have an ordinary scan before it, until it is dropped.
-pub(super) struct ScanSlot<'a>(&'a ScanLimiter);
-
-impl Drop for ScanSlot<'_> {
-    fn drop(&mut self) {
-        self.0.ordinary.send_modify(|count| *count -= 1);
-    }
-}
+pub(super) struct ScanSlot<'a>(&'a ScanLimiter, RwLockReadGuard<'a, ()>);
 
 /// Permission to scan, until it is dropped.
 pub(super) struct ScanPermit<'a> {
     _permit: SemaphorePermit<'a>,
-    _slot: Option<ScanSlot<'a>>,
+    _ordinary: Option<RwLockReadGuard<'a, ()>>,
 }
 
 impl<'a> ScanSlot<'a> {
@@ -51,13 +46,12 @@ impl<'a> ScanSlot<'a> {
     /// A suspicious report waits for all ordinary audits and scans alone. If they take longer than
     /// half of the time left, it scans beside them.
     pub async fn acquire(self, is_suspicious: bool, budget: &Budget) -> Option<ScanPermit<'a>> {
-        let limiter = self.0;
-        let slot = (!is_suspicious).then_some(self);
+        let ScanSlot(limiter, ordinary) = self;
+        let ordinary = (!is_suspicious).then_some(ordinary);
         let permit = async {
             if is_suspicious {
-                let mut ordinary = limiter.ordinary.subscribe();
                 let alone = async {
-                    let _ = ordinary.wait_for(|&count| count == 0).await;
+                    drop(limiter.ordinary.write().await);
                     limiter.scans.acquire_many(MAX_CONCURRENT_SCANS).await
                 };
                 if let Ok(alone) = tokio::time::timeout(budget.left() / 2, alone).await {
@@ -69,7 +63,7 @@ impl<'a> ScanSlot<'a> {
         let permit = tokio::time::timeout_at(budget.work_deadline(), permit).await;
         Some(ScanPermit {
             _permit: permit.ok()?.ok()?,
-            _slot: slot,
+            _ordinary: ordinary,
         })
     }
 }

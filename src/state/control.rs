@@ -28,46 +28,39 @@ pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Control {
-    /// The format version of this document.
-    pub version: u64,
-    /// The CA.
-    pub certificate_authority_arn: CertificateAuthorityArn,
+    pub(crate) version: u64,
+    pub(crate) certificate_authority_arn: CertificateAuthorityArn,
     /// Number of writes so far.
-    pub sequence: u64,
+    pub(crate) sequence: u64,
     /// Identifies the write: a run whose PUT got no response recognizes its own, and no two
     /// documents are equal, as their ETags would be.
-    pub nonce: String,
+    pub(crate) nonce: String,
     /// When this program first saw the CA.
-    pub first_seen_at: Timestamp,
+    pub(crate) first_seen_at: Timestamp,
     /// The lease of the run that audits the CA.
     pub lease: Option<Lease>,
     /// The report that was requested and not read to its end yet.
     pub pending_report: Option<PendingReport>,
     /// When the last report was requested, even if it was abandoned.
-    pub last_requested_at: Option<Timestamp>,
+    pub(crate) last_requested_at: Option<Timestamp>,
     /// The fraction of a second of `last_requested_at`. If schedule and request limit are both half
     /// an hour, fractions lost with each report add up to a lost report.
-    #[serde(default)]
-    pub last_requested_at_millis: u32,
+    pub(crate) last_requested_at_millis: u32,
     /// When S3 had the newest report whose scan was started; only a newer one is adopted.
-    pub last_scanned: Option<Timestamp>,
-    /// The last complete audit.
-    pub last_complete_audit: Option<CompleteAudit>,
+    pub(crate) last_scanned: Option<Timestamp>,
+    pub(crate) last_complete_audit: Option<CompleteAudit>,
     /// Scheduled runs since the last complete audit that ended without one.
-    #[serde(default)]
-    pub runs_without_audit: u32,
+    pub(crate) runs_without_audit: u32,
     /// When the first of those runs ended.
-    pub without_audit_since: Option<Timestamp>,
+    pub(crate) without_audit_since: Option<Timestamp>,
     /// Whether `watch-started` was published.
-    #[serde(default)]
-    pub started: bool,
+    pub(crate) started: bool,
     /// The current error that needs operator action.
     pub error: Option<RecordedError>,
     /// The key of the notified set; none before the first audit.
     pub notified_set: Option<String>,
     /// Number of revocations in the notified set.
-    #[serde(default)]
-    pub notified_count: u64,
+    pub(crate) notified_count: u64,
 }
 
 /// The right to audit a CA, for a limited time.
@@ -106,7 +99,6 @@ pub struct RecordedError {
     /// Whether `watch-failed` was published.
     pub(crate) announced: bool,
     /// Whether it may have been: SNS's response was lost.
-    #[serde(default)]
     pub(crate) maybe_announced: bool,
 }
 
@@ -231,12 +223,6 @@ impl Control {
         lease.filter(|lease| now < lease.until && lease.until <= longest)
     }
 
-    /// Whether the run with that nonce wrote this document.
-    pub(crate) fn was_written_by(&self, run_nonce: &str) -> bool {
-        let rest = self.nonce.strip_prefix(run_nonce);
-        rest.is_some_and(|rest| rest.starts_with('-'))
-    }
-
     /// Releases the lease of the run with that nonce.
     pub(crate) fn release(&mut self, nonce: &str) {
         self.lease.take_if(|lease| lease.nonce == nonce);
@@ -258,20 +244,17 @@ impl Control {
         });
     }
 
-    /// Returns the scan attempts of the pending report.
     pub(crate) fn attempts(&self) -> u32 {
         let report = self.pending_report.as_ref();
         report.map_or(0, |report| report.attempts)
     }
 
-    /// Sets the scan attempts of the pending report.
     pub(crate) fn set_attempts(&mut self, attempts: u32) {
         if let Some(report) = &mut self.pending_report {
             report.attempts = attempts;
         }
     }
 
-    /// Records a complete audit.
     pub(crate) fn complete(&mut self, audit: CompleteAudit) {
         self.pending_report = None;
         self.last_complete_audit = Some(audit);

@@ -14,17 +14,10 @@ use tracing::{info, warn};
 
 use crate::arn::CertificateAuthorityArn;
 use crate::aws::failure::{CallFailure, FailureClass, chain};
-use crate::budget::Budget;
 use crate::error::{AuditError, ErrorKind, Remedy};
-use crate::state::control::{Control, Lease, RecordedError, unreadable};
+use crate::state::control::{Control, RecordedError, unreadable};
 use crate::state::notified_set::{NotifiedSet, NotifiedSetReader};
 use crate::timestamp::Timestamp;
-
-/// Interval at which a waiting run checks whether a lease was released.
-const LEASE_POLL: Duration = Duration::from_secs(5);
-
-/// Wait after another run took the lease first.
-const LEASE_RETRY: Duration = Duration::from_millis(200);
 
 /// Maximum attempts of a conditional write.
 const WRITE_ATTEMPTS: u32 = 6;
@@ -51,14 +44,6 @@ pub(crate) struct VersionedState {
     e_tag: Option<String>,
 }
 
-/// The result of an attempt to take a lease.
-pub(crate) enum LeaseAttempt {
-    /// This run holds the lease.
-    Acquired(Box<VersionedState>),
-    /// Another run holds it.
-    HeldBy(Lease),
-}
-
 /// What S3 has under a key.
 enum Object<T> {
     /// Its content and its ETag.
@@ -69,11 +54,8 @@ enum Object<T> {
 }
 
 impl Store<'_> {
-    /// Reads the control document; returns a new one for a CA without any state.
-    ///
-    /// # Errors
-    /// If the document is unreadable, deleted, of another CA or of a newer version: never a fresh
-    /// start.
+    /// Reads the control document; returns a new one for a CA without any state. One that is
+    /// unreadable, deleted, of another CA or of a newer version is an error, never a fresh start.
     pub async fn load(
         &self,
         arn: &CertificateAuthorityArn,
@@ -95,48 +77,8 @@ impl Store<'_> {
         Ok(VersionedState { control, e_tag })
     }
 
-    /// Takes the lease until `lease.until`. A run that `waits` waits for another run's end as long
-    /// as its own time allows.
-    ///
-    /// # Errors
-    /// Those of [`load`](Self::load) and of S3.
-    pub async fn acquire_lease(
-        &self,
-        arn: &CertificateAuthorityArn,
-        lease: &Lease,
-        budget: &Budget,
-        waits: bool,
-    ) -> Result<LeaseAttempt, AuditError> {
-        loop {
-            let mut state = self.load(arn, budget.now()).await?;
-            if let Some(holder) = state.control.lease_holder(budget.now())
-                && holder.nonce != lease.nonce
-            {
-                // Most leases are released long before they expire.
-                let left = holder.until.since(budget.now());
-                if waits && budget.wait(left.min(LEASE_POLL)).await {
-                    continue;
-                }
-                return Ok(LeaseAttempt::HeldBy(holder.clone()));
-            }
-            state.control.lease = Some(lease.clone());
-            match self.save(&mut state, &lease.nonce).await {
-                Ok(()) => return Ok(LeaseAttempt::Acquired(Box::new(state))),
-                // Another run was faster: its lease is treated like any other.
-                Err(error)
-                    if error.kind == ErrorKind::StateConflict && budget.wait(LEASE_RETRY).await => {
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Writes the control document if S3 still has the version that was read.
-    ///
-    /// A write whose response was lost is recognized by its nonce.
-    ///
-    /// # Errors
-    /// `StateConflict` if another run has written a newer document, or that S3 does not accept it.
+    /// Writes the control document if S3 still has the version that was read; otherwise the error is
+    /// `StateConflict`. A write whose response was lost is recognized by its nonce.
     pub async fn save(
         &self,
         state: &mut VersionedState,
@@ -193,7 +135,7 @@ impl Store<'_> {
         let arn = &control.certificate_authority_arn;
         match self.load(arn, control.first_seen_at).await {
             // Either this document, or an earlier write of this run, which seemed to have failed.
-            Ok(stored) if stored.control.was_written_by(run_nonce) => {
+            Ok(stored) if stored.control.nonce.starts_with(&format!("{run_nonce}-")) => {
                 state.e_tag = stored.e_tag;
                 Ok(stored.control.nonce == state.control.nonce)
             }
@@ -215,10 +157,7 @@ impl Store<'_> {
     }
 
     /// Reads the notified set that the control document points to; an empty one before the first
-    /// audit.
-    ///
-    /// # Errors
-    /// A missing or unreadable set is an error, never an empty set.
+    /// audit. A missing or unreadable set is an error, never an empty set.
     pub async fn load_notified_set(&self, control: &Control) -> Result<NotifiedSet, AuditError> {
         let Some(key) = &control.notified_set else {
             return Ok(NotifiedSet::default());
@@ -312,10 +251,7 @@ impl Store<'_> {
     }
 
     /// Returns the announced error that the control document could not record; `None` also if S3
-    /// does not say whether there is one.
-    ///
-    /// # Errors
-    /// There is one, but S3 denies reading it.
+    /// does not say whether there is one. An error if there is one and S3 denies reading it.
     pub async fn read_error_marker(
         &self,
         arn: &CertificateAuthorityArn,
@@ -397,8 +333,8 @@ impl Store<'_> {
                     if !failure.is_not_found() || failure.is("NoSuchBucket") {
                         return Err(failure.error(&location));
                     }
-                    let headers = error.raw_response().map(|response| response.headers());
-                    let marker = headers.and_then(|headers| headers.get("x-amz-delete-marker"));
+                    let response = error.raw_response();
+                    let marker = response.and_then(|r| r.headers().get("x-amz-delete-marker"));
                     let was_deleted = marker == Some("true");
                     return Ok(Object::Missing { was_deleted });
                 }
