@@ -1,6 +1,5 @@
 //! Records what was published, once SNS has accepted it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,6 @@ use tracing::{info, warn};
 
 use crate::audit::context::Audit;
 use crate::error::{AuditError, ErrorKind, Remedy};
-use crate::revocation::key::RevocationKey;
 use crate::state::control::CompleteAudit;
 use crate::state::notified_set::NotifiedSet;
 use crate::state::store::VersionedState;
@@ -24,18 +22,18 @@ impl Audit<'_> {
     pub(super) async fn commit_notified(
         &self,
         state: &mut VersionedState,
-        (mut notified, newly_seen): (NotifiedSet, BTreeSet<RevocationKey>),
+        notified: NotifiedSet,
         mut complete: Option<CompleteAudit>,
     ) -> Result<(), AuditError> {
+        let (control, count) = (&mut state.control, notified.keys().len() as u64);
         // The first set is written even if it is empty: if a set exists but no control document
         // does, the control document was deleted.
-        if newly_seen.is_empty() && state.control.notified_set.is_some() {
+        if control.notified_set.is_some() && control.notified_count == count {
             if let Some(complete) = complete {
-                state.control.complete(complete);
+                control.complete(complete);
             }
             return Ok(());
         }
-        notified.merge(newly_seen);
         let mut notified = Arc::new(notified);
         while let Err(error) = self
             .write_notified(state, &mut notified, &mut complete)

@@ -1,12 +1,9 @@
 //! Judges a scan: what to publish, what to record, and what the response says.
 
-use std::collections::BTreeSet;
-
 use tracing::info;
 
 use crate::alert::{AlertKind, ObjectLocation, ReportSource, RevocationAlert};
 use crate::audit::context::Audit;
-use crate::audit::new_revocations::NewRevocations;
 use crate::audit::obtain_report::ReadyReport;
 use crate::audit::scan::Scan;
 use crate::error::{AuditError, ErrorKind};
@@ -14,7 +11,6 @@ use crate::event::Mode;
 use crate::report::scanner::ScanTotals;
 use crate::response::{AuditResponse, AuditStats, MAX_LISTED, Outcome, ReportContents};
 use crate::revocation::distinguished_name::decode;
-use crate::revocation::key::RevocationKey;
 use crate::state::control::{CompleteAudit, Control};
 use crate::state::notified_set::NotifiedSet;
 use crate::text::numbers::count;
@@ -22,23 +18,20 @@ use crate::text::numbers::count;
 /// The result of a scan, by what becomes of each part.
 pub(super) struct Findings {
     pub response: AuditResponse,
-    /// What there is to publish.
     pub alerts: Vec<AlertKind>,
-    /// The keys to record as notified: those from before this scan, and those from it.
-    pub notified: (NotifiedSet, BTreeSet<RevocationKey>),
+    pub notified: NotifiedSet,
     /// The audit to record as complete, or why the report is invalid.
     pub result: Result<CompleteAudit, AuditError>,
 }
 
 impl Audit<'_> {
-    /// Judges a scan.
     pub(super) fn findings(
         &self,
         control: &Control,
         report: &ReadyReport,
         scan: Scan<'_>,
     ) -> Findings {
-        self.log_scan(report, &scan);
+        self.log_scan(control, report, &scan);
         let last = control.last_complete_audit.as_ref();
         let response = self.response(last, report, &scan);
         let key = &report.report.key;
@@ -62,21 +55,24 @@ impl Audit<'_> {
             certificates: scan.totals.certificates,
             revoked: scan.totals.revoked,
         };
-        let NewRevocations { batch, .. } = scan.new;
+        let mut new = scan.new;
+        if self.mode == Mode::Audit {
+            new.notified.merge(new.newly_seen);
+        }
         let mut alerts = Vec::new();
-        if let Some(notify_from) = scan.new.notify_from
+        if let Some(notify_from) = new.notify_from
             && result.is_ok()
             && !control.started
         {
             alerts.push(AlertKind::WatchStarted {
                 report: source.clone(),
-                revoked: scan.new.revoked,
+                revoked: new.revoked,
                 notify_from,
-                to_notify: batch.counts.total(),
+                to_notify: new.batch.counts.total(),
             });
         }
-        if batch.counts.total() > 0 {
-            let revocations = RevocationAlert::new(batch, source, scan.full_list);
+        if new.batch.counts.total() > 0 {
+            let revocations = RevocationAlert::new(new.batch, source, scan.full_list);
             alerts.push(match self.mode {
                 Mode::Replay { since, .. } => AlertKind::Replay {
                     revocations,
@@ -89,7 +85,7 @@ impl Audit<'_> {
         Findings {
             response,
             alerts,
-            notified: (scan.new.notified, scan.new.newly_seen),
+            notified: new.notified,
             result,
         }
     }
@@ -141,7 +137,7 @@ impl Audit<'_> {
         }
     }
 
-    fn log_scan(&self, report: &ReadyReport, scan: &Scan<'_>) {
+    fn log_scan(&self, control: &Control, report: &ReadyReport, scan: &Scan<'_>) {
         let (new, totals) = (&scan.new, scan.totals);
         info!(
             certificate_authority = self.arn.id(),
@@ -151,7 +147,7 @@ impl Audit<'_> {
             certificates = totals.certificates,
             revoked = totals.revoked,
             malformed = totals.malformed,
-            already_notified = new.notified.keys().len(),
+            already_notified = control.notified_count,
             new = new.new,
             filtered = new.new.saturating_sub(new.batch.counts.total()),
             before_lookback = new.before_lookback,

@@ -127,8 +127,7 @@ impl Audit<'_> {
         Ok(response)
     }
 
-    /// Publishes what the audit found while there is still time to save the state; returns
-    /// warnings.
+    /// Publishes alerts while there is still time to save the state; returns warnings.
     async fn alert(
         &self,
         control: &mut Control,

@@ -69,9 +69,8 @@ impl Audit<'_> {
             return;
         };
         let recorded = self.announce(error, known.clone(), None).await;
-        if recorded.possibly_announced()
-            && !(recorded.announced && known.as_ref() == Some(&recorded))
-        {
+        let is_recorded = recorded.announced && known.as_ref() == Some(&recorded);
+        if recorded.possibly_announced() && !is_recorded {
             self.run.store.write_error_marker(self.arn, &recorded).await;
         }
     }

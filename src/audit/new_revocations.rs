@@ -16,6 +16,9 @@ use crate::state::control::Control;
 use crate::state::notified_set::NotifiedSet;
 use crate::timestamp::Timestamp;
 
+/// Minimum number of newly seen keys to merge, which costs as much as the whole notified set.
+const MIN_MERGE: usize = 1 << 15;
+
 /// Takes a report's revoked records one by one and keeps those to publish: those that are not in the
 /// notified set or, for a replay, those in it that were revoked since the requested time.
 pub(super) struct NewRevocations<'a> {
@@ -23,6 +26,7 @@ pub(super) struct NewRevocations<'a> {
     mode: Mode,
     /// On a first audit: revocations from before this time are only counted.
     pub notify_from: Option<Timestamp>,
+    /// Grows with the newly seen keys, because it is more compact; not in a replay.
     pub notified: NotifiedSet,
     /// Keys that were not in the notified set, or (replay) that were taken from it: a serial may
     /// occur twice in a report.
@@ -100,6 +104,9 @@ impl NewRevocations<'_> {
                 self.publish(revocation);
             }
         } else if !is_notified && self.newly_seen.insert(key.clone()) {
+            if self.newly_seen.len() >= MIN_MERGE.max(self.notified.keys().len() / 8) {
+                self.notified.merge(std::mem::take(&mut self.newly_seen));
+            }
             let revocation = record.to_revocation(key);
             if is_before(revocation.revoked_at.at, self.notify_from) {
                 self.before_lookback += 1;
