@@ -106,6 +106,9 @@ error_kinds! {
         "AWS Private CA writes reports only for CAs that are ACTIVE or DISABLED. Activate, renew or restore this CA, or remove it from CERTIFICATE_AUTHORITY_ARNS.";
     CertificateAuthorityNotFound, Operator,
         "Correct CERTIFICATE_AUTHORITY_ARNS (template parameter CertificateAuthorities), or remove the CA from it.";
+    /// The CA has issued more certificates than an audit report may list.
+    CertificateAuthorityTooLarge, Operator,
+        "AWS Private CA writes no audit reports for a CA that has issued more than 100 million certificates; no permission or retry changes that. Issue from a new CA, and remove this one from CERTIFICATE_AUTHORITY_ARNS once you follow its revocations in another way (its CRL, or the events of AWS Private CA).";
     /// The bucket for reports and state does not exist, or is in another region than the function.
     ReportBucketNotFound, Operator,
         "Create the bucket again and restore the state in it (without the state, every CA starts with a first audit), or set REPORT_BUCKET to a bucket in the function's region.";

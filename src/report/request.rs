@@ -187,6 +187,9 @@ fn report_id(key: &str) -> Option<&str> {
 fn refusal(failure: &CallFailure, calls: &ReportCalls<'_>) -> AuditError {
     let kind = match failure.code.as_deref() {
         Some("InvalidStateException") => ErrorKind::CertificateAuthorityState,
+        // Audit reports are not supported beyond 100 million certificates (AWS Private CA User
+        // Guide, "Use audit reports with your private CA").
+        Some("LimitExceededException") => ErrorKind::CertificateAuthorityTooLarge,
         // AWS uses the same code for a missing bucket; its message says which one is missing.
         Some("ResourceNotFoundException" | "InvalidArnException") => {
             ErrorKind::CertificateAuthorityNotFound

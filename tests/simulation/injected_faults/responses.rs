@@ -97,6 +97,25 @@ fn denied_report_request_is_alerted_once_then_recovers() {
 }
 
 #[test]
+fn ca_over_the_report_limit_is_no_permission_error() {
+    let too_large = expected_error(
+        "CertificateAuthorityTooLarge",
+        &[":certificate-authority/", "LimitExceededException"],
+        &["100 million", "new CA", "no permission"],
+    );
+    on_paused_clock(
+        1,
+        assert_alerted_once_while_it_lasts(too_large, Available::Everything, |world| {
+            let requests = On::operation("CreateCertificateAuthorityAuditReport").always();
+            let limit = "Audit reports are not supported for this certificate authority.";
+            let fault = Fault::error(400, "LimitExceededException", limit);
+            world.aws.inject(requests, fault);
+            |world: &World| world.aws.clear_faults()
+        }),
+    );
+}
+
+#[test]
 fn denied_s3_action_is_alerted_once_then_recovers() {
     for (action, prefix, operation, left) in [
         ("s3:GetObject", REPORTS, "HeadObject", Available::Everything),
