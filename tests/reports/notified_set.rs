@@ -73,11 +73,11 @@ fn document_is_a_header_and_sorted_json_strings() {
         "arn:aws:x/\"é\"",
         "02",
         "0abc",
-        "00",
+        "01",
         "e8cbd2be",
     ]);
     let expected = format!(
-        "{{\"version\":1,\"certificateAuthorityArn\":\"{ARN}\",\"count\":5}}\n\"00\"\n\"02\"\n\"0abc\"\n\"e8cbd2be\"\n\"arn:aws:x/\\\"é\\\"\"\n"
+        "{{\"version\":1,\"certificateAuthorityArn\":\"{ARN}\",\"count\":5}}\n\"01\"\n\"02\"\n\"0abc\"\n\"e8cbd2be\"\n\"arn:aws:x/\\\"é\\\"\"\n"
     );
     assert_eq!(String::from_utf8(document(&set)).unwrap(), expected);
     assert_eq!(read(expected.as_bytes()), Ok(set));
@@ -309,9 +309,11 @@ fn any_key() -> impl Strategy<Value = RevocationKey> {
     prop_oneof![
         8 => (proptest::array::uniform20(any::<u8>()), 0..20_usize).prop_map(|(mut octets, zeros)| {
             octets[..zeros].fill(0);
+            // A serial is never zero.
+            octets[19] = octets[19].max(1);
             RevocationKey::Serial(octets)
         }),
-        2 => (0..300_u64).prop_map(|number| {
+        2 => (1..300_u64).prop_map(|number| {
             let mut octets = [0; 20];
             octets[12..].copy_from_slice(&number.to_be_bytes());
             RevocationKey::Serial(octets)
