@@ -29,6 +29,8 @@ pub struct Config {
     pub notify_reasons: Option<BTreeSet<RevocationReason>>,
     /// How far back the first audit of a CA reports revocations.
     pub initial_lookback: Duration,
+    /// Address of a page for the people who get an alert.
+    pub runbook_url: Option<String>,
     /// Key prefix of the state's objects; ends in `/`.
     pub state_prefix: String,
     /// Private CA's minimum interval between two reports of one CA.
@@ -81,6 +83,7 @@ impl Config {
             initial_lookback: Duration::from_secs(
                 3600 * variables.number("INITIAL_LOOKBACK_HOURS", 24, 0..=876_000),
             ),
+            runbook_url: variables.optional("RUNBOOK_URL", url),
             state_prefix: variables
                 .optional("STATE_PREFIX", state_prefix)
                 .unwrap_or_else(|| "revocation-watch/".to_owned()),
@@ -254,6 +257,18 @@ fn reason(entry: &str) -> Result<RevocationReason, String> {
     })
 }
 
+/// Accepts what stays one word in an email and cannot break out of a chat card.
+fn url(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_graphic() && !"<>\"'`|\\^{}".contains(c);
+    let is_web = text.starts_with("https://") || text.starts_with("http://");
+    if is_web && text.len() <= 500 && text.chars().all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is not a web address (expected https://HOST/PATH, at most 500 ASCII characters without spaces, quotes or brackets)"
+    ))
+}
+
 fn state_prefix(prefix: &str) -> Result<String, String> {
     let with_slash = format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix));
     if with_slash.starts_with("audit-report/") || with_slash.starts_with('/') {
@@ -328,6 +343,7 @@ mod tests {
             ("NOTIFY_REASONS", "KEY_COMPROMISE,KEYCOMPROMISE"),
             ("INITIAL_LOOKBACK_HOURS", "-1"),
             ("STATE_PREFIX", "audit-report/state"),
+            ("RUNBOOK_URL", "wiki/key compromise"),
             ("REPORT_INTERVAL_SECONDS", "half an hour"),
         ])
         .unwrap_err();
@@ -341,6 +357,7 @@ mod tests {
             "NOTIFY_REASONS",
             "INITIAL_LOOKBACK_HOURS",
             "STATE_PREFIX",
+            "RUNBOOK_URL",
             "REPORT_INTERVAL_SECONDS",
             "eu-west-1",
             "nonsense",

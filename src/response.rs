@@ -11,7 +11,6 @@ use tracing::warn;
 use crate::arn::CertificateAuthorityArn;
 use crate::error::{AuditError, Remedy, invocation_error};
 use crate::event::{QueuedEvent, Trigger};
-use crate::revocation::reason::ReasonCounts;
 use crate::revocation::record::Revocation;
 use crate::text::visible::visible;
 use crate::timestamp::Timestamp;
@@ -134,8 +133,8 @@ pub struct AuditStats {
     pub waited_seconds: f64,
     pub scanned_seconds: f64,
     pub report_bytes: u64,
-    /// New revocations to publish.
-    pub new: ReasonCounts,
+    /// New revocations to publish, by [`Severity`](crate::revocation::reason::Severity).
+    pub new: [u64; 3],
 }
 
 impl AuditResponse {

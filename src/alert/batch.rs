@@ -30,6 +30,11 @@ pub struct RevocationBatch {
     pub needs_full_list: bool,
     /// Numbers of all revocations by reason.
     pub counts: ReasonCounts,
+    /// Numbers of all revocations by severity, which is that of the reason or, for a CA certificate,
+    /// critical.
+    pub by_severity: [u64; 3],
+    /// Number of CA certificates among them.
+    pub(super) ca_certificates: u64,
     ids: Vec<RevocationId>,
 }
 
@@ -66,6 +71,8 @@ impl RevocationBatch {
             cut_off: None,
             needs_full_list: false,
             counts: ReasonCounts::default(),
+            by_severity: [0; 3],
+            ca_certificates: 0,
             ids: Vec::new(),
         }
     }
@@ -101,14 +108,22 @@ impl RevocationBatch {
         batch
     }
 
+    /// Returns the severity of the worst revocation.
+    pub(super) fn severity(&self) -> Severity {
+        let mut worst_first = [Severity::Critical, Severity::High].into_iter();
+        let worst = worst_first.find(|&severity| self.by_severity[severity as usize] > 0);
+        worst.unwrap_or_default()
+    }
+
     /// Adds a revocation; returns the JSON lines to append to the full list now.
     ///
     /// There are none as long as the message holds every revocation in full. The first revocation
     /// that does not fit returns the lines of all so far; each later one returns its own line.
     pub fn add(&mut self, revocation: Revocation) -> Vec<u8> {
         let id = RevocationId::of(&self.certificate_authority_arn, &revocation.key);
+        let severity = revocation.severity();
         let rank = Rank {
-            severity: Reverse(revocation.reason.severity()),
+            severity: Reverse(severity),
             reason: order(&revocation.reason),
             revoked_at: revocation.revoked_at.at.map(Reverse),
             id,
@@ -116,6 +131,8 @@ impl RevocationBatch {
         };
         self.ids.push(id);
         self.counts.add(&revocation.reason);
+        self.by_severity[severity as usize] += 1;
+        self.ca_certificates += u64::from(revocation.is_ca_certificate());
 
         let mut due = Vec::new();
         if self.needs_full_list {

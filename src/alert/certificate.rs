@@ -48,6 +48,8 @@ impl Fact {
 pub(super) struct Certificate {
     /// The common name, else the subject, else the serial.
     pub name: String,
+    /// Whether it is the certificate of a CA.
+    pub is_ca: bool,
     /// The reason in words.
     pub reason: String,
     /// When it was revoked, when it expires, and its serial.
@@ -56,8 +58,12 @@ pub(super) struct Certificate {
     pub details: Vec<Fact>,
     /// The certificate's ARN, if it consists of harmless characters.
     pub arn: Option<String>,
-    /// Whether it was issued through AWS Certificate Manager.
-    pub is_through_acm: bool,
+    /// Its serial, if it is well-formed.
+    pub serial: Option<String>,
+    /// When it was revoked, if that is readable.
+    pub revoked_at: Option<Timestamp>,
+    /// The account whose AWS Certificate Manager it was issued through, if any.
+    pub acm_account: Option<String>,
 }
 
 impl Certificate {
@@ -77,14 +83,19 @@ impl Certificate {
         };
         let expires = expires(revocation.not_after.as_ref(), detected_at);
         let arn = revocation.certificate_arn.clone();
-        let principal = revocation.requested_by_service_principal.as_deref();
+        let is_through_acm = revocation.requested_by_service_principal.as_deref() == Some(ACM);
+        let acm_account = revocation.aws_account_id.clone();
+        let acm_account = acm_account.filter(|account| is_word(account));
         Self {
             name: name(revocation),
+            is_ca: revocation.is_ca_certificate(),
             reason: reasons::words(label(&revocation.reason)),
             facts: [revoked, expires, serial],
             details: details(revocation, detected_at, account),
             arn: arn.filter(|arn| is_plain_arn(arn)),
-            is_through_acm: principal == Some(ACM),
+            serial: revocation.serial.clone().filter(|text| is_serial(text)),
+            revoked_at: revocation.revoked_at.at,
+            acm_account: is_through_acm.then(|| acm_account.unwrap_or_else(|| account.to_owned())),
         }
     }
 }
@@ -123,7 +134,7 @@ fn details(revocation: &Revocation, detected_at: Timestamp, account: &str) -> Ve
     }
     facts.extend(issued(revocation, account));
     if let Some(arn) = revocation.template_arn.as_deref()
-        && arn.contains("CACertificate")
+        && revocation.is_ca_certificate()
     {
         facts.push(Fact::quoted("Template", arn));
     }

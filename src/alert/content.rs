@@ -15,7 +15,7 @@ use crate::alert::size::with_values;
 use crate::alert::types::{Alert, AlertKind, ObjectLocation, ReportSource, RevocationAlert};
 use crate::error::AuditError;
 use crate::revocation::key::{hash, hex};
-use crate::revocation::reason::{ReasonCounts, Severity};
+use crate::revocation::reason::{ReasonCounts, RevocationReason, Severity};
 use crate::text::numbers::{count, duration, instant, with_separators};
 use crate::text::visible::{ascii, defang};
 use crate::timestamp::Timestamp;
@@ -23,8 +23,9 @@ use crate::timestamp::Timestamp;
 /// Maximum revocations that a message for people lists; the others are only counted.
 const MAX_LISTED: usize = 25;
 
-/// Maximum characters of an error's texts; AWS's errors can quote whole requests.
-const MAX_ERROR_CHARS: usize = 1000;
+/// Maximum characters of an error's texts, because AWS's errors can quote whole requests, and of a
+/// CA's name.
+const MAX_CHARS: usize = 1000;
 
 /// The JSON message for programs: SQS, Lambda, HTTP, HTTPS, Firehose and email-JSON subscribers.
 ///
@@ -40,6 +41,9 @@ pub(super) struct Document {
     pub id: String,
     pub severity: Severity,
     pub certificate_authority_arn: String,
+    pub certificate_authority_name: Option<String>,
+    pub account_id: String,
+    pub region: String,
     pub reasons: Vec<String>,
     pub detected_at: Option<Timestamp>,
     pub since: Option<Timestamp>,
@@ -80,8 +84,8 @@ pub(super) struct Content {
     /// instructions (at least one).
     pub next_steps: Vec<(String, Vec<String>)>,
     /// Commands and what they are for.
-    pub commands: Vec<(&'static str, String)>,
-    /// Names and addresses of pages of the AWS console.
+    pub commands: Vec<(String, String)>,
+    /// Names and addresses of pages: the operator's runbook, and the AWS console.
     pub links: Vec<(&'static str, String)>,
     /// The audit report that the message is based on.
     pub report: Option<Fact>,
@@ -144,6 +148,9 @@ impl Content {
                 id: hex(&hash(&parts)),
                 severity,
                 certificate_authority_arn: arn.to_string(),
+                certificate_authority_name: alert.name.as_deref().map(bounded),
+                account_id: arn.account().to_owned(),
+                region: arn.region().to_owned(),
                 detected_at: Some(alert.detected_at),
                 ..Document::default()
             },
@@ -204,20 +211,22 @@ impl Content {
         self.certificates = worst
             .map(|revocation| Certificate::of(revocation, alert.detected_at, account))
             .collect();
+        let runbook = alert.runbook_url.clone().map(|url| ("Runbook", url));
+        self.links.splice(0..0, runbook);
         self.total = batch.counts.total();
         self.counts = by_reason(&batch.counts);
         self.document.reasons = batch.counts.iter().map(|(name, _)| name.into()).collect();
         self.document.counts = Some(counts(self.total, &batch.counts, report));
         self.document.complete = Some(!batch.needs_full_list);
         self.document.revocations = Some(batch.entries());
-        self.revocation_lines(alert);
-        self.advise();
+        self.revocation_lines(alert, batch.ca_certificates);
+        self.advise(batch.ca_certificates);
         if self.total > 1 {
             self.fact("Detected", instant(alert.detected_at));
         }
     }
 
-    fn revocation_lines(&mut self, alert: &Alert) {
+    fn revocation_lines(&mut self, alert: &Alert, ca_certificates: u64) {
         let severity = self.document.severity.name().to_uppercase();
         let marks = match self.document.kind {
             "revocations" => vec![severity],
@@ -225,14 +234,28 @@ impl Content {
         };
         let brackets: String = marks.iter().map(|mark| format!("[{mark}] ")).collect();
         let start = marks.join(", ") + ": ";
-        let worst = ascii(self.document.reasons.first().map_or("", |name| name), 32);
+        let worst = self.document.reasons.first().map_or("", |name| name);
+        let is_critical = RevocationReason::from_report(worst).severity() == Severity::Critical;
+        let worst = ascii(worst, 32);
         let (of_worst, reason) = self.counts.first().cloned().unwrap_or_default();
         let subject = match self.certificates.first() {
             Some(only) if self.total == 1 => {
-                let line = |before, after| Line::new(before).name(&only.name).words(after);
-                self.headline = line(start.clone(), format!(" was revoked: {reason}."));
-                self.title = line(start, format!(" revoked, {reason}"));
-                line(format!("{brackets}{worst}: "), " revoked (".to_owned())
+                let what = if only.is_ca { "CA certificate " } else { "" };
+                let line = |before: &str, after: &str| {
+                    let line = Line::new(format!("{before}{what}"));
+                    line.name(&only.name).words(after)
+                };
+                self.headline = line(&start, &format!(" was revoked: {reason}."));
+                self.title = line(&start, &format!(" revoked, {reason}"));
+                line(&format!("{brackets}{worst}: "), " revoked (")
+            }
+            // What makes it critical is not the reason.
+            _ if ca_certificates > 0 && !is_critical => {
+                let all = count(self.total, "certificate");
+                let of_cas = count(ca_certificates, "CA certificate");
+                self.headline = Line::new(format!("{start}{all} were revoked ({of_cas})."));
+                self.title = Line::new(format!("{start}{all} revoked, {of_cas}"));
+                Line::new(format!("{brackets}{all} revoked, {of_cas} ("))
             }
             _ => {
                 let all = count(self.total, "certificate");
@@ -248,15 +271,25 @@ impl Content {
         self.subject = subject.name(alert.authority_name()).words(")");
     }
 
-    /// Adds the advice for every reason.
-    fn advise(&mut self) {
-        for (name, (_, words)) in self.document.reasons.iter().zip(&self.counts) {
-            let advice = reasons::advice(name);
+    /// Adds the advice for every reason, and that for CA certificates after the critical reasons.
+    fn advise(&mut self, ca_certificates: u64) {
+        let is_critical =
+            |name: &&String| RevocationReason::from_report(name).severity() == Severity::Critical;
+        let critical = self.document.reasons.iter().take_while(is_critical).count();
+        let reasons = self.document.reasons.iter().zip(&self.counts);
+        let mut groups: Vec<(String, &[&str])> = reasons
+            .map(|(name, (_, words))| (words.clone(), reasons::advice(name)))
+            .collect();
+        if ca_certificates > 0 {
+            let advice = &reasons::CA_CERTIFICATE_ADVICE;
+            groups.insert(critical, ("CA certificate".to_owned(), advice));
+        }
+        for (words, advice) in groups {
             match self.next_steps.last_mut() {
                 Some((about, steps)) if steps == advice => *about = format!("{about}, {words}"),
                 _ => {
                     let steps = advice.iter().map(|&step| step.to_owned());
-                    self.next_steps.push((capitalized(words), steps.collect()));
+                    self.next_steps.push((capitalized(&words), steps.collect()));
                 }
             }
         }
@@ -279,13 +312,17 @@ fn revocation_alert(
     identity: &[&[u8]],
 ) -> Content {
     let (arn, report) = (&alert.certificate_authority, &revocations.report);
-    let severity = revocations.batch.counts.severity().unwrap_or_default();
+    let severity = revocations.batch.severity();
     let mut content = Content::new(alert, kind, severity, identity);
     content.revocations(alert, &revocations.batch, Some(report));
     let full_list = revocations.full_list.as_ref();
     content.document.full_list = full_list.cloned();
     content.commands = commands::of_revocations(arn, full_list, &content.certificates);
-    if content.certificates.iter().any(|item| item.is_through_acm) {
+    if content
+        .certificates
+        .iter()
+        .any(|item| item.acm_account.is_some())
+    {
         let console = commands::console(arn, "acm/home", "certificates/list");
         content
             .links
@@ -339,7 +376,7 @@ fn started(
     content.counts = by_reason(revoked);
     let earlier = notify_from.saturating_sub(Duration::from_secs(30 * 24 * 3600));
     content.commands.push((
-        "Older revocations are only counted. To be alerted to them as well, invoke the function with an earlier time:",
+        "Older revocations are only counted. To be alerted to them as well, invoke the function with an earlier time:".to_owned(),
         format!("{{\"since\": \"{earlier}\"}}"),
     ));
     content.report(report);
@@ -353,7 +390,6 @@ fn failed(alert: &Alert, error: &AuditError, last_complete_audit_at: Option<Time
     let mut content = Content::new(alert, "watch-failed", Severity::High, &identity);
     content.document.since = Some(since);
     content.document.last_complete_audit_at = last_complete_audit_at;
-    let bounded = |text: &str| text.chars().take(MAX_ERROR_CHARS).collect::<String>();
     content.document.error = Some(json!({
         "type": kind,
         "message": bounded(&error.message),
@@ -365,11 +401,11 @@ fn failed(alert: &Alert, error: &AuditError, last_complete_audit_at: Option<Time
         "Revocation alerts for this CA have been paused since {}. No revocation is lost: alerts go out as soon as audits work again. You will get a recovery message then.",
         instant(since)
     );
-    let message = defang(&error.message, MAX_ERROR_CHARS);
+    let message = defang(&error.message, MAX_CHARS);
     content.fact("Cause", format!("{kind}: {message}"));
     let last = last_complete_audit_at.map_or("none yet".to_owned(), instant);
     content.fact("Last complete audit", last);
-    let step = defang(&error.hint, MAX_ERROR_CHARS);
+    let step = defang(&error.hint, MAX_CHARS);
     content.next_steps.push((String::new(), vec![step]));
     content
 }
@@ -412,6 +448,10 @@ fn counts(new: u64, by_reason: &ReasonCounts, report: Option<&ReportSource>) -> 
 fn by_reason(counts: &ReasonCounts) -> Vec<(u64, String)> {
     let in_words = |(name, number)| (number, reasons::words(name));
     counts.iter().map(in_words).collect()
+}
+
+fn bounded(text: &str) -> String {
+    text.chars().take(MAX_CHARS).collect()
 }
 
 fn capitalized(text: &str) -> String {

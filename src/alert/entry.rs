@@ -28,7 +28,7 @@ pub(super) fn entry(
         "commonName": subject.as_ref().and_then(|subject| subject.common_name.as_ref()),
         "reason": Some(revocation.reason.name()).filter(|name| !name.is_empty()).unwrap_or(NOT_STATED),
         "reasonCode": revocation.reason.code(),
-        "severity": revocation.reason.severity(),
+        "severity": revocation.severity(),
         "revokedAt": written(&revocation.revoked_at),
         "notBefore": revocation.not_before.as_ref().map(written),
         "notAfter": not_after.map(written),

@@ -72,8 +72,10 @@ impl Alert {
     }
 
     fn full_message(&self, content: &Content) -> Message {
+        let arn = &self.certificate_authority;
         let sms = content.title.clone().words(". CA ");
         let sms = sms.name(self.authority_name());
+        let sms = sms.words(format!(", {} {}", arn.account(), arn.region()));
         let texts = json!({
             "default": to_json(&with_values(&content.document)),
             "email": email::render(self, content),

@@ -17,12 +17,18 @@ pub(super) fn words(label: &str) -> String {
     }
 }
 
+/// What to do about the revocation of a CA certificate, whatever its reason; most urgent first.
+pub(super) const CA_CERTIFICATE_ADVICE: [&str; 2] = [
+    "Find out whether this was planned: clients that check for revocations reject every certificate issued below it.",
+    "Replace the certificates issued below it that are still in use.",
+];
+
 /// Returns what to do about a revocation for that reason, most urgent first; never empty.
 pub(super) fn advice(label: &str) -> &'static [&'static str] {
     match RevocationReason::from_report(label) {
         RevocationReason::KeyCompromise => &[
             "Replace the certificate wherever it is deployed, with a new key. Until then, whoever has the key can impersonate it.",
-            "Confirm that the CRL or the OCSP responder reports the serial as revoked (a new CRL takes about 30 minutes).",
+            "Confirm that the CRL or the OCSP responder reports the serial as revoked (a new CRL takes about 30 minutes, an OCSP response up to 60).",
             "Find out how the key leaked and what it was used for.",
         ],
         RevocationReason::CertificateAuthorityCompromise => &[

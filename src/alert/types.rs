@@ -21,6 +21,8 @@ pub struct Alert {
     pub detected_at: Timestamp,
     /// What happened.
     pub kind: AlertKind,
+    /// The operator's own page for the people who get alerts about revocations.
+    pub runbook_url: Option<String>,
 }
 
 impl Alert {

@@ -71,6 +71,7 @@ impl Run<'_> {
             name: self.names.get(self.clients, arn).await,
             detected_at,
             kind,
+            runbook_url: self.config.runbook_url.clone(),
         };
         self.publisher.publish(&alert, until).await
     }

@@ -1,6 +1,6 @@
 //! Judges a scan: what to publish, what to record, and what the response says.
 
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::alert::{AlertKind, ObjectLocation, ReportSource, RevocationAlert};
 use crate::audit::context::Audit;
@@ -57,7 +57,7 @@ impl Audit<'_> {
         };
         let mut new = scan.new;
         if self.mode == Mode::Audit {
-            new.notified.merge(new.newly_seen);
+            new.notified.merge(new.newly_seen.into_keys());
         }
         let mut alerts = Vec::new();
         if let Some(notify_from) = new.notify_from
@@ -116,10 +116,16 @@ impl Audit<'_> {
             waited_seconds: report.waited_seconds,
             scanned_seconds: scan.duration_seconds,
             report_bytes: report.object.size_bytes,
-            new: new.batch.counts.clone(),
+            new: new.batch.by_severity,
             unaudited_since: None,
         };
-        response.warnings = warnings(last, totals);
+        response.warnings = warnings(last, totals, new.repeated_serials);
+        for warning in &response.warnings {
+            warn!(
+                certificate_authority = self.arn.id(),
+                warning, "anomalous report"
+            );
+        }
         response.unconfirmed = new.unconfirmed.clone();
         response
     }
@@ -169,8 +175,18 @@ impl Audit<'_> {
 
 /// Warns of anomalies. Reports only grow: one that lists less than the last is suspicious, but no
 /// reason to forget anything.
-fn warnings(last: Option<&CompleteAudit>, totals: ScanTotals) -> Vec<String> {
+fn warnings(
+    last: Option<&CompleteAudit>,
+    totals: ScanTotals,
+    repeated_serials: u64,
+) -> Vec<String> {
     let mut warnings = Vec::new();
+    if repeated_serials > 0 {
+        let records = count(repeated_serials, "record");
+        warnings.push(format!(
+            "{records} with the serial of another record but another certificate ARN; reported once"
+        ));
+    }
     if totals.malformed > 0 {
         warnings.push(count(totals.malformed, "malformed but readable record"));
     }

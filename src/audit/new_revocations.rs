@@ -1,6 +1,10 @@
 //! Selects the revocations of a report that have not been notified about yet.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use tracing::warn;
 
 use crate::alert::RevocationBatch;
 use crate::arn::CertificateAuthorityArn;
@@ -9,6 +13,7 @@ use crate::audit::obtain_report::ReadyReport;
 use crate::config::Config;
 use crate::error::AuditError;
 use crate::event::Mode;
+use crate::response::MAX_LISTED;
 use crate::revocation::key::RevocationKey;
 use crate::revocation::reason::{ReasonCounts, RevocationReason};
 use crate::revocation::record::{Revocation, RevokedRecord};
@@ -28,9 +33,11 @@ pub(super) struct NewRevocations<'a> {
     pub notify_from: Option<Timestamp>,
     /// Grows with the newly seen keys, because it is more compact; not in a replay.
     pub notified: NotifiedSet,
-    /// Keys that were not in the notified set, or (replay) that were taken from it: a serial may
-    /// occur twice in a report.
-    pub newly_seen: BTreeSet<RevocationKey>,
+    /// Keys that were not in the notified set, or (replay) that were taken from it, because a serial
+    /// may occur twice in a report; each with a hash of its certificate's ARN.
+    pub newly_seen: BTreeMap<RevocationKey, u64>,
+    /// Records that repeat a newly seen serial with another certificate ARN.
+    pub repeated_serials: u64,
     /// The revocations to publish.
     pub batch: RevocationBatch,
     /// The full list's lines that the caller has not taken yet.
@@ -45,7 +52,7 @@ pub(super) struct NewRevocations<'a> {
     pub pending: u64,
     /// Records of other CAs' certificates.
     pub foreign: u64,
-    certificate_prefix: String,
+    arn: &'a CertificateAuthorityArn,
     /// Certificates that events say are revoked and that no record has shown yet, by ARN.
     pub unconfirmed: BTreeSet<String>,
 }
@@ -68,7 +75,8 @@ impl<'a> Audit<'a> {
             mode: self.mode,
             notify_from: is_first.then_some(notify_from),
             notified: self.run.store.load_notified_set(control).await?,
-            newly_seen: BTreeSet::new(),
+            newly_seen: BTreeMap::new(),
+            repeated_serials: 0,
             batch: RevocationBatch::new(self.arn.as_str(), report.object.last_modified),
             full_list_lines: Vec::new(),
             revoked: ReasonCounts::default(),
@@ -76,7 +84,7 @@ impl<'a> Audit<'a> {
             before_lookback: 0,
             pending: 0,
             foreign: 0,
-            certificate_prefix: format!("{}/", self.arn),
+            arn: self.arn,
             unconfirmed: self.run.request.trigger.expected(self.arn),
         })
     }
@@ -100,12 +108,13 @@ impl NewRevocations<'_> {
             }
             if !is_notified {
                 self.pending += 1;
-            } else if self.newly_seen.insert(key) {
+            } else if self.is_first(key, record) {
                 self.publish(revocation);
             }
-        } else if !is_notified && self.newly_seen.insert(key.clone()) {
+        } else if !is_notified && self.is_first(key.clone(), record) {
             if self.newly_seen.len() >= MIN_MERGE.max(self.notified.keys().len() / 8) {
-                self.notified.merge(std::mem::take(&mut self.newly_seen));
+                let newly_seen = std::mem::take(&mut self.newly_seen);
+                self.notified.merge(newly_seen.into_keys());
             }
             let revocation = record.to_revocation(key);
             if is_before(revocation.revoked_at.at, self.notify_from) {
@@ -117,19 +126,46 @@ impl NewRevocations<'_> {
         }
     }
 
-    /// Keeps a revocation for the alert, unless `NOTIFY_REASONS` filters it.
+    /// Keeps a revocation for the alert, unless `NOTIFY_REASONS` filters it. A CA certificate always
+    /// causes a message.
     fn publish(&mut self, revocation: Revocation) {
-        if self.config.causes_message(&revocation.reason) {
+        if revocation.is_ca_certificate() || self.config.causes_message(&revocation.reason) {
             self.full_list_lines.extend(self.batch.add(revocation));
         }
     }
 
-    /// Whether a certificate's ARN certainly names another CA.
+    /// Adds a key to the newly seen ones; returns whether it is the first record with that key.
+    fn is_first(&mut self, key: RevocationKey, record: &RevokedRecord<'_>) -> bool {
+        let mut hasher = DefaultHasher::new();
+        record.certificate_arn.hash(&mut hasher);
+        let arn = hasher.finish();
+        let first = match self.newly_seen.entry(key) {
+            Entry::Vacant(new) => {
+                new.insert(arn);
+                return true;
+            }
+            Entry::Occupied(first) => *first.get(),
+        };
+        if first != arn {
+            self.repeated_serials += 1;
+            if self.repeated_serials <= MAX_LISTED as u64 {
+                warn!(
+                    certificate_authority = self.arn.id(),
+                    serial = record.serial.as_deref(),
+                    certificate_arn = record.certificate_arn.as_deref(),
+                    "serial repeated with another certificate ARN; reported once"
+                );
+            }
+        }
+        false
+    }
+
+    /// Whether a certificate's ARN certainly names another CA. Its account does not matter: it may be
+    /// that of the requester.
     fn is_foreign(&self, certificate_arn: &str) -> bool {
-        !certificate_arn.starts_with(&self.certificate_prefix)
-            && certificate_arn
-                .split_once("/certificate/")
-                .is_some_and(|(issuer, _)| CertificateAuthorityArn::parse(issuer).is_some())
+        let issuer = certificate_arn.split_once("/certificate/");
+        let issuer = issuer.and_then(|(issuer, _)| CertificateAuthorityArn::parse(issuer));
+        issuer.is_some_and(|issuer| issuer.id() != self.arn.id())
     }
 }
 

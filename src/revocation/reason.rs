@@ -182,20 +182,6 @@ impl ReasonCounts {
         self.iter().map(|(_, count)| count).sum()
     }
 
-    /// Returns the highest severity; `None` if nothing was counted.
-    pub fn severity(&self) -> Option<Severity> {
-        let worst = self.iter().next();
-        worst.map(|(name, _)| RevocationReason::from_report(name).severity())
-    }
-
-    /// Returns the number of revocations of one severity.
-    pub fn by_severity(&self, severity: Severity) -> u64 {
-        self.iter()
-            .filter(|(name, _)| RevocationReason::from_report(name).severity() == severity)
-            .map(|(_, count)| count)
-            .sum()
-    }
-
     /// Iterates over the reasons that occurred and their numbers, worst first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         let known = |severity: Severity| {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::revocation::key::RevocationKey;
-use crate::revocation::reason::RevocationReason;
+use crate::revocation::reason::{RevocationReason, Severity};
 use crate::timestamp::Timestamp;
 
 /// A record whose `revokedAt` is not empty, borrowed from the report.
@@ -70,6 +70,24 @@ pub struct Revocation {
     pub requested_by_service_principal: Option<String>,
     /// See [`RevokedRecord::malformed`].
     pub malformed: bool,
+}
+
+impl Revocation {
+    /// Whether the template is one for CA certificates (AWS Private CA User Guide, "AWS Private CA
+    /// template varieties"), such as `SubordinateCACertificate_PathLen0/V1`.
+    pub fn is_ca_certificate(&self) -> bool {
+        let template = self.template_arn.as_deref();
+        template.is_some_and(|arn| arn.contains("CACertificate"))
+    }
+
+    /// Returns the severity: that of the reason, but always critical for a CA certificate, because
+    /// clients reject everything issued below it.
+    pub fn severity(&self) -> Severity {
+        match self.is_ca_certificate() {
+            true => Severity::Critical,
+            false => self.reason.severity(),
+        }
+    }
 }
 
 /// A time of a report.

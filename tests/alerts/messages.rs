@@ -189,13 +189,17 @@ fn long_names_share_the_subject_line() {
 }
 
 #[test]
-fn ca_names_change_only_texts_for_people() {
+fn ca_name_changes_only_its_field_and_texts_for_people() {
     for (_, named) in scenarios() {
         let mut nameless = named.clone();
         nameless.name = None;
         let (named, nameless) = (named.message(), nameless.message());
-        let default = |message| accepted(message)["default"].clone();
-        assert_eq!(default(&named), default(&nameless));
+        let mut document = support::document(&named);
+        let name = document
+            .as_object_mut()
+            .and_then(|fields| fields.shift_remove("certificateAuthorityName"));
+        assert_eq!(name, Some(json!("Example Corp Issuing CA")));
+        assert_eq!(document, support::document(&nameless));
         assert_eq!(named.id, nameless.id);
         assert_eq!(named.attributes, nameless.attributes);
         assert!(
@@ -449,7 +453,7 @@ fn sms_are_one_line_of_one_septet_characters() {
     }
     assert_eq!(
         sms(&revocations([sample()]).message()),
-        "CRITICAL: www.example1.com revoked, key compromise. CA Example Corp Issuing CA"
+        "CRITICAL: www.example1.com revoked, key compromise. CA Example Corp Issuing CA, 123456789012 us-east-1"
     );
 }
 
@@ -519,7 +523,8 @@ fn emails_answer_the_questions_of_on_call() {
         assert!(lines.contains(line), "{line}\n\n{text}");
     }
     for line in &lines {
-        let unbreakable = line.contains("arn:") || line.contains("://") || line.contains("[?Type");
+        let unbreakable = ["arn:", "://", "[?contains", "SerialNumber"];
+        let unbreakable = unbreakable.iter().any(|part| line.contains(part));
         assert!(unbreakable || line.chars().count() <= 80, "{line}");
     }
     let position = |text: &str, part: &str| text.find(part).expect("a part of the email");
@@ -535,6 +540,98 @@ fn emails_answer_the_questions_of_on_call() {
     ];
     let positions = parts.map(|part| position(&one, part));
     assert!(positions.is_sorted(), "{one}");
+}
+
+#[test]
+fn follow_up_commands_name_serial_account_and_time() {
+    let issued_to = |account: &str| Revocation {
+        aws_account_id: Some(account.to_owned()),
+        requested_by_service_principal: Some("acm.amazonaws.com".to_owned()),
+        ..sample()
+    };
+    let text = email(&revocations([issued_to("111122223333")]).message());
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let serial = sample().serial.expect("the sample has a serial");
+    for part in [
+        "with access to account 111122223333:",
+        &format!("\"SerialNumber\":\"{serial}\""),
+        "with access to account 123456789012:",
+        "--start-time 2018-02-26T19:45:36Z --end-time 2018-02-26T20:15:36Z",
+        &format!("contains(CloudTrailEvent,'{serial}')"),
+        "(a new CRL takes about 30 minutes, an OCSP response up to 60)",
+        "clients use only those that the certificate named when it was issued",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert_eq!(text.matches("aws acm search-certificates").count(), 1);
+}
+
+#[test]
+fn every_format_names_account_region_and_runbook() {
+    let alert = revocations([sample()]);
+    let (message, card) = (alert.message(), document(&alert.chat()));
+    let json = document(&message);
+    assert_eq!(json["accountId"], "123456789012");
+    assert_eq!(json["region"], "us-east-1");
+    assert_eq!(json["certificateAuthorityName"], "Example Corp Issuing CA");
+    assert!(sms(&message).ends_with("CA Example Corp Issuing CA, 123456789012 us-east-1"));
+    let runbook = "Runbook: https://wiki.example.com/pki/revoked";
+    assert!(email(&message).contains(&format!("\n{runbook}\n")));
+    let steps = card["content"]["nextSteps"].as_array().expect("steps");
+    assert!(steps.contains(&json!(runbook)), "{card:#}");
+    let context = card["content"]["description"].as_str().expect("text");
+    assert!(context.starts_with("Example Corp Issuing CA \u{b7} 123456789012 \u{b7} us-east-1"));
+
+    let unnamed = Alert {
+        name: None,
+        runbook_url: None,
+        ..alert
+    };
+    let message = unnamed.message();
+    assert!(document(&message).get("certificateAuthorityName").is_none());
+    assert_eq!(message.id, revocations([sample()]).message().id);
+    assert!(!email(&message).contains("Runbook"));
+}
+
+#[test]
+fn revoked_ca_certificate_is_critical_whatever_the_reason() {
+    let of_ca = |reason: RevocationReason| Revocation {
+        reason,
+        template_arn: Some(
+            "arn:aws:acm-pca:::template/SubordinateCACertificate_PathLen0/V1".to_owned(),
+        ),
+        ..sample()
+    };
+    for reason in RevocationReason::KNOWN {
+        let message = revocations([of_ca(reason.clone())]).message();
+        assert_eq!(message.severity, Severity::Critical, "{reason}");
+        let start = format!("[CRITICAL] {reason}: CA certificate ");
+        assert!(message.subject.starts_with(&start), "{}", message.subject);
+        let text = email(&message);
+        assert!(text.starts_with("CRITICAL: CA certificate "), "{text}");
+        // On the first screen, unless the reason itself is worse.
+        let advice = match reason.severity() {
+            Severity::Critical => "\nCA certificate: next steps\n1. Find out whether",
+            _ => "\n\nCA certificate: Find out whether",
+        };
+        assert!(text.contains(advice), "{text}");
+        assert_eq!(document(&message)["revocations"][0]["severity"], "critical");
+    }
+    let other = revocation(
+        &serial(7),
+        "CN=other.example.com",
+        "SUPERSEDED",
+        "2018-02-26T20:02:54+0000",
+    );
+    let both = [other, of_ca(RevocationReason::Superseded)];
+    let message = revocations(both).message();
+    assert_eq!(
+        message.subject,
+        "[CRITICAL] 2 certificates revoked, 1 CA certificate (Example Corp Issuing CA)"
+    );
+    let entries = &document(&message)["revocations"];
+    assert_eq!(entries[0]["severity"], "critical");
+    assert_eq!(entries[1]["severity"], "low");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn check_worst_first(revoked: &[Revocation], entries: &[Value]) {
             .iter()
             .position(|known| *known == revocation.reason)
             .unwrap_or(8);
-        let severity = match revocation.reason.severity().name() {
+        let severity = match revocation.severity().name() {
             "critical" => 0,
             "high" => 1,
             _ => 2,
@@ -240,6 +240,7 @@ proptest! {
         report.revoked = u64::MAX;
         let alert = Alert {
             name: Some(name),
+            runbook_url: Some(format!("https://{}", "w".repeat(492))),
             ..alert(AlertKind::Replay {
                 revocations: RevocationAlert::new(batch, report, Some(location)),
                 since: detected_at(),

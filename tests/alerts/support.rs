@@ -264,6 +264,7 @@ pub fn alert(kind: AlertKind) -> Alert {
         name: Some("Example Corp Issuing CA".to_owned()),
         detected_at: detected_at(),
         kind,
+        runbook_url: Some("https://wiki.example.com/pki/revoked".to_owned()),
     }
 }
 

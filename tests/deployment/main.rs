@@ -61,6 +61,10 @@ const VALUES: &[(&str, &[&str])] = &[
     ),
     ("InitialLookbackHours", &["24", "0", "87600"]),
     (
+        "RunbookUrl",
+        &["", "https://wiki.example.com/pki?page=revoked#now"],
+    ),
+    (
         "ExistingTopicArn",
         &[
             "",
@@ -234,6 +238,8 @@ fn invalid_parameter_values_are_rejected() {
         ("RevocationEvents", "true"),
         ("NotifyReasons", "KEYCOMPROMISE"),
         ("InitialLookbackHours", "-1"),
+        ("RunbookUrl", "wiki.example.com"),
+        ("RunbookUrl", "https://wiki.example.com/key compromise"),
         ("ExistingTopicArn", "revocations"),
         (
             "ChatTopicArn",
@@ -293,6 +299,7 @@ fn longest_ca_list_fits_the_lambda_environment_limit() {
     let mut environment = environment(&deploy(&[
         ("CertificateAuthorities", &longest_ca_list()),
         ("NotifyReasons", &reasons),
+        ("RunbookUrl", &format!("https://{}", "w".repeat(192))),
         ("ExistingTopicArn", &topic),
         ("ChatTopicArn", &topic),
         ("ExistingReportBucket", &"b".repeat(63)),
@@ -337,6 +344,7 @@ fn parameters_reach_the_configuration() {
         ("CertificateAuthorities", TWO_ARNS),
         ("NotifyReasons", "KEY_COMPROMISE"),
         ("InitialLookbackHours", "48"),
+        ("RunbookUrl", "https://wiki.example.com/pki"),
         ("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat"),
         (
             "ExistingTopicArn",
@@ -351,6 +359,10 @@ fn parameters_reach_the_configuration() {
         Some(BTreeSet::from([RevocationReason::KeyCompromise]))
     );
     assert_eq!(config.initial_lookback.as_secs(), 48 * 3600);
+    assert_eq!(
+        config.runbook_url.as_deref(),
+        Some("https://wiki.example.com/pki")
+    );
     assert_eq!(
         config.chat_topic_arn.as_deref(),
         Some("arn:aws:sns:us-east-1:123456789012:chat")

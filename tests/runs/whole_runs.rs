@@ -623,6 +623,13 @@ async fn reasons_without_a_message_are_recorded_and_counted() {
         let serial = pca.issue(&world.ca, name);
         pca.revoke(&world.ca, &serial, reason);
     }
+    // A CA certificate always causes a message.
+    let serial = pca.issue(&world.ca, "Device CA");
+    pca.revoke(&world.ca, &serial, "SUPERSEDED");
+    let mut certificates = pca.certificates(&world.ca);
+    certificates[3].template_arn =
+        Some("arn:aws:acm-pca:::template/SubordinateCACertificate_PathLen0/V1".to_owned());
+    pca.set_certificates(&world.ca, certificates);
     let function = world
         .function(&[NO_LIMIT, ("NOTIFY_REASONS", "KEY_COMPROMISE")])
         .await;
@@ -635,10 +642,90 @@ async fn reasons_without_a_message_are_recorded_and_counted() {
             &only(&response)["newRevocations"],
             &only(&response)["published"]
         ),
-        (&json!(3), &json!(2))
+        (&json!(4), &json!(3))
     );
     assert_eq!(only(&again)["newRevocations"], 0);
-    assert_eq!(world.notified().len(), 3);
+    assert_eq!(world.notified().len(), 4);
+}
+
+/// Invokes the function once; returns the audit's response and the log lines of level WARN.
+async fn audit_with_warnings(world: &World) -> (Value, Vec<Value>) {
+    let function = world.function(&[NO_LIMIT, ALERT_ALL]).await;
+    let response = function.invoke(json!({})).await.unwrap();
+    let mut lines = function.output().await;
+    lines.retain(|line| line["level"] == "WARN");
+    (only(&response).clone(), lines)
+}
+
+#[tokio::test]
+async fn every_warning_of_a_response_is_logged() {
+    let world = unlimited().await;
+    let pca = world.aws.private_ca();
+    let mut zero = pca.certificate(&world.ca, "zero.example.com");
+    zero.serial = "00".to_owned();
+    zero.revoked_at = Some(zero.issued_at);
+    let arn = zero.certificate_arn.clone();
+    pca.add(&world.ca, zero);
+
+    let (audit, logged) = audit_with_warnings(&world).await;
+
+    assert_eq!(audit["outcome"], "audited");
+    // RFC 5280 forbids the serial 0: the record counts as malformed, and its ARN is the key.
+    assert_eq!(audit["malformedRecords"], 1);
+    assert_eq!(world.notified(), [arn]);
+    assert_eq!(
+        audit["warnings"],
+        json!(["1 malformed but readable record"])
+    );
+    let texts: Vec<_> = logged.iter().map(|line| &line["warning"]).collect();
+    assert_eq!(texts, [&audit["warnings"][0]], "{logged:#?}");
+}
+
+#[tokio::test]
+async fn serial_with_two_arns_is_reported_once_and_logged() {
+    let world = unlimited().await;
+    let pca = world.aws.private_ca();
+    let mut first = pca.certificate(&world.ca, "www.example.com");
+    first.revoked_at = Some(first.issued_at);
+    let mut second = first.clone();
+    second.certificate_arn = format!("{}/certificate/another", world.ca);
+    for certificate in [first.clone(), second.clone(), first] {
+        pca.add(&world.ca, certificate);
+    }
+
+    let (audit, logged) = audit_with_warnings(&world).await;
+
+    assert_eq!(audit["outcome"], "audited");
+    assert_eq!(audit["newRevocations"], 1);
+    assert_eq!(
+        audit["warnings"],
+        json!([
+            "1 record with the serial of another record but another certificate ARN; reported once"
+        ])
+    );
+    let repeated = logged
+        .iter()
+        .find(|line| text(&line["message"]).starts_with("serial repeated"))
+        .unwrap_or_else(|| panic!("{logged:#?}"));
+    assert_eq!(repeated["certificate_arn"], json!(second.certificate_arn));
+}
+
+#[tokio::test]
+async fn certificate_arn_may_have_the_account_of_its_requester() {
+    let world = unlimited().await;
+    let pca = world.aws.private_ca();
+    let mut certificate = pca.certificate(&world.ca, "www.example.com");
+    certificate.revoked_at = Some(certificate.issued_at);
+    certificate.certificate_arn = certificate
+        .certificate_arn
+        .replace("123456789012", "111122223333");
+    pca.add(&world.ca, certificate);
+
+    let (audit, logged) = audit_with_warnings(&world).await;
+
+    assert_eq!(audit["outcome"], "audited", "{audit:#}");
+    assert_eq!(audit["newRevocations"], 1);
+    assert_eq!(logged, [Value::Null; 0]);
 }
 
 #[tokio::test]
