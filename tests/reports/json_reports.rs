@@ -345,6 +345,12 @@ fn every_split_of_a_report_gives_the_same_result() {
         r#"[{"a":[}]"#,
         r#"[{"a":]},{"revokedAt":1}]"#,
         "[{\"a\":\"\u{1}\"},{}]",
+        // The escape lacks digits, whatever follows it, and the record has no end.
+        r#"[{"a":"\u"}]"#,
+        r#"[{"a":["\u"]}]"#,
+        r#"[{"a=\ud83d\u"]"#,
+        r#"[{"a":-}]"#,
+        r#"[{"a":[1,}]"#,
     ] {
         assert_same_at_every_split(ReportFormat::Json, report.as_bytes());
     }

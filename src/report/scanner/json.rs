@@ -3,11 +3,12 @@
 //! A record is read from string value to string value: by a learned step if one fits, else by the
 //! strict parser, which learns the step. See [`scanner`](super) for why this is correct.
 
-use memchr::memchr2;
 use wide::u8x16;
 
 use crate::report::scanner::fields::{Field, revoked_record};
-use crate::report::scanner::json_values::{Fields, Span, byte_at, key, string, value, white_space};
+use crate::report::scanner::json_values::{
+    Fields, NestingEnd, Span, byte_at, key, string, value, white_space,
+};
 use crate::report::scanner::stream::{Grammar, Record, SyntaxError, unexpected};
 use crate::revocation::record::RevokedRecord;
 
@@ -17,7 +18,7 @@ pub(super) struct Json {
     expects: Expects,
     steps: Steps,
     fields: Fields,
-    end: Nesting,
+    end: NestingEnd,
 }
 
 /// What may come next between records.
@@ -96,30 +97,7 @@ impl Grammar for Json {
     }
 
     fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
-        let end = &mut self.end;
-        let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
-            if end.after_backslash {
-                end.after_backslash = false;
-            } else if end.in_string {
-                at += memchr2(b'"', b'\\', &bytes[at..])?;
-                end.after_backslash = bytes[at] == b'\\';
-                end.in_string = end.after_backslash;
-            } else {
-                match byte {
-                    b'"' => end.in_string = true,
-                    b'{' | b'[' => end.depth += 1,
-                    b'}' | b']' if end.depth <= 1 => {
-                        *end = Nesting::default();
-                        return Some(at + 1);
-                    }
-                    b'}' | b']' => end.depth -= 1,
-                    _ => {}
-                }
-            }
-            at += 1;
-        }
-        None
+        self.end.find(bytes)
     }
 
     fn may_end(&self) -> bool {
@@ -181,14 +159,6 @@ impl Json {
         }
         Ok((target, to))
     }
-}
-
-/// What the search for a record's closing brace knows of the bytes before.
-#[derive(Default)]
-struct Nesting {
-    depth: usize,
-    in_string: bool,
-    after_backslash: bool,
 }
 
 /// Where a step begins: at the closing quote of a field's value, or (`None`) at the record's `{`.

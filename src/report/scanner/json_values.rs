@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 use crate::report::scanner::fields::Field;
 use crate::report::scanner::stream::{RecordKind, SyntaxError, check_utf8, invalid, unexpected};
 use crate::report::scanner::text_end;
@@ -190,14 +192,68 @@ pub fn key(bytes: &[u8], at: usize) -> Result<(Span, usize), SyntaxError> {
     }
 }
 
-/// Has `serde_json` parse a value of any kind, with everything nested in it.
+/// Has `serde_json` parse a value of any kind, with everything nested in it; returns its end.
 pub fn value(bytes: &[u8], at: usize) -> Result<usize, SyntaxError> {
-    let deserializer = serde_json::Deserializer::from_slice(&bytes[at..]);
-    let mut values = deserializer.into_iter::<serde_json::Value>();
+    let rest = &bytes[at..];
+    let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<serde_json::Value>();
     match values.next() {
         Some(Ok(_)) => Ok(at + values.byte_offset()),
-        Some(Err(error)) if !error.is_eof() => invalid(at, "invalid JSON value"),
+        // `serde_json` also misses bytes if an escape with too few digits is near the end.
+        Some(Err(error)) if !error.is_eof() || has_end(rest) => invalid(at, "invalid JSON value"),
         _ => Err(SyntaxError::Truncated),
+    }
+}
+
+/// Whether a value ends within these bytes, valid or not.
+fn has_end(bytes: &[u8]) -> bool {
+    match bytes {
+        [b'{' | b'[', ..] => NestingEnd::default().find(bytes).is_some(),
+        [b'"', text @ ..] => {
+            let mut is_escaped = false;
+            text.iter().any(|&byte| {
+                let is_end = byte == b'"' && !is_escaped;
+                is_escaped = byte == b'\\' && !is_escaped;
+                is_end
+            })
+        }
+        _ => bytes.iter().any(|byte| b",]} \n\r\t".contains(byte)),
+    }
+}
+
+/// Finds the brace or bracket that closes the first one, across slices.
+#[derive(Default)]
+pub struct NestingEnd {
+    depth: usize,
+    in_string: bool,
+    after_backslash: bool,
+}
+
+impl NestingEnd {
+    /// Returns the offset after the closing one; `None` if it is not in these bytes.
+    pub fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if self.after_backslash {
+                self.after_backslash = false;
+            } else if self.in_string {
+                at += memchr2(b'"', b'\\', &bytes[at..])?;
+                self.after_backslash = bytes[at] == b'\\';
+                self.in_string = self.after_backslash;
+            } else {
+                match byte {
+                    b'"' => self.in_string = true,
+                    b'{' | b'[' => self.depth += 1,
+                    b'}' | b']' if self.depth <= 1 => {
+                        *self = Self::default();
+                        return Some(at + 1);
+                    }
+                    b'}' | b']' => self.depth -= 1,
+                    _ => {}
+                }
+            }
+            at += 1;
+        }
+        None
     }
 }
 
