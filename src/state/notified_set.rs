@@ -89,7 +89,7 @@ impl NotifiedSet {
         self: Arc<Self>,
         certificate_authority_arn: &str,
     ) -> impl Iterator<Item = Vec<u8>> + Send + Sync + use<> {
-        const LINES_PER_CHUNK: usize = 1500;
+        const CHUNK_BYTES: usize = 63 << 10;
         let mut header = Some(json_line(&Header {
             version: VERSION,
             certificate_authority_arn: certificate_authority_arn.to_owned(),
@@ -98,7 +98,9 @@ impl NotifiedSet {
         let mut entries = 0..self.keys.len();
         std::iter::from_fn(move || {
             let mut chunk = header.take().unwrap_or_default();
-            for entry in entries.by_ref().take(LINES_PER_CHUNK) {
+            while chunk.len() < CHUNK_BYTES
+                && let Some(entry) = entries.next()
+            {
                 write_line(&self.keys[entry], &mut chunk);
             }
             (!chunk.is_empty()).then_some(chunk)
@@ -220,7 +222,7 @@ impl NotifiedSetReader {
             let mut line = std::mem::take(&mut self.partial_line);
             line.extend_from_slice(&chunk[..end]);
             // Blank lines are skipped.
-            if !line.trim_ascii().is_empty() {
+            if !line.iter().all(|byte| b" \t\r".contains(byte)) {
                 match self.stated {
                     None => self.stated = Some(self.read_header(&line)?),
                     Some(_) => self.keys.push(self.read_entry(&line)?),

@@ -270,6 +270,11 @@ fn errors_state_line_and_byte() {
             format!("no JSON string in line 3 at byte {}", header.len() + 5),
         ),
         (
+            // JSON has no form feeds.
+            format!("{header}\"01\"\n\u{c}\n\"02\"\n"),
+            format!("no JSON string in line 3 at byte {}", header.len() + 5),
+        ),
+        (
             format!("{header}\"01\"\n\"0"),
             format!("no JSON string in line 3 at byte {}", header.len() + 5),
         ),
