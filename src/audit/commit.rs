@@ -35,10 +35,13 @@ impl Audit<'_> {
             return Ok(());
         }
         let mut notified = Arc::new(notified);
-        while let Err(error) = self
-            .write_notified(state, &mut notified, &mut complete)
-            .await
-        {
+        loop {
+            let written = self.write_notified(state, &mut notified, &mut complete);
+            let error = match written.await {
+                Ok(true) => break,
+                Ok(false) => continue,
+                Err(error) => error,
+            };
             // SNS has accepted the message: any time left is well spent on saving that.
             if error.kind.remedy() != Remedy::Retry
                 || COMMIT_RETRY_INTERVAL >= self.run.budget.time_to_respond()
@@ -63,12 +66,14 @@ impl Audit<'_> {
         Ok(())
     }
 
+    /// Writes the notified set and the control document that names it. Returns `false` if another run
+    /// changed the state in between: `state` and `notified` are then those of both runs.
     async fn write_notified(
         &self,
         state: &mut VersionedState,
         notified: &mut Arc<NotifiedSet>,
         complete: &mut Option<CompleteAudit>,
-    ) -> Result<(), AuditError> {
+    ) -> Result<bool, AuditError> {
         let store = &self.run.store;
         let control = &mut state.control;
         control.notified_set = Some(store.write_notified_set(control, notified).await?);
@@ -76,19 +81,22 @@ impl Audit<'_> {
         if let Some(complete) = complete.take() {
             control.complete(complete);
         }
-        let saved = self.save(state).await;
-        if matches!(&saved, Err(error) if error.kind == ErrorKind::StateConflict) {
-            let newer = store.load(self.arn, self.run.budget.now()).await?;
-            let mut union = store.load_notified_set(&newer.control).await?;
-            warn!(
-                certificate_authority = self.arn.id(),
-                sequence = newer.control.sequence,
-                "state changed by another run; keeping both notified sets"
-            );
-            union.merge(notified.keys().iter().cloned());
-            *notified = Arc::new(union);
-            *state = newer;
+        match self.save(state).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind == ErrorKind::StateConflict => {
+                let newer = store.load(self.arn, self.run.budget.now()).await?;
+                let mut union = store.load_notified_set(&newer.control).await?;
+                warn!(
+                    certificate_authority = self.arn.id(),
+                    sequence = newer.control.sequence,
+                    "state changed by another run; keeping both notified sets"
+                );
+                union.merge(notified.keys().iter().cloned());
+                *notified = Arc::new(union);
+                *state = newer;
+                Ok(false)
+            }
+            Err(error) => Err(error),
         }
-        saved
     }
 }
