@@ -14,7 +14,9 @@ import sys
 
 ARN = "arn:aws:acm:us-east-1:123456789012:certificate/11223344-1234-1122-2233-112233445566"
 ENVIRONMENT = {
-    **os.environ,
+    **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",

@@ -32,7 +32,7 @@ FILE is an audit report that you downloaded from AWS Private CA, ending in .json
 /// Maximum lines of a message or a response that are shown.
 const MAX_SHOWN_LINES: usize = 80;
 
-/// Maximum log lines about single revocations that are shown for one run.
+/// Maximum log lines about single revocations that are shown in a row.
 const MAX_SHOWN_REVOCATIONS: u64 = 5;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -152,7 +152,8 @@ fn check(content: &[u8], format: ReportFormat) -> std::result::Result<(), String
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => {
             Some(format!("was saved as UTF-16; {AGAIN}"))
         }
-        [0xef, 0xbb, 0xbf, ..] => Some(format!(
+        // In a CSV report the function ignores it.
+        [0xef, 0xbb, 0xbf, ..] if format == ReportFormat::Json => Some(format!(
             "starts with a byte order mark, so an editor has saved it; {AGAIN}"
         )),
         [0x1f, 0x8b, ..] => Some("is compressed with gzip; decompress it first".to_owned()),

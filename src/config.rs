@@ -265,7 +265,7 @@ fn url(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!(
-        "{text:?} is not a web address (expected https://HOST/PATH, at most 500 ASCII characters without spaces, quotes or brackets)"
+        "{text:?} is not a web address (expected https://HOST/PATH, at most 500 ASCII characters without spaces, quotes, angle brackets or braces)"
     ))
 }
 

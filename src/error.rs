@@ -64,7 +64,8 @@ macro_rules! error_kinds {
                 match self { $(ErrorKind::$kind => Remedy::$remedy,)* }
             }
 
-            /// Whether the pending report can never be read: a later run requests a new one.
+            /// Whether an error of reading the pending report means that it can never be read, so that a
+            /// later run requests a new one. (A report with invalid content is read twice before.)
             pub fn ends_report(self) -> bool {
                 matches!(self, Self::ReportFailed | Self::ReportVanished | Self::ReportInvalid)
             }
@@ -108,7 +109,7 @@ error_kinds! {
         "Correct CERTIFICATE_AUTHORITY_ARNS (template parameter CertificateAuthorities), or remove the CA from it.";
     /// The CA has issued more certificates than an audit report may list.
     CertificateAuthorityTooLarge, Operator,
-        "AWS Private CA writes no audit reports for a CA that has issued more than 100 million certificates; no permission or retry changes that. Issue from a new CA, and remove this one from CERTIFICATE_AUTHORITY_ARNS once you follow its revocations in another way (its CRL, or the events of AWS Private CA).";
+        "AWS Private CA writes no audit reports for a CA that has issued more than 100 million certificates; no permission or retry changes that. Issue from a new CA, and remove this one from CERTIFICATE_AUTHORITY_ARNS (instead of *, list the other CAs) once you follow its revocations in another way: its CRL, or an EventBridge rule for the events of AWS Private CA.";
     /// The bucket for reports and state does not exist, or is in another region than the function.
     ReportBucketNotFound, Operator,
         "Create the bucket again and restore the state in it (without the state, every CA starts with a first audit), or set REPORT_BUCKET to a bucket in the function's region.";

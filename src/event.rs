@@ -71,7 +71,7 @@ pub struct QueuedEvent {
     pub message_id: String,
     /// How often the queue has delivered the message, including this time.
     pub receive_count: u64,
-    /// `None` if the message is no revocation event; it is logged and deleted.
+    /// `None` if the message is no event of a successful revocation; it is logged and deleted.
     pub event: Option<RevocationEvent>,
 }
 

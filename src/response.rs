@@ -227,7 +227,7 @@ impl Response {
         let Some(event) = &queued.event else {
             warn!(
                 sqs_message_id = queued.message_id,
-                "message deleted from the queue: not a revocation event"
+                "message deleted from the queue: no event of a successful revocation"
             );
             return false;
         };

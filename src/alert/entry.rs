@@ -104,10 +104,9 @@ pub(super) fn hide_free_text(revocation: &mut Revocation) {
     revocation.reason = RevocationReason::from_report(label(&revocation.reason));
     for (name, text) in texts(revocation) {
         let is_harmless = match name {
-            "certificateArn" => is_plain_arn(text),
+            "certificateArn" | "templateArn" => is_plain_arn(text),
             "serial" => is_serial(text),
             "awsAccountId" | "requestedByServicePrincipal" | "reason" => is_word(text),
-            "templateArn" => false,
             _ => Timestamp::parse(text).is_some(),
         };
         if !is_harmless {

@@ -1,10 +1,10 @@
 //! What is sent to SNS about one certificate authority.
 //!
 //! [`types`] holds the facts; `content` turns them into what the message says; `message` and its
-//! formats turn that into text. All of them are pure: the text depends on the report, the state and
-//! the configuration only. The name of the certificate authority appears only in texts for people,
-//! so a failed lookup changes neither the JSON message nor any ID. Only [`publish`] and [`full_list`]
-//! call AWS.
+//! formats turn that into text. All of them are pure: the text depends on the report, the state, the
+//! configuration and the name of the certificate authority. A name that could not be looked up
+//! changes texts for people and `certificateAuthorityName`, but no ID. Only [`publish`] and
+//! [`full_list`] call AWS.
 
 mod batch;
 mod certificate;

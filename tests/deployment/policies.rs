@@ -70,7 +70,7 @@ const STATE: &str = "revocation-watch/pca-revocation-watch/11223344.json";
 fn protected_reports_are_written_by_private_ca_and_function_only() {
     let open = deploy(&[]);
     let protected = deploy(&[("ProtectReports", "yes")]);
-    for action in ["s3:PutObject", "s3:DeleteObject"] {
+    for action in ["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"] {
         let denies = |deployment, context: &[(&str, &str)]| {
             bucket_policy_denies(deployment, context, (action, REPORT))
         };
