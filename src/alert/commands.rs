@@ -12,7 +12,7 @@ use crate::timestamp::Timestamp;
 const CLOUDTRAIL_WINDOW: Duration = Duration::from_secs(15 * 60);
 
 /// A command, and what it is for.
-type Command = (String, String);
+pub(super) type Command = (String, String);
 
 /// Returns the commands for following up on revocations, of which `certificates` are the worst.
 pub(super) fn of_revocations(

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::alert::batch::RevocationBatch;
 use crate::alert::certificate::{Certificate, Fact};
-use crate::alert::commands;
+use crate::alert::commands::{self, Command};
 use crate::alert::line::Line;
 use crate::alert::reasons;
 use crate::alert::size::with_values;
@@ -83,8 +83,7 @@ pub(super) struct Content {
     /// What to do, most urgent first: a reason in words (empty if there are no others) and its
     /// instructions (at least one).
     pub next_steps: Vec<(String, Vec<String>)>,
-    /// Commands and what they are for.
-    pub commands: Vec<(String, String)>,
+    pub commands: Vec<Command>,
     /// Names and addresses of pages: the operator's runbook, and the AWS console.
     pub links: Vec<(&'static str, String)>,
     /// The audit report that the message is based on.
