@@ -15,6 +15,10 @@ pub struct AuditError {
     pub message: String,
     /// What to do next.
     pub hint: String,
+    /// Whether a retry may resolve it, so that a scheduled run with such an error fails as an
+    /// invocation.
+    #[serde(skip)]
+    pub is_retryable: bool,
 }
 
 impl AuditError {
@@ -24,6 +28,7 @@ impl AuditError {
             kind,
             message: message.into(),
             hint: kind.hint().to_owned(),
+            is_retryable: kind.remedy() == Remedy::Retry,
         }
     }
 }
@@ -81,7 +86,7 @@ macro_rules! error_kinds {
 /// How an error is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// A retry may resolve it: a scheduled run with such an error fails as an invocation.
+    /// A retry may resolve it.
     Retry,
     /// Needs operator action: reported once as `watch-failed`, later as `watch-recovered`.
     Operator,

@@ -200,7 +200,7 @@ impl Response {
         let all = &self.certificate_authorities;
         let errors = all.iter().filter_map(|ca| Some((ca, ca.error.as_ref()?)));
         let retryable: Vec<String> = errors
-            .filter(|(_, error)| error.kind.remedy() == Remedy::Retry)
+            .filter(|(_, error)| error.is_retryable)
             .map(|(ca, error)| format!("{}: {error}", ca.certificate_authority_arn.id()))
             .collect();
         if retryable.is_empty() {
@@ -239,7 +239,7 @@ impl Response {
         match (ca.outcome, &event.certificate_arn) {
             (Outcome::Waiting | Outcome::TooSoon | Outcome::Busy, _) => true,
             // Errors that need operator action were announced; the schedule keeps trying.
-            (Outcome::Failed, _) => ca.remedy() == Some(Remedy::Retry),
+            (Outcome::Failed, _) => ca.error.as_ref().is_some_and(|error| error.is_retryable),
             (Outcome::Audited, Some(arn)) if ca.unconfirmed.contains(arn) => {
                 let is_last = queued.receive_count >= MAX_UNCONFIRMED_RECEIVES;
                 if is_last {

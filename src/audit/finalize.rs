@@ -77,12 +77,20 @@ impl Audit<'_> {
             Some(error) => format!("the last run failed with {error}"),
             None => format!("the last run ended as {}", response.outcome),
         };
-        Some(AuditError::new(
+        let overdue = AuditError::new(
             ErrorKind::ReportOverdue,
             format!(
                 "{} has had no complete audit since {since}; {cause}",
                 self.arn
             ),
-        ))
+        );
+        Some(AuditError {
+            // A CA that is overdue needs its retries most.
+            is_retryable: response
+                .error
+                .as_ref()
+                .is_some_and(|error| error.is_retryable),
+            ..overdue
+        })
     }
 }

@@ -697,9 +697,8 @@ fn emails_keep_names_and_identifiers_on_one_line() {
 fn watch_failed_says_the_consequence_and_what_to_do() {
     let alert = alert(AlertKind::WatchFailed {
         error: AuditError {
-            kind: ErrorKind::AccessDenied,
-            message: "m\u{e9}ssage\n".repeat(1000),
             hint: "hint ".repeat(1000),
+            ..AuditError::new(ErrorKind::AccessDenied, "m\u{e9}ssage\n".repeat(1000))
         },
         last_complete_audit_at: None,
     });

@@ -339,10 +339,11 @@ fn watch_started() -> Alert {
 }
 
 fn watch_failed() -> Alert {
+    let denied =
+        "AWS denied acm-pca:CreateCertificateAuthorityAuditReport on this certificate authority.";
     let error = AuditError {
-        kind: ErrorKind::AccessDenied,
-        message: "AWS denied acm-pca:CreateCertificateAuthorityAuditReport on this certificate authority.".to_owned(),
         hint: "Compare the function's role with the policies in template.yaml; look for a service control policy, a bucket, topic or key policy that denies it.".to_owned(),
+        ..AuditError::new(ErrorKind::AccessDenied, denied)
     };
     alert(AlertKind::WatchFailed {
         error,
