@@ -1,7 +1,7 @@
 //! Checks what must hold at the end of every world, whatever went wrong in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use local_aws::{Call, Fault};
 use pca_revocation_watch::arn::CertificateAuthorityArn;
@@ -9,7 +9,7 @@ use pca_revocation_watch::state::control::Control;
 use pca_revocation_watch::state::notified_set::NotifiedSetReader;
 use serde_json::Value;
 
-use super::plan::{Failure, outcome_is_unknown};
+use super::plan::{Failure, TRANSIENT_REFUSALS, outcome_is_unknown};
 use super::scenario::control_key;
 use super::world::{BUCKET, Ended, InvokeOptions, ObservedCall, PERIOD, Revoked, Run, World};
 
@@ -54,6 +54,10 @@ pub fn all(world: &World) -> Vec<String> {
     states_are_consistent(world, &mut violations);
     state_is_saved_first(world, &mut violations);
     watch_messages_alternate(world, &messages, &mut violations);
+    stated_audits_are_true(world, &messages, &mut violations);
+    recoveries_are_true(&messages, &mut violations);
+    verdicts_are_true(world, &messages, &mut violations);
+    copies_are_few(world, &messages, &mut violations);
     responses_are_in_time(world, &mut violations);
     errors_are_visible(world, &mut violations);
     violations
@@ -433,6 +437,143 @@ fn watch_messages_alternate(world: &World, messages: &Messages, violations: &mut
             {
                 violations.push(format!("NOISE: {} of {ca} was alerted twice", pair[0].1));
             }
+        }
+    }
+}
+
+/// Maximum time between a report's request as Private CA knows it and as the function states it: the
+/// clocks differ, and the function knows only when it had the response.
+const STATED_TOLERANCE: Duration = Duration::from_secs(60);
+
+/// Checks every `lastCompleteAuditAt`: a report was requested then, and every earlier revocation was
+/// published when the response came.
+fn stated_audits_are_true(world: &World, messages: &Messages, violations: &mut Vec<String>) {
+    let published = first_published(world, messages);
+    let observed = world.observed();
+    for (number, run) in observed.runs.iter().enumerate() {
+        let (Some(response), Some(ended_at)) =
+            (run.ended.as_ref().and_then(Ended::response), run.ended_at)
+        else {
+            continue;
+        };
+        let audits = response["certificateAuthorities"].as_array();
+        for audit in audits.into_iter().flatten() {
+            let ca = audit["certificateAuthorityArn"]
+                .as_str()
+                .unwrap_or_default();
+            let Some(stated) = super::world::timestamp(&audit["lastCompleteAuditAt"]) else {
+                continue;
+            };
+            let stated = SystemTime::from(stated);
+            let mut requested = world.aws.private_ca().reports(ca).into_iter();
+            if !requested.any(|report| within(report.created_at, stated, STATED_TOLERANCE)) {
+                violations.push(format!(
+                    "FALSE AGE: run {number} states an audit of {ca} at {}, but no report was requested then",
+                    audit["lastCompleteAuditAt"]
+                ));
+            }
+            for revoked in world
+                .revoked
+                .borrow()
+                .iter()
+                .filter(|r| r.ca == ca && !r.is_earlier)
+            {
+                let key = (revoked.ca.clone(), revoked.serial.clone());
+                let is_published = published.get(&key).is_some_and(|&at| at <= ended_at);
+                if revoked.at + STATED_TOLERANCE < stated && !is_published {
+                    violations.push(format!(
+                        "FALSE HEALTHY: run {number} states an audit at {}, but had not alerted {revoked:?}",
+                        audit["lastCompleteAuditAt"]
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn within(one: SystemTime, other: SystemTime, tolerance: Duration) -> bool {
+    one <= other + tolerance && other <= one + tolerance
+}
+
+/// Returns when each revocation was first published, by CA and serial.
+fn first_published(world: &World, messages: &Messages) -> HashMap<(String, String), SystemTime> {
+    let mut first = HashMap::new();
+    let accepted = world.aws.sns().messages();
+    for (number, message) in messages.of_type("revocations") {
+        let ca = message["certificateAuthorityArn"]
+            .as_str()
+            .unwrap_or_default();
+        for revocation in alerted(world, message) {
+            let serial = revocation["serial"].as_str().unwrap_or_default();
+            first
+                .entry((ca.to_owned(), serial.to_owned()))
+                .or_insert(accepted[*number].at);
+        }
+    }
+    first
+}
+
+/// Checks that an error's end is announced only after a report that was requested after it began.
+fn recoveries_are_true(messages: &Messages, violations: &mut Vec<String>) {
+    for (number, message) in messages.of_type("watch-recovered") {
+        let since = super::world::timestamp(&message["since"]);
+        let requested_at = super::world::timestamp(&message["report"]["requestedAt"]);
+        if since.is_none() || requested_at < since {
+            violations.push(format!(
+                "FALSE RECOVERY: message {number} relies on an older report: {message}"
+            ));
+        }
+    }
+}
+
+/// Errors that blame the account's permissions.
+const BLAMING: &[&str] = &["AccessDenied", "ReportBucketRefused", "RequestRejected"];
+
+/// Checks that nobody hears of missing permissions because of one refusal that says nothing about them.
+fn verdicts_are_true(world: &World, messages: &Messages, violations: &mut Vec<String>) {
+    let observed = world.observed();
+    let injected = |names: &[&str]| {
+        let calls = observed.runs.iter().flat_map(|run| &run.calls);
+        let named = calls.filter(|seen| {
+            let injected = seen.injected.as_ref();
+            injected.is_some_and(|injection| names.contains(&injection.failure.name()))
+        });
+        named.count()
+    };
+    if world.was_refused.get() || injected(&["denied"]) > 0 || injected(TRANSIENT_REFUSALS) > 1 {
+        return;
+    }
+    for (number, message) in messages.of_type("watch-failed") {
+        let kind = message["error"]["type"].as_str().unwrap_or_default();
+        if BLAMING.contains(&kind) {
+            violations.push(format!(
+                "FALSE VERDICT: nothing was refused, but message {number} is {message}"
+            ));
+        }
+    }
+}
+
+/// Checks that a run publishes a message once, unless SNS reported an error after accepting it: with
+/// Lambda's retries this makes three copies in a period at most.
+fn copies_are_few(world: &World, messages: &Messages, violations: &mut Vec<String>) {
+    let mut copies: BTreeMap<(usize, &str), usize> = BTreeMap::new();
+    let observed = world.observed();
+    for (number, message) in &messages.messages {
+        let by = observed.published_by.get(*number).map(|&(run, _)| run);
+        if let (Some(run), Some(id)) = (by.filter(|&run| run != usize::MAX), message["id"].as_str())
+        {
+            *copies.entry((run, id)).or_default() += 1;
+        }
+    }
+    for ((run, id), copies) in copies {
+        let calls = observed.runs[run].calls.iter();
+        let failed_after = calls.filter(|seen| {
+            let injected = seen.injected.as_ref();
+            injected.is_some_and(|injection| injection.failure.name() == "error after")
+                && seen.call.operation == "Publish"
+        });
+        if copies > 1 + failed_after.count() {
+            violations.push(format!("COPIES: run {run} published {id} {copies} times"));
         }
     }
 }

@@ -70,6 +70,14 @@ pub fn failures(call: &Call) -> Vec<(Failure, Extent)> {
     if !call.operation.starts_with("Head") {
         faults.extend(BODY_FAULTS.iter().cloned());
     }
+    if call.operation == "CreateCertificateAuthorityAuditReport" {
+        let failed = Fault::error(
+            400,
+            "RequestFailedException",
+            "The request has failed for an unspecified reason.",
+        );
+        faults.push((TRANSIENT_REFUSALS[0], failed, &[Extent::Call]));
+    }
     if call.operation == "PutObject" {
         let conflict = Fault::conditional_request_conflict();
         faults.push(("in conflict (409)", conflict, ANY));
@@ -97,6 +105,16 @@ fn call_faults(service: Service) -> Vec<NamedFault> {
     let text = "We encountered an internal error. Please try again.";
     let seconds = Duration::from_secs;
     let denied = Fault::access_denied(service);
+    let expired = match service {
+        Service::PrivateCa => (400, "ExpiredTokenException"),
+        Service::S3 => (400, "ExpiredToken"),
+        Service::Sns => (403, "ExpiredToken"),
+    };
+    let expired = Fault::error(
+        expired.0,
+        expired.1,
+        "The security token included in the request is expired",
+    );
     vec![
         ("error before", Fault::error(500, code, text), ANY),
         ("error after", Fault::error_after(500, code, text), ANY),
@@ -114,6 +132,7 @@ fn call_faults(service: Service) -> Vec<NamedFault> {
         ("hanging", Fault::Hang, ANY),
         ("done and hanging", Fault::HangAfter, ANY),
         ("denied", denied, &[Extent::Call, Extent::Rest]),
+        (TRANSIENT_REFUSALS[1], expired, &[Extent::Call]),
     ]
 }
 
@@ -138,6 +157,9 @@ const BODY_FAULTS: &[NamedFault] = &[
     ("byte 141 flipped", Fault::FlipByte { at: 141 }, ATTEMPT),
     ("byte 1003 flipped", Fault::FlipByte { at: 1003 }, ATTEMPT),
 ];
+
+/// Refusals that say nothing about permissions or settings.
+pub const TRANSIENT_REFUSALS: &[&str] = &["request failed", "token expired"];
 
 /// Returns whether the caller cannot know what the service did.
 pub fn outcome_is_unknown(fault: &Fault) -> bool {

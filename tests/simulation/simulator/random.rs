@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::future::{LocalBoxFuture, join_all};
-use local_aws::{NextReport, Outcome, Protocol, Status, Subscription};
+use local_aws::{JsonLayout, NextReport, Outcome, Status, render};
+use pca_revocation_watch::report_format::ReportFormat;
 use serde_json::json;
 
 use super::checks;
 use super::on_paused_clock;
-use super::scenario::revocation;
+use super::scenario::{SMALLEST_TOPIC, revocation};
 use super::world::{InvokeOptions, PERIOD, TIMEOUT, World};
 
 const REASONS: &[&str] = &[
@@ -57,10 +58,14 @@ pub fn simulate(seed: u64) -> Summary {
         // A report may need more undisturbed runs after everything else has recovered.
         let mut quiet = 2;
         world.inject_at_random(&mut rng);
-        for period in 0..rng.u32(2..=6) {
+        for _ in 0..rng.u32(2..=6) {
             quiet += inject_lasting_problem(&world, &mut rng);
-            simulate_period(&world, &mut rng, period).await;
+            simulate_period(&world, &mut rng).await;
             repair(&world);
+            // The schedule may be longer than Private CA's minimum interval, or be disabled.
+            if rng.u8(..6) == 0 {
+                world.until(world.age() + PERIOD * rng.u32(1..8)).await;
+            }
         }
         world.stop_injecting_at_random();
         let violations = checks::quiet_runs(&world, quiet).await;
@@ -82,8 +87,8 @@ pub fn simulate(seed: u64) -> Summary {
 
 /// Simulates one period: scheduled, manual and event invocations, possibly concurrent, and new
 /// revocations.
-async fn simulate_period(world: &World, rng: &mut Rng, period: u32) {
-    let start = PERIOD * period;
+async fn simulate_period(world: &World, rng: &mut Rng) {
+    let start = world.age();
     let mut activities: Vec<LocalBoxFuture<'_, ()>> = Vec::new();
     let jitter = Duration::from_millis(rng.u64(..60_000));
     let options = random_options(rng);
@@ -95,9 +100,10 @@ async fn simulate_period(world: &World, rng: &mut Rng, period: u32) {
         let at = start + Duration::from_millis(rng.u64(..1_500_000));
         let ca = rng.usize(..world.cas.len());
         let reason = REASONS[rng.usize(..REASONS.len())];
+        let count = if rng.u8(..20) == 0 { 40 } else { 1 };
         activities.push(Box::pin(async move {
             world.until(at).await;
-            world.revoke(ca, reason);
+            (0..count).for_each(|_| drop(world.revoke(ca, reason)));
         }));
     }
     for _ in 0..rng.u8(..3) {
@@ -124,7 +130,7 @@ async fn simulate_period(world: &World, rng: &mut Rng, period: u32) {
         }));
     }
     join_all(activities).await;
-    world.until((start + PERIOD).max(world.age())).await;
+    world.next_period().await;
 }
 
 fn random_options(rng: &mut Rng) -> InvokeOptions {
@@ -142,51 +148,87 @@ fn random_options(rng: &mut Rng) -> InvokeOptions {
 /// Perhaps starts a problem that lasts a period; returns the number of additional undisturbed runs
 /// that it may need.
 fn inject_lasting_problem(world: &World, rng: &mut Rng) -> u32 {
-    let pca = world.aws.private_ca();
+    let (pca, sns) = (world.aws.private_ca(), world.aws.sns());
     let ca = &world.cas[rng.usize(..world.cas.len())];
     let next = |next: NextReport, quiet| {
         pca.next_report(ca, next);
         quiet
     };
-    match rng.u8(..20) {
+    let refuse = || world.was_refused.set(true);
+    match rng.u8(..30) {
         0 => pca.set_status(ca, Status::Expired),
         1 => pca.set_status(ca, Status::Disabled),
         2 => return next(NextReport::new().outcome(Outcome::Failed), 2),
         3 => return next(NextReport::new().outcome(Outcome::NotWritten), 4),
         4 => {
-            return next(
-                NextReport::new().delay(Duration::from_secs(rng.u64(600..3000))),
-                2,
-            );
+            let delay = Duration::from_secs(rng.u64(600..3000));
+            return next(NextReport::new().delay(delay), 2);
         }
         5 => return next(NextReport::new().content("[{\"serial\": \"01\", "), 3),
         6 => return next(NextReport::new().content(""), 3),
-        7 => {
-            let topic = &world.topic;
-            world.aws.sns().delete_topic(topic);
-            world.aws.sns().create_topic("revocations");
+        7 => world.unsubscribe_all(),
+        8 => {
+            refuse();
+            world.aws.s3().set_private_ca_access(
+                super::world::BUCKET,
+                local_aws::PrivateCaAccess::missing_policy(super::world::BUCKET),
+            );
         }
-        8 => world.aws.s3().set_private_ca_access(
-            super::world::BUCKET,
-            local_aws::PrivateCaAccess::missing_policy(super::world::BUCKET),
-        ),
+        9 => pca.set_status(ca, Status::Deleted),
+        10 => return next(NextReport::new().content(emptied(world)), 3),
+        11 => return next(NextReport::new().content(with_other_fields(world)), 3),
+        12 => shrink(world, ca),
+        13 => sns.count_confirmed_as(&world.topic, Some(0)),
+        14 => sns.set_maximum_message_size(&world.topic, SMALLEST_TOPIC),
+        15 => pca.set_reports(|reports| reports.repeats = true),
+        16 => sns.set_page_size(1),
         _ => {}
     }
     0
 }
 
-fn repair(world: &World) {
-    for ca in &world.cas {
-        world.aws.private_ca().set_status(ca, Status::Active);
+/// Returns a report without certificates.
+fn emptied(world: &World) -> String {
+    let format = match world.config.report_format {
+        ReportFormat::Json => local_aws::ReportFormat::Json,
+        ReportFormat::Csv => local_aws::ReportFormat::Csv,
+    };
+    render(&[], format, JsonLayout::default())
+}
+
+/// Returns a report whose fields have other names.
+fn with_other_fields(world: &World) -> &'static str {
+    match world.config.report_format {
+        ReportFormat::Json => {
+            r#"[{"arn": "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/x/certificate/01", "serialNumber": "01", "revocationTime": "2026-11-21T04:00:00Z"}]"#
+        }
+        ReportFormat::Csv => {
+            "account,arn,serialNumber,revocationTime\n123456789012,x,01,2026-11-21T04:00:00Z\n"
+        }
     }
+}
+
+/// Removes a certificate that is not revoked: later reports list one less.
+fn shrink(world: &World, ca: &str) {
+    let pca = world.aws.private_ca();
+    let mut certificates = pca.certificates(ca);
+    if let Some(valid) = certificates.iter().position(|one| one.revoked_at.is_none()) {
+        certificates.remove(valid);
+        pca.set_certificates(ca, certificates);
+    }
+}
+
+fn repair(world: &World) {
+    let (pca, sns) = (world.aws.private_ca(), world.aws.sns());
+    for ca in &world.cas {
+        pca.set_status(ca, Status::Active);
+    }
+    pca.set_reports(|reports| reports.repeats = false);
     world
         .aws
         .s3()
         .set_private_ca_access(super::world::BUCKET, local_aws::PrivateCaAccess::Granted);
-    let sqs = Subscription::new(Protocol::Sqs, "queue");
-    world
-        .aws
-        .sns()
-        .subscribe(&world.topic, sqs)
-        .expect("a standard topic accepts a queue");
+    sns.count_confirmed_as(&world.topic, None);
+    sns.set_maximum_message_size(&world.topic, 262_144);
+    world.subscribe();
 }

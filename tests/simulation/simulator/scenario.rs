@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::plan::Injection;
 use super::world::{BUCKET, InvokeOptions, PERIOD, World};
 
+/// The smallest `MaximumMessageSize` at which the program promises a message, in bytes.
+pub const SMALLEST_TOPIC: usize = 4096;
+
 /// A situation, and the runs into which failures are injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scenario {
@@ -43,6 +46,16 @@ pub enum Scenario {
     Slow,
     /// No new revocations.
     Quiet,
+    /// A report that was requested a day ago and not published, because nobody had subscribed.
+    Stale,
+    /// A report without certificates.
+    Emptied,
+    /// More revocations than fit into the topic's smallest messages.
+    SmallTopic,
+    /// SNS counts no subscription although there is one.
+    Uncounted,
+    /// A CA that was deleted after its report was requested, and one that was not.
+    Deleted,
 }
 
 impl Scenario {
@@ -63,6 +76,11 @@ impl Scenario {
         Scenario::Chat,
         Scenario::Slow,
         Scenario::Quiet,
+        Scenario::Stale,
+        Scenario::Emptied,
+        Scenario::SmallTopic,
+        Scenario::Uncounted,
+        Scenario::Deleted,
     ];
 
     pub fn named(name: &str) -> Option<Self> {
@@ -74,7 +92,7 @@ impl Scenario {
 
     fn certificate_authorities(self) -> usize {
         match self {
-            Scenario::Steady | Scenario::Expired | Scenario::All => 2,
+            Scenario::Steady | Scenario::Expired | Scenario::All | Scenario::Deleted => 2,
             _ => 1,
         }
     }
@@ -91,7 +109,7 @@ impl Scenario {
             world.schedule(InvokeOptions::default()).await;
         }
         self.prepare_earlier_period(&world).await;
-        next_period(&world).await;
+        world.next_period().await;
         self.prepare_period(&world);
         if self == Scenario::UnreadableState {
             run_with_unreadable_state(&world, injections).await;
@@ -101,14 +119,13 @@ impl Scenario {
         self.invoke(&world).await;
         // A failure may be planned for a later run than the retries reached.
         if injections.iter().any(|injection| injection.run > 0) {
-            next_period(&world).await;
+            world.next_period().await;
             world.revoke(0, "PRIVILEGE_WITHDRAWN");
             world.schedule(InvokeOptions::default()).await;
         }
         world.stop_injecting();
-        if self == Scenario::Expired {
-            let pca = world.aws.private_ca();
-            pca.set_status(&world.cas[1], Status::Active);
+        for ca in &world.cas {
+            world.aws.private_ca().set_status(ca, Status::Active);
         }
         world
     }
@@ -123,6 +140,7 @@ impl Scenario {
                 ];
                 World::new(seed, cas, &variables)
             }
+            Scenario::Deleted => World::new(seed, cas, &[("CERTIFICATE_AUTHORITY_ARNS", "*")]),
             Scenario::Chat => {
                 let chat = "arn:aws:sns:us-east-1:123456789012:chat";
                 let world = World::new(seed, cas, &[("CHAT_TOPIC_ARN", chat)]);
@@ -143,12 +161,23 @@ impl Scenario {
                 world.schedule(InvokeOptions::default()).await;
                 pca.set_status(&world.cas[0], Status::Active);
             }
-            Scenario::PendingReport => {
+            Scenario::PendingReport | Scenario::Deleted => {
                 world.until(PERIOD).await;
                 let slow = NextReport::new().delay(Duration::from_secs(20 * 60));
                 pca.next_report(&world.cas[0], slow);
                 world.revoke(0, "KEY_COMPROMISE");
                 world.schedule(InvokeOptions::ending_in(30)).await;
+                if self == Scenario::Deleted {
+                    pca.set_status(&world.cas[0], Status::Deleted);
+                }
+            }
+            Scenario::Stale => {
+                world.until(PERIOD).await;
+                world.unsubscribe_all();
+                world.revoke(0, "KEY_COMPROMISE");
+                world.schedule(InvokeOptions::default()).await;
+                world.subscribe();
+                world.until(PERIOD * 48).await;
             }
             Scenario::UnrecordedReport => {
                 world.until(2 * PERIOD - Duration::from_secs(120)).await;
@@ -164,8 +193,10 @@ impl Scenario {
     /// Prepares the revocations and the report of the period with the failures.
     fn prepare_period(self, world: &World) {
         let new = match self {
-            Scenario::Many => 300,
+            Scenario::Many | Scenario::SmallTopic => 300,
             Scenario::Quiet => 0,
+            // A deleted CA revokes nothing.
+            Scenario::Deleted => 0,
             _ => 2,
         };
         for _ in 0..new {
@@ -173,7 +204,7 @@ impl Scenario {
         }
         let pca = world.aws.private_ca();
         match self {
-            Scenario::Steady | Scenario::All => {
+            Scenario::Steady | Scenario::All | Scenario::Deleted => {
                 world.revoke(1, "CESSATION_OF_OPERATION");
             }
             Scenario::Invalid => {
@@ -181,6 +212,16 @@ impl Scenario {
                 let report = render(&certificates, ReportFormat::Json, JsonLayout::TwoSpaces);
                 let truncated = report[..report.len() - 30].to_owned();
                 pca.next_report(&world.cas[0], NextReport::new().content(truncated));
+            }
+            Scenario::Emptied => {
+                pca.next_report(&world.cas[0], NextReport::new().content("[]"));
+            }
+            Scenario::SmallTopic => {
+                let sns = world.aws.sns();
+                sns.set_maximum_message_size(&world.topic, SMALLEST_TOPIC);
+            }
+            Scenario::Uncounted => {
+                world.aws.sns().count_confirmed_as(&world.topic, Some(0));
             }
             Scenario::Slow => {
                 let slow = NextReport::new().delay(Duration::from_secs(25 * 60));
@@ -214,12 +255,6 @@ impl Scenario {
             _ => None,
         }
     }
-}
-
-/// Waits until the next period begins.
-async fn next_period(world: &World) {
-    let periods = (world.age().as_secs() / PERIOD.as_secs()) as u32 + 1;
-    world.until(PERIOD * periods).await;
 }
 
 /// Truncates the control document for one scheduled run, into which the failures are injected.

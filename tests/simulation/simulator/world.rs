@@ -42,6 +42,8 @@ pub struct World {
     pub topic: String,
     /// Every revocation, whether or not the function has seen it.
     pub revoked: RefCell<Vec<Revoked>>,
+    /// Whether AWS had a reason to refuse something for more than a call.
+    pub was_refused: Cell<bool>,
     began: Instant,
     idle: RefCell<Vec<Rc<Process>>>,
     processes: Cell<u32>,
@@ -178,10 +180,6 @@ impl World {
             })
             .collect();
         let topic = aws.sns().create_topic("revocations");
-        let sqs = Subscription::new(Protocol::Sqs, "queue");
-        aws.sns()
-            .subscribe(&topic, sqs)
-            .expect("a standard topic accepts a queue");
         let listed = cas.join(" ");
         let mut environment = BTreeMap::from([
             ("AWS_REGION", "us-east-1"),
@@ -200,12 +198,14 @@ impl World {
             cas,
             topic,
             revoked: RefCell::default(),
+            was_refused: Cell::new(false),
             began: Instant::now(),
             idle: RefCell::default(),
             processes: Cell::new(0),
             names: Cell::new(0),
             observed: Arc::default(),
         };
+        world.subscribe();
         world.watch_calls();
         world
     }
@@ -302,6 +302,27 @@ impl World {
 
     pub fn age(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// Waits until the next period begins.
+    pub async fn next_period(&self) {
+        let periods = (self.age().as_secs() / PERIOD.as_secs()) as u32 + 1;
+        self.until(PERIOD * periods).await;
+    }
+
+    /// Adds a subscription of the topic.
+    pub fn subscribe(&self) {
+        let sqs = Subscription::new(Protocol::Sqs, "queue");
+        self.aws
+            .sns()
+            .subscribe(&self.topic, sqs)
+            .expect("a standard topic accepts a queue");
+    }
+
+    /// Removes all subscriptions of the topic.
+    pub fn unsubscribe_all(&self) {
+        self.aws.sns().delete_topic(&self.topic);
+        self.aws.sns().create_topic("revocations");
     }
 
     /// Sends the schedule's event, with Lambda's retries of a failed asynchronous invocation after
