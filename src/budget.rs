@@ -84,6 +84,11 @@ impl Budget {
         self.work_deadline() - Instant::now()
     }
 
+    /// Returns half of the time for waiting and scanning.
+    pub fn half(&self) -> Duration {
+        (self.work_deadline() - self.started_instant) / 2
+    }
+
     /// Waits that long if the budget allows; otherwise returns `false` at once.
     pub async fn wait(&self, duration: Duration) -> bool {
         let fits = duration < self.left();

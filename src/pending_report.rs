@@ -15,7 +15,7 @@ pub struct PendingReport {
     pub key: String,
     /// When it was requested.
     pub requested_at: Timestamp,
-    /// Runs that scanned it, or were about to, and are not known to have ended well.
+    /// Scans that crashed the process, or whose outcome counts against the report.
     #[serde(default)]
     pub attempts: u32,
 }

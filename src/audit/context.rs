@@ -95,12 +95,15 @@ pub(super) struct Audit<'a> {
 impl Audit<'_> {
     /// Takes the CA's lease until this run's deadline. A run that waits waits for another run's end
     /// as long as its own time allows.
+    ///
+    /// Lambda retries a request after its run ended, so a lease of the same request is taken over. If
+    /// that run still lives (a duplicate delivery), its conditional writes fail from then on.
     pub async fn take_lease(&self) -> Result<Step<VersionedState>, AuditError> {
         let (budget, invocation) = (self.run.budget, self.run.invocation);
         loop {
             let mut state = self.run.store.load(self.arn, budget.now()).await?;
             if let Some(holder) = state.control.lease_holder(budget.now())
-                && holder.nonce != invocation.nonce
+                && holder.request_id != invocation.request_id
             {
                 // Most leases are released long before they expire.
                 let left = holder.until.since(budget.now());

@@ -14,7 +14,7 @@ impl Audit<'_> {
     /// Reads the report of the last complete audit, else a new one; a replay publishes again.
     pub(super) async fn dry_run_or_replay(
         &self,
-        scan_slot: ScanSlot<'_>,
+        scan_slot: &ScanSlot<'_>,
     ) -> Result<AuditResponse, AuditError> {
         let mut state = self.run.store.load(self.arn, self.run.budget.now()).await?;
         if let Some(last) = &state.control.last_complete_audit
@@ -27,11 +27,7 @@ impl Audit<'_> {
             Step::Break(busy) => return Ok(busy),
         };
         let result = match self.obtain_report(&mut state).await {
-            Ok(Step::Continue(report)) => {
-                let result = self.read_only(&mut state, &report, scan_slot).await;
-                state.control.set_attempts(report.report.attempts);
-                result
-            }
+            Ok(Step::Continue(report)) => self.read_only(&mut state, &report, scan_slot).await,
             Ok(Step::Break(response)) => Ok(response),
             Err(error) => Err(error),
         };
@@ -44,9 +40,11 @@ impl Audit<'_> {
         &self,
         state: &mut VersionedState,
         report: &ReadyReport,
-        scan_slot: ScanSlot<'_>,
+        scan_slot: &ScanSlot<'_>,
     ) -> Result<AuditResponse, AuditError> {
-        let scan = self.scan_without_saving(report, scan_slot).await?;
+        let (scan, _memory) = self
+            .scan_without_saving(&state.control, report, scan_slot)
+            .await?;
         let findings = self.findings(&state.control, report, scan);
         findings.result?;
         let mut response = findings.response;

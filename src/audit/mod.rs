@@ -71,10 +71,10 @@ impl Audit<'_> {
     /// Audits the CA; returns a response whatever happens, and in time.
     async fn respond(&self, scan_slot: ScanSlot<'_>) -> AuditResponse {
         // Boxed: hundreds are in memory at once, each as large as its deepest await.
-        let work = Box::pin(async {
+        let work = Box::pin(async move {
             match self.mode {
-                Mode::Audit => self.audit_with_lease(scan_slot).await,
-                _ => self.dry_run_or_replay(scan_slot).await,
+                Mode::Audit => self.audit_with_lease(&scan_slot).await,
+                _ => self.dry_run_or_replay(&scan_slot).await,
             }
         });
         tokio::time::timeout_at(self.run.budget.response_deadline(), work)
@@ -84,7 +84,10 @@ impl Audit<'_> {
     }
 
     /// Audits under the lease, from the first look at the state to the last write.
-    async fn audit_with_lease(&self, scan_slot: ScanSlot<'_>) -> Result<AuditResponse, AuditError> {
+    async fn audit_with_lease(
+        &self,
+        scan_slot: &ScanSlot<'_>,
+    ) -> Result<AuditResponse, AuditError> {
         let mut state = match self.take_lease().await {
             Ok(Step::Continue(state)) => state,
             Ok(Step::Break(busy)) => return Ok(busy),
@@ -102,13 +105,14 @@ impl Audit<'_> {
     async fn audit_report(
         &self,
         state: &mut VersionedState,
-        scan_slot: ScanSlot<'_>,
+        scan_slot: &ScanSlot<'_>,
     ) -> Result<AuditResponse, AuditError> {
         let report = match self.obtain_report(state).await? {
             Step::Continue(report) => report,
             Step::Break(response) => return Ok(response),
         };
-        let scan = self.scan(state, &report, scan_slot).await?;
+        // Until the commit.
+        let (scan, _memory) = self.scan(state, &report, scan_slot).await?;
         let findings = self.findings(&state.control, &report, scan);
         let (mut response, alerts) = (findings.response, findings.alerts);
         let detected_at = report.object.last_modified;

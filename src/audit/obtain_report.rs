@@ -26,7 +26,6 @@ const LONGEST_REFUSED_RETRY: Duration = Duration::from_secs(30);
 
 /// A report whose object exists.
 pub(super) struct ReadyReport {
-    /// As before this run: its attempts do not include this run's scan.
     pub report: PendingReport,
     pub object: ReportObject,
     pub waited_seconds: f64,
@@ -38,7 +37,6 @@ impl Audit<'_> {
         &self,
         state: &mut VersionedState,
     ) -> Result<Step<ReadyReport>, AuditError> {
-        let attempts = state.control.attempts();
         let obtained = async {
             match state.control.pending_report.clone() {
                 None => self.request_report(state).await,
@@ -55,12 +53,7 @@ impl Audit<'_> {
                 }
             }
         };
-        let step = self.in_time(obtained).await;
-        if !matches!(step, Ok(Step::Continue(_))) {
-            // The scan that a request counted will not start.
-            state.control.set_attempts(attempts);
-        }
-        step
+        self.in_time(obtained).await
     }
 
     async fn wait_for(

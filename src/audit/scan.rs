@@ -1,4 +1,4 @@
-//! Scans a report: counted before it starts, in its turn, from the first byte to the last.
+//! Scans a report: in its turn, counted before it starts, from the first byte to the last.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::alert::full_list::FullList;
 use crate::audit::context::Audit;
 use crate::audit::new_revocations::NewRevocations;
 use crate::audit::obtain_report::ReadyReport;
-use crate::audit::scan_limiter::{ScanPermit, ScanSlot};
+use crate::audit::scan_limiter::{AuditMemory, ScanPermit, ScanRequest, ScanSlot};
 use crate::error::{AuditError, ErrorKind};
 use crate::event::Mode;
 use crate::pending_report::PendingReport;
@@ -17,12 +17,30 @@ use crate::report::fetch::Fetch;
 use crate::report::scanner::{ReportScanner, ScanError, ScanTotals};
 use crate::report::wait::ReportObject;
 use crate::report_format::ReportFormat;
+use crate::revocation::key::RevocationKey;
 use crate::revocation::record::RevokedRecord;
 use crate::state::control::{Control, MAX_SCAN_ATTEMPTS};
 use crate::state::store::VersionedState;
 
 /// Time after which S3's failure to deliver a report counts against the report.
 const UNAVAILABLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+/// Memory of an audit apart from its notified set: mostly its part of a message.
+const AUDIT_BYTES: u64 = 1 << 20;
+
+/// Returns the expected memory of an audit: its notified set takes half as much again while it is
+/// read or grows.
+fn memory_bytes(revocations: u64) -> u64 {
+    AUDIT_BYTES + revocations * size_of::<RevocationKey>() as u64 * 3 / 2
+}
+
+/// Corrects the memory of an audit once its new revocations are known.
+fn hold(memory: &mut AuditMemory<'_>, scan: &Result<Scan, AuditError>) {
+    if let Ok(Scan { new, .. }) = scan {
+        let revocations = new.notified.keys().len() + new.newly_seen.len();
+        memory.set(memory_bytes(revocations as u64));
+    }
+}
 
 /// A report that was read to its last byte.
 pub(super) struct Scan<'a> {
@@ -35,88 +53,103 @@ pub(super) struct Scan<'a> {
 }
 
 impl<'a> Audit<'a> {
-    /// Scans a report that the state counts as being scanned, so that a scan that ends the process
-    /// is noticed.
+    /// Scans a report; also returns the memory that the audit holds until it ends.
     ///
-    /// The run that requested the report counted this scan in the same write; a later run counts its
-    /// own in a write before it starts. So a run that died while waiting counts once at most, and
-    /// only a scan by a later run, last and alone, can make the report be abandoned.
-    pub(super) async fn scan(
+    /// The scan is counted in a write of its own right before it starts, so that one that crashes the
+    /// process is noticed. Other endings take the attempt back, unless they count against the report.
+    pub(super) async fn scan<'s>(
         &self,
         state: &mut VersionedState,
         report: &ReadyReport,
-        scan_slot: ScanSlot<'_>,
-    ) -> Result<Scan<'a>, AuditError> {
-        let attempts = report.report.attempts;
-        let start = async {
-            let permit = self.acquire(report, scan_slot).await?;
-            let new = self.new_revocations(&state.control, report).await?;
-            let control = &mut state.control;
-            control.last_scanned = control.last_scanned.max(Some(report.object.last_modified));
-            if control.attempts() == attempts {
-                control.set_attempts(attempts + 1);
-                self.save(state).await?;
-            }
-            Ok((permit, new))
-        };
-        let started = self.in_time(start).await;
-        let (permit, new) = started.inspect_err(|_| state.control.set_attempts(attempts))?;
-        let scan = self.read(report, new).await;
-        drop(permit);
-        if !self.counts_against(report, &scan) {
-            state.control.set_attempts(attempts);
+        scan_slot: &ScanSlot<'s>,
+    ) -> Result<(Scan<'a>, AuditMemory<'s>), AuditError> {
+        let (permit, mut memory) = self.acquire(&state.control, report, scan_slot).await?;
+        let crashed = state.control.scanning.clone();
+        let control = &mut state.control;
+        control.last_scanned = control.last_scanned.max(Some(report.object.last_modified));
+        control.start_scan();
+        if let Err(unsaved) = self.in_time(self.save(state)).await {
+            state.control.end_scan(false);
+            state.control.scanning = crashed;
+            return Err(unsaved);
         }
-        scan.map_err(|error| {
-            if error.kind.ends_report() {
-                state.control.pending_report = None;
+        let started = self.run.budget.elapsed();
+        let scan = async {
+            let new = self.in_time(self.new_revocations(&state.control, report));
+            self.read(report, new.await?).await
+        };
+        let scan = scan.await;
+        drop(permit);
+        hold(&mut memory, &scan);
+        let duration = self.run.budget.elapsed() - started;
+        let control = &mut state.control;
+        control.end_scan(self.counts_against(report, &scan, duration));
+        match scan {
+            Ok(scan) => Ok((scan, memory)),
+            Err(error) => {
+                if error.kind.ends_report() {
+                    control.pending_report = None;
+                }
+                Err(abandon_after_max_attempts(control, error))
             }
-            abandon_after_max_attempts(&mut state.control, error)
-        })
+        }
     }
 
     /// Scans a report without changing the state.
-    pub(super) async fn scan_without_saving(
+    pub(super) async fn scan_without_saving<'s>(
         &self,
+        control: &Control,
         report: &ReadyReport,
-        scan_slot: ScanSlot<'_>,
-    ) -> Result<Scan<'a>, AuditError> {
+        scan_slot: &ScanSlot<'s>,
+    ) -> Result<(Scan<'a>, AuditMemory<'s>), AuditError> {
+        let (_permit, mut memory) = self.acquire(control, report, scan_slot).await?;
         let start = async {
-            let permit = self.acquire(report, scan_slot).await?;
             // Another run may have replaced the notified set in the meantime.
             let state = self.run.store.load(self.arn, self.run.budget.now()).await?;
-            Ok((permit, self.new_revocations(&state.control, report).await?))
+            self.new_revocations(&state.control, report).await
         };
-        let (_permit, new) = self.in_time(start).await?;
-        self.read(report, new).await
+        let new = self.in_time(start).await?;
+        let scan = self.read(report, new).await;
+        hold(&mut memory, &scan);
+        Ok((scan?, memory))
     }
 
-    /// Waits for permission to scan.
+    /// Waits for permission to scan and for memory.
     async fn acquire<'s>(
         &self,
+        control: &Control,
         report: &ReadyReport,
-        scan_slot: ScanSlot<'s>,
-    ) -> Result<ScanPermit<'s>, AuditError> {
-        let budget = self.run.budget;
-        let is_suspicious = report.report.attempts > 0;
-        // A scan cut short by the end of the run would prove nothing about the report.
-        if is_suspicious && budget.left() < budget.elapsed() {
-            return Err(self.out_of_time(
-                "its report may have ended a previous run and needs at least half of a run",
-            ));
-        }
-        let permit = scan_slot.acquire(is_suspicious, budget).await;
+        scan_slot: &ScanSlot<'s>,
+    ) -> Result<(ScanPermit<'s>, AuditMemory<'s>), AuditError> {
+        let last = control.last_complete_audit.as_ref();
+        let request = ScanRequest {
+            is_suspicious: control.crashed(&report.report),
+            last_audit: last.map(|audit| audit.requested_at),
+            memory_bytes: memory_bytes(control.notified_count),
+        };
+        let permit = scan_slot.acquire(request, self.run.budget).await;
         permit.ok_or_else(|| self.out_of_time("the run had no time left to scan its report"))
     }
 
     /// Whether the outcome of a scan counts against the report.
-    fn counts_against(&self, report: &ReadyReport, scan: &Result<Scan, AuditError>) -> bool {
+    fn counts_against(
+        &self,
+        report: &ReadyReport,
+        scan: &Result<Scan, AuditError>,
+        duration: Duration,
+    ) -> bool {
+        let budget = self.run.budget;
         match scan {
             Ok(scan) => scan.invalid.is_some(),
-            Err(error) => {
-                let is_of_aws = matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable);
-                let age = self.run.budget.now().since(report.report.requested_at);
-                !is_of_aws || age > UNAVAILABLE_TIMEOUT
-            }
+            Err(error) => match error.kind {
+                ErrorKind::ReportCorrupted | ErrorKind::ReportInvalid => true,
+                // Otherwise the run was full, which is no fault of the report.
+                ErrorKind::OutOfTime => duration >= budget.half(),
+                ErrorKind::Throttled | ErrorKind::Unavailable => {
+                    budget.now().since(report.report.requested_at) > UNAVAILABLE_TIMEOUT
+                }
+                _ => false,
+            },
         }
     }
 

@@ -18,7 +18,7 @@ use crate::aws::failure::{CallFailure, chain};
 use crate::error::{AuditError, ErrorKind};
 use crate::report::wait::ReportObject;
 
-/// Maximum number of times that a broken download is resumed.
+/// Maximum number of times in succession that a broken download is resumed without any progress.
 const MAX_RESUMPTIONS: u32 = 5;
 
 /// The stream of a report's bytes.
@@ -34,6 +34,7 @@ pub struct Fetch<'a> {
     body: ByteStream,
     checksum: Option<StatedChecksum>,
     received_bytes: u64,
+    /// Since the last byte arrived.
     resumptions: u32,
 }
 
@@ -77,6 +78,7 @@ impl<'a> Fetch<'a> {
                 Some(Ok(chunk)) if chunk.is_empty() => {}
                 Some(Ok(chunk)) => {
                     self.received_bytes += chunk.len() as u64;
+                    self.resumptions = 0;
                     if let Some(checksum) = &mut self.checksum {
                         checksum.computed.update(&chunk);
                     }
@@ -102,7 +104,7 @@ impl<'a> Fetch<'a> {
         );
         if self.resumptions > MAX_RESUMPTIONS {
             let message = format!(
-                "the download of {} was interrupted {} times, last after {} of {} bytes: {why}",
+                "the download of {} was interrupted {} times without progress after {} of {} bytes: {why}",
                 location(self.bucket, self.object),
                 self.resumptions,
                 self.received_bytes,

@@ -41,6 +41,9 @@ pub struct Control {
     pub lease: Option<Lease>,
     /// The report that was requested and not read to its end yet.
     pub pending_report: Option<PendingReport>,
+    /// The ID of the report whose scan was started. Each scan removes it when it ends, so a later run
+    /// that finds it knows that the scan crashed the process.
+    pub(crate) scanning: Option<String>,
     /// When the last report was requested, even if it was abandoned.
     pub(crate) last_requested_at: Option<Timestamp>,
     /// The fraction of a second of `last_requested_at`. If schedule and request limit are both half
@@ -157,6 +160,7 @@ impl Control {
             first_seen_at: now,
             lease: None,
             pending_report: None,
+            scanning: None,
             last_requested_at: None,
             last_requested_at_millis: 0,
             last_scanned: None,
@@ -229,29 +233,36 @@ impl Control {
     }
 
     /// Records a report that was requested, or adopted, at that time.
-    ///
-    /// The scan that follows is counted right away, in the same write: a run that ends without
-    /// having started it sets the attempts back.
     pub(crate) fn set_pending_report(&mut self, report: &PendingReport, at: SystemTime) {
         let since_1970 = at
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         self.last_requested_at = Some(at.into());
         self.last_requested_at_millis = since_1970.subsec_millis();
-        self.pending_report = Some(PendingReport {
-            attempts: report.attempts + 1,
-            ..report.clone()
-        });
+        self.pending_report = Some(report.clone());
     }
 
-    pub(crate) fn attempts(&self) -> u32 {
-        let report = self.pending_report.as_ref();
-        report.map_or(0, |report| report.attempts)
+    /// Whether the last scan of the report crashed the process.
+    pub(crate) fn crashed(&self, report: &PendingReport) -> bool {
+        self.scanning.as_ref() == Some(&report.id)
     }
 
-    pub(crate) fn set_attempts(&mut self, attempts: u32) {
+    /// Counts a scan of the pending report that is about to start.
+    pub(crate) fn start_scan(&mut self) {
         if let Some(report) = &mut self.pending_report {
-            report.attempts = attempts;
+            report.attempts += 1;
+            self.scanning = Some(report.id.clone());
+        }
+    }
+
+    /// Records that the scan ended without crashing the process; unless that `counts`, it was no
+    /// attempt.
+    pub(crate) fn end_scan(&mut self, counts: bool) {
+        self.scanning = None;
+        if let Some(report) = &mut self.pending_report
+            && !counts
+        {
+            report.attempts = report.attempts.saturating_sub(1);
         }
     }
 
