@@ -40,6 +40,7 @@ const SDK_FILES: &[&str] = &[
     "alert/publish.rs",
     "aws/certificate_authorities.rs",
     "aws/clients.rs",
+    "aws/connections.rs",
     "aws/failure.rs",
     "report/fetch.rs",
     "report/request.rs",

@@ -121,7 +121,7 @@ fn lease_of_a_dead_process_ends_at_its_deadline() {
     });
 }
 
-/// The retry of a run that died waits for the lease to end, and has hardly any time left then.
+/// The run after one that died waits for the lease to end, and has hardly any time left then.
 #[test]
 fn run_left_with_no_time_after_waiting_counts_no_attempt() {
     on_paused_clock(1, async {
@@ -133,6 +133,9 @@ fn run_left_with_no_time_after_waiting_counts_no_attempt() {
         world
             .aws
             .inject(reading, Fault::Late(Duration::from_secs(25)));
+        let died = world.invoke(json!({}), InvokeOptions::default()).await;
+        assert!(matches!(died, Ended::Killed), "{died:?}");
+        world.until(PERIOD + Duration::from_secs(60)).await;
 
         let ended = world.schedule(InvokeOptions::default()).await;
 

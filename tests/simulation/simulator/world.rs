@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -14,6 +13,7 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentials
 use lambda_runtime::Diagnostic;
 use local_aws::{Action, Call, LocalAws, Phase, Protocol, Quotas, Settings, Subscription};
 use pca_revocation_watch::aws::clients::Clients;
+use pca_revocation_watch::aws::connections::limit_requests;
 use pca_revocation_watch::budget::Budget;
 use pca_revocation_watch::config::Config;
 use pca_revocation_watch::handler::{Function, Invocation};
@@ -333,14 +333,19 @@ impl World {
     }
 
     pub async fn invoke_asynchronously(&self, payload: Value, options: InvokeOptions) -> Ended {
-        let request_id = self.request_id();
-        let mut ended = self.attempt(&payload, options, &request_id).await;
+        self.deliver(payload, options, &self.request_id()).await
+    }
+
+    /// Delivers an asynchronous invocation: Lambda may deliver it more than once, with the same request
+    /// ID.
+    pub async fn deliver(&self, payload: Value, options: InvokeOptions, request_id: &str) -> Ended {
+        let mut ended = self.attempt(&payload, options, request_id).await;
         for minutes in [1, 2] {
             if matches!(ended, Ended::Returned(_)) {
                 break;
             }
             tokio::time::sleep(Duration::from_secs(60 * minutes)).await;
-            ended = self.attempt(&payload, options, &request_id).await;
+            ended = self.attempt(&payload, options, request_id).await;
         }
         ended
     }
@@ -384,7 +389,8 @@ impl World {
         };
         let began = Instant::now();
         let ended = {
-            let mut handled = pin!(process.0.handle(payload, &invocation));
+            // Boxed: the compiler limits the depth of nested futures to 128.
+            let mut handled = Box::pin(process.0.handle(payload, &invocation));
             let handled = poll_fn(|context| {
                 let _current = Current::set(number);
                 handled.as_mut().poll(context)
@@ -487,18 +493,18 @@ impl World {
         };
         let clients = Clients {
             acmpca: aws_sdk_acmpca::Client::from_conf(
-                aws_sdk_acmpca::config::Builder::from(&sdk_config)
+                aws_sdk_acmpca::config::Builder::from(&limit_requests(&sdk_config))
                     .retry_partition(retries("acm-pca"))
                     .build(),
             ),
             s3: aws_sdk_s3::Client::from_conf(
-                aws_sdk_s3::config::Builder::from(&sdk_config)
+                aws_sdk_s3::config::Builder::from(&limit_requests(&sdk_config))
                     .retry_partition(retries("s3"))
                     .force_path_style(true)
                     .build(),
             ),
             sns: aws_sdk_sns::Client::from_conf(
-                aws_sdk_sns::config::Builder::from(&sdk_config)
+                aws_sdk_sns::config::Builder::from(&limit_requests(&sdk_config))
                     .retry_partition(retries("sns"))
                     .build(),
             ),
