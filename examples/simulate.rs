@@ -6,6 +6,7 @@
 //! cargo run --release --example simulate -- pairs Steady         # one scenario
 //! cargo run --release --example simulate -- single Steady 1234   # one world again
 //! cargo run --release --example simulate -- schedule 200 500     # number of CAs, of periods
+//! cargo run --release --example simulate -- load 130 16          # number of CAs, of periods
 //! ```
 //! The function's metrics go to standard output, the results to standard error.
 
@@ -15,13 +16,14 @@ mod simulator;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use simulator::exhaustive::{Case, Kind, simulate_all};
+use simulator::load::Load;
 use simulator::random::{self, Summary};
 use simulator::scenario::Scenario;
 use simulator::schedule;
-use simulator::world::keep_log;
+use simulator::world::{PERIOD, TIMEOUT, keep_log};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,6 +48,9 @@ fn main() -> ExitCode {
                 .for_each(|skipped| eprintln!("{skipped}"));
             periods.skipped
         }
+        ["load", certificate_authorities, periods] => {
+            load(number(certificate_authorities), number(periods))
+        }
         [kind, ref rest @ ..] if Kind::named(kind).is_some() => {
             exhaustive(Kind::named(kind).expect("it was just found"), rest)
         }
@@ -69,6 +74,29 @@ fn main() -> ExitCode {
 fn number(text: &str) -> u64 {
     text.parse()
         .unwrap_or_else(|_| panic!("{text:?} is not a number"))
+}
+
+/// Reports that take 28 s each.
+fn load(certificate_authorities: u64, periods: u64) -> Vec<String> {
+    let figures = simulator::load::simulate(Load {
+        certificate_authorities: certificate_authorities as usize,
+        periods: periods as u32,
+        run: TIMEOUT,
+        scan: Duration::from_secs(28),
+    });
+    let intervals = |age: Duration| age.as_secs_f64() / PERIOD.as_secs_f64();
+    eprintln!(
+        "{} audits in {} runs, at most {} CAs per run; the oldest audit was {:.1} intervals old, {} are allowed; messages: {:?}",
+        figures.audits,
+        figures.runs,
+        figures.scanned_per_run,
+        intervals(figures.worst_age),
+        intervals(figures.worst_allowed_age),
+        figures.messages
+    );
+    let violations = figures.violations.iter();
+    violations.for_each(|violation| eprintln!("{violation}"));
+    figures.violations
 }
 
 fn exhaustive(kind: Kind, rest: &[&str]) -> Vec<String> {

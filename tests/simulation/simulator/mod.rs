@@ -8,6 +8,7 @@
 
 pub mod checks;
 pub mod exhaustive;
+pub mod load;
 pub mod plan;
 pub mod random;
 pub mod scenario;
