@@ -78,7 +78,7 @@ impl Audit<'_> {
         let control = &mut state.control;
         control.notified_set = Some(store.write_notified_set(control, notified).await?);
         control.notified_count = notified.keys().len() as u64;
-        if let Some(complete) = complete.take() {
+        if let Some(complete) = complete.clone() {
             control.complete(complete);
         }
         match self.save(state).await {
@@ -93,7 +93,9 @@ impl Audit<'_> {
                 );
                 union.merge(notified.keys().iter().cloned());
                 *notified = Arc::new(union);
-                *state = newer;
+                let ours = std::mem::replace(state, newer).control;
+                state.control.keep_progress(&ours);
+                complete.take_if(|complete| !state.control.is_pending(&complete.report_id));
                 Ok(false)
             }
             Err(error) => Err(error),

@@ -141,8 +141,19 @@ impl Audit<'_> {
         response
     }
 
+    /// Saves the state. If a duplicate delivery of this request has taken the lease over, Lambda need not
+    /// retry this one.
     pub async fn save(&self, state: &mut VersionedState) -> Result<(), AuditError> {
-        self.run.store.save(state, &self.run.invocation.nonce).await
+        let (run, request_id) = (self.run, &self.run.invocation.request_id);
+        let saved = run.store.save(state, &run.invocation.nonce).await;
+        let Err(mut error) = saved else { return Ok(()) };
+        if error.kind == ErrorKind::StateConflict
+            && let Ok(newer) = run.store.load(self.arn, run.budget.now()).await
+            && let Some(holder) = newer.control.lease_holder(run.budget.now())
+        {
+            error.is_retryable = holder.request_id != *request_id;
+        }
+        Err(error)
     }
 
     /// Cuts off work while there is still time to save the state.

@@ -266,8 +266,27 @@ impl Control {
         }
     }
 
+    /// Whether the report with that ID is the pending one.
+    pub(crate) fn is_pending(&self, report_id: &str) -> bool {
+        let report = self.pending_report.as_ref();
+        report.is_some_and(|report| report.id == report_id)
+    }
+
+    /// Keeps what a run did that found this newer document when it wanted to save its own: it may have
+    /// published `watch-started`, and ended a scan of the same report.
+    pub(crate) fn keep_progress(&mut self, ours: &Control) {
+        self.started |= ours.started;
+        if let Some(report) = &ours.pending_report
+            && self.is_pending(&report.id)
+        {
+            self.pending_report = Some(report.clone());
+            self.scanning = None;
+        }
+    }
+
     pub(crate) fn complete(&mut self, audit: CompleteAudit) {
         self.pending_report = None;
+        self.scanning = None;
         self.last_complete_audit = Some(audit);
         self.runs_without_audit = 0;
         self.without_audit_since = None;
