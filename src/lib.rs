@@ -41,7 +41,7 @@
 //!   read is never overwritten.
 //! - Errors that need operator action are announced once, and so is their end.
 //! - Memory is bounded by one record, the new revocations that fit a message, and the notified set,
-//!   never by the report.
+//!   never by the report; and for all audits of a run together, by 64 MiB or one larger set.
 //! - No task outlives the response, because Lambda then freezes the process.
 #![warn(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 #![cfg_attr(
