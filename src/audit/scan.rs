@@ -35,7 +35,7 @@ fn memory_bytes(revocations: u64) -> u64 {
 }
 
 /// Corrects the memory of an audit once its new revocations are known.
-fn hold(memory: &mut AuditMemory<'_>, scan: &Result<Scan, AuditError>) {
+fn correct(memory: &mut AuditMemory<'_>, scan: &Result<Scan, AuditError>) {
     if let Ok(Scan { new, .. }) = scan {
         let revocations = new.notified.keys().len() + new.newly_seen.len();
         memory.set(memory_bytes(revocations as u64));
@@ -80,7 +80,7 @@ impl<'a> Audit<'a> {
         };
         let scan = scan.await;
         drop(permit);
-        hold(&mut memory, &scan);
+        correct(&mut memory, &scan);
         let duration = self.run.budget.elapsed() - started;
         let control = &mut state.control;
         control.end_scan(self.counts_against(report, &scan, duration));
@@ -110,7 +110,7 @@ impl<'a> Audit<'a> {
         };
         let new = self.in_time(start).await?;
         let scan = self.read(report, new).await;
-        hold(&mut memory, &scan);
+        correct(&mut memory, &scan);
         Ok((scan?, memory))
     }
 

@@ -19,7 +19,8 @@ const MAX_MEMORY_BYTES: u64 = 64 << 20;
 #[derive(Default)]
 pub(crate) struct ScanLimiter(watch::Sender<Queue>);
 
-/// Who may scan. Every change wakes all that wait; they find out themselves who is next.
+/// The scans that run and those that wait. Every change wakes all waiting audits, and each checks
+/// whether it is next.
 #[derive(Default)]
 struct Queue {
     registered: usize,
@@ -30,7 +31,7 @@ struct Queue {
     memory_bytes: u64,
 }
 
-/// One that waits; the least is next.
+/// A waiting scan; the least is next.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Ticket {
     turn: Turn,
@@ -116,10 +117,10 @@ impl Drop for ScanSlot<'_> {
     }
 }
 
-/// A place in the queue, until it is dropped.
-struct Place<'a>(&'a ScanLimiter, Ticket);
+/// Keeps a scan in the queue, until it is dropped.
+struct Queued<'a>(&'a ScanLimiter, Ticket);
 
-impl Drop for Place<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
         self.0
             .0
@@ -202,7 +203,7 @@ impl<'a> ScanSlot<'a> {
         limiter.0.send_modify(|queue| {
             queue.waiting.insert(ticket);
         });
-        let _place = Place(limiter, ticket);
+        let _queued = Queued(limiter, ticket);
         while !limiter.0.send_if_modified(|queue| queue.start(&ticket)) {
             // The sender outlives the slot.
             changes.changed().await.ok();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     REPORTS, alerted_serials, assert_alerted_once_without_errors, audit_of, audited_world, control,
-    messages_of_type, put, run_audited, sorted,
+    messages_of_type, put, run_audited,
 };
 use crate::simulator::load::{self, Load};
 use crate::simulator::on_paused_clock;
@@ -172,6 +172,23 @@ fn body_that_breaks_after_progress_is_read_to_its_end() {
 }
 
 #[test]
+fn body_that_breaks_without_progress_is_abandoned_for_now() {
+    on_paused_clock(1, async {
+        let world = audited_world(&[]).await;
+        let reading = On::operation("GetObject").key_contains(REPORTS).always();
+        world.aws.inject(reading, Fault::CutBody { after: 0 });
+        let before = reads_of_reports(&world).len();
+        world.until(PERIOD).await;
+
+        let ended = world.invoke(json!({}), InvokeOptions::default()).await;
+
+        assert_eq!(audit_of(&ended)["error"]["type"], "Unavailable");
+        assert_eq!(reads_of_reports(&world).len() - before, 1 + 5);
+        assert_eq!(control(&world)["pendingReport"]["attempts"], 0);
+    });
+}
+
+#[test]
 fn retry_after_a_crash_takes_its_own_lease_over() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
@@ -196,8 +213,9 @@ fn retry_after_a_crash_takes_its_own_lease_over() {
 /// Lambda may deliver an event twice: each process takes the other's lease over, at any moment.
 #[test]
 fn duplicate_delivery_of_one_event_repeats_at_worst() {
+    let mut retried = 0;
     for delay in (0..2_400).step_by(60) {
-        on_paused_clock(delay, async {
+        retried += on_paused_clock(delay, async {
             let world = audited_world(&[]).await;
             let serial = world.revoke(0, "KEY_COMPROMISE");
             world.until(PERIOD).await;
@@ -213,6 +231,7 @@ fn duplicate_delivery_of_one_event_repeats_at_worst() {
 
             tokio::join!(deliver(), duplicate);
 
+            let retried = world.observed().runs.len() - (1 + 2);
             world.set_latency(Duration::ZERO);
             run_audited(&world).await;
             let mut serials = alerted_serials(&world);
@@ -227,8 +246,11 @@ fn duplicate_delivery_of_one_event_repeats_at_worst() {
             assert_eq!(control(&world)["lease"], Value::Null, "{delay} ms");
             assert_eq!(control(&world)["scanning"], Value::Null, "{delay} ms");
             assert_eq!(control(&world)["notifiedCount"], 2, "{delay} ms");
+            retried
         });
     }
+    // A process that lost its lease is retried only if the other one has already ended.
+    assert!(retried <= 3, "{retried}");
 }
 
 #[test]
@@ -255,7 +277,7 @@ fn overdue_ca_is_still_retried_by_lambda() {
     });
 }
 
-/// Revocations in each notified set: six sets do not fit into the memory of a run.
+/// Revocations in each notified set: five sets do not fit into the memory of a run.
 const NOTIFIED: usize = 400_000;
 
 /// Adds revocations to the notified set of a CA, as if it had been audited for years.
@@ -279,14 +301,12 @@ fn fill_notified_set(world: &World, ca: usize) {
 #[test]
 fn memory_of_all_audits_is_limited_while_sns_hangs() {
     on_paused_clock(1, async {
-        let world = World::new(1, 6, &[]);
+        let world = World::new(1, 5, &[]);
         lift_quotas(&world);
-        (0..6).for_each(|ca| drop(world.issue(ca)));
+        (0..5).for_each(|ca| drop(world.issue(ca)));
         world.schedule(InvokeOptions::default()).await;
-        (0..6).for_each(|ca| fill_notified_set(&world, ca));
-        let serials: Vec<String> = (0..6)
-            .map(|ca| world.revoke(ca, "KEY_COMPROMISE"))
-            .collect();
+        (0..5).for_each(|ca| fill_notified_set(&world, ca));
+        (0..5).for_each(|ca| drop(world.revoke(ca, "KEY_COMPROMISE")));
         // The requests of the first audits were paced.
         world.until(PERIOD + Duration::from_secs(10)).await;
         let publishing = On::operation("Publish").always();
@@ -304,13 +324,12 @@ fn memory_of_all_audits_is_limited_while_sns_hangs() {
 
         // 36 bytes for each revocation and 1 MiB for each audit, of 64 MiB.
         assert_eq!(in_memory, 4);
-        let all = ended.response().expect("a response")["certificateAuthorities"].clone();
-        let errors = all.as_array().expect("a list").iter();
-        errors.for_each(|audit| assert_eq!(audit["outcome"], "failed", "{audit:#}"));
-        world.aws.clear_faults();
-        run_audited(&world).await;
-        let expected = serials.iter().collect::<Vec<_>>().try_into().expect("six");
-        assert_eq!(alerted_serials(&world), sorted::<6>(expected));
+        // The last one is loaded when SNS has not responded to the first ones for good.
+        let all = &ended.response().expect("a response")["certificateAuthorities"];
+        for audit in all.as_array().expect("a list") {
+            let message = audit["error"]["message"].as_str().unwrap_or_default();
+            assert!(message.contains("Publish"), "{audit:#}");
+        }
     });
 }
 
