@@ -19,6 +19,9 @@ pub struct AuditError {
     /// invocation.
     #[serde(skip)]
     pub is_retryable: bool,
+    /// Whether it needs an operator only if the next run sees it again.
+    #[serde(skip)]
+    pub is_unconfirmed: bool,
 }
 
 impl AuditError {
@@ -29,6 +32,36 @@ impl AuditError {
             message: message.into(),
             hint: kind.hint().to_owned(),
             is_retryable: kind.remedy() == Remedy::Retry,
+            is_unconfirmed: false,
+        }
+    }
+
+    /// Marks an error that may be over by the next run: it is retried before people hear of it.
+    #[must_use]
+    pub fn unconfirmed(self) -> Self {
+        Self {
+            is_retryable: true,
+            is_unconfirmed: true,
+            ..self
+        }
+    }
+
+    /// Marks an error that a second run saw.
+    #[must_use]
+    pub fn confirmed(self) -> Self {
+        Self {
+            is_retryable: false,
+            is_unconfirmed: false,
+            ..self
+        }
+    }
+
+    /// Returns how the error is resolved.
+    pub fn remedy(&self) -> Remedy {
+        if self.is_unconfirmed {
+            Remedy::Retry
+        } else {
+            self.kind.remedy()
         }
     }
 }
@@ -64,7 +97,7 @@ macro_rules! error_kinds {
                 match self { $(ErrorKind::$kind => stringify!($kind),)* }
             }
 
-            /// Returns how the error is resolved.
+            /// Returns how an error of this kind is resolved, once it is confirmed.
             pub fn remedy(self) -> Remedy {
                 match self { $(ErrorKind::$kind => Remedy::$remedy,)* }
             }
@@ -107,6 +140,9 @@ error_kinds! {
         "No alert was sent from these bytes. The next run reads the report again.";
     AccessDenied, Operator,
         "Compare the function's role with the policies in template.yaml, and check service control policies and the policies of the bucket, the topic and the KMS key.";
+    /// AWS refused a request for a reason other than a missing permission.
+    RequestRejected, Operator,
+        "Look up the error code in the API reference of the service that the message names. If it is about a token, a signature or a clock, change any setting of the function, so that Lambda starts it again with new credentials; otherwise correct the resource that the message names, or contact AWS Support with the message.";
     /// The CA is in a state in which no audit report can be requested.
     CertificateAuthorityState, Operator,
         "AWS Private CA writes reports only for CAs that are ACTIVE or DISABLED. Activate, renew or restore this CA, or remove it from CERTIFICATE_AUTHORITY_ARNS.";

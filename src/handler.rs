@@ -67,19 +67,24 @@ impl Function {
         let request = Request::from_payload(payload)?;
         let run = self.run(config, clients, &request, invocation);
         let budget = run.budget;
-        let arns = in_time(budget, "ListCertificateAuthorities", targets(&run)).await?;
+        let targets = in_time(budget, "ListCertificateAuthorities", targets(&run)).await?;
         info!(
             request_id = invocation.request_id,
             mode = ?request.mode,
-            certificate_authorities = arns.len(),
+            certificate_authorities = targets.len(),
             seconds_left = budget.left().as_secs(),
             "run started"
         );
         if request.mode == Mode::TestMessage {
             let what = format!("Publish of the test message to {}", config.topic_arn);
-            return in_time(budget, &what, test_message(&run, arns.first())).await;
+            return in_time(
+                budget,
+                &what,
+                test_message(&run, targets.first().map(|target| &target.arn)),
+            )
+            .await;
         }
-        let audits = audit_all(&run, &arns).await;
+        let audits = audit_all(&run, &targets).await;
         let response = Response::new(request.mode.is_dry_run(), audits);
         let is_full = request.certificate_authorities.is_none();
         // Not through the log, whose level may filter it out.

@@ -80,6 +80,9 @@ pub enum Outcome {
     TooSoon,
     /// Another run audits this CA.
     Busy,
+    /// The CA accepts no requests and has no pending report: not part of the response.
+    #[serde(skip)]
+    Skipped,
     /// `error` says why.
     Failed,
 }
@@ -111,6 +114,14 @@ pub struct ReportContents {
 }
 
 impl ReportContents {
+    /// Adds the new revocations of an earlier report.
+    fn add(&mut self, earlier: Self) {
+        self.new_revocations += earlier.new_revocations;
+        self.published += earlier.published;
+        self.revocations.extend(earlier.revocations);
+        self.revocations.truncate(MAX_LISTED);
+    }
+
     /// Lists a revocation in short: its key if it has no serial, the report's text if its time is
     /// unreadable.
     pub fn list(&mut self, revocation: &Revocation) {
@@ -135,6 +146,17 @@ pub struct AuditStats {
     pub report_bytes: u64,
     /// New revocations to publish, by [`Severity`](crate::revocation::reason::Severity).
     pub new: [u64; 3],
+}
+
+impl AuditStats {
+    fn add(&mut self, earlier: &Self) {
+        self.waited_seconds += earlier.waited_seconds;
+        self.scanned_seconds += earlier.scanned_seconds;
+        self.report_bytes += earlier.report_bytes;
+        for (new, earlier) in self.new.iter_mut().zip(earlier.new) {
+            *new += earlier;
+        }
+    }
 }
 
 impl AuditResponse {
@@ -162,9 +184,27 @@ impl AuditResponse {
         response
     }
 
+    /// Returns the response for two reports read by the same run. It shows the later report, or the
+    /// earlier one if the later could not be read, and the new revocations of both.
+    #[must_use]
+    pub fn followed_by(self, later: Self) -> Self {
+        let mut both = later;
+        match (&mut both.read, self.read) {
+            (Some(contents), Some(earlier)) => contents.add(earlier),
+            (contents @ None, earlier) => {
+                *contents = earlier;
+                both.report = self.report;
+            }
+            _ => {}
+        }
+        both.warnings.splice(0..0, self.warnings);
+        both.stats.add(&self.stats);
+        both
+    }
+
     /// Returns how the error of a failed audit is resolved.
     pub fn remedy(&self) -> Option<Remedy> {
-        Some(self.error.as_ref()?.kind.remedy())
+        Some(self.error.as_ref()?.remedy())
     }
 }
 
@@ -251,7 +291,7 @@ impl Response {
                 }
                 !is_last
             }
-            (Outcome::Audited, _) => false,
+            (Outcome::Audited | Outcome::Skipped, _) => false,
         }
     }
 }

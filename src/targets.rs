@@ -1,37 +1,70 @@
 //! Chooses the CAs that an invocation covers.
 
+use std::future::ready;
+
+use futures_util::stream::{self, StreamExt};
 use lambda_runtime::Diagnostic;
 use tracing::info;
 
 use crate::arn::CertificateAuthorityArn;
-use crate::audit::Run;
-use crate::aws::certificate_authorities::list_auditable;
+use crate::audit::{Run, Target};
+use crate::aws::certificate_authorities::list;
 use crate::error::invocation_error;
 use crate::event::Trigger;
+
+/// Maximum concurrent reads of the state of skipped CAs.
+const CONCURRENT_READS: usize = 16;
 
 /// Returns the CAs that an invocation covers: the configured ones, or those of them that the event
 /// names.
 ///
 /// # Errors
 /// If AWS does not list the CAs, or a manual event names one that is not configured.
-pub(crate) async fn targets(run: &Run<'_>) -> Result<Vec<CertificateAuthorityArn>, Diagnostic> {
+pub(crate) async fn targets(run: &Run<'_>) -> Result<Vec<Target>, Diagnostic> {
+    let accepts_requests = |accepts_requests| {
+        move |arn| Target {
+            arn,
+            accepts_requests,
+        }
+    };
     let configured = match &run.config.certificate_authorities {
         None => {
-            let listed = list_auditable(run.clients, run.names).await;
-            listed.map_err(|error| {
+            let listed = list(run.clients, run.names).await.map_err(|error| {
                 let message = format!("{}. {}", error.message, error.hint);
                 invocation_error(error.kind.name(), message)
-            })?
+            })?;
+            let unfinished = unfinished(run, listed.skipped).await;
+            let auditable = listed.auditable.into_iter().map(accepts_requests(true));
+            let unfinished = unfinished.into_iter().map(accepts_requests(false));
+            auditable.chain(unfinished).collect()
         }
         Some(listed) => listed
             .iter()
-            .map(|listed| resolve(listed, &run.invocation.function_arn))
-            .collect::<Result<_, _>>()?,
+            .map(|listed| resolve(listed, &run.invocation.function_arn).map(accepts_requests(true)))
+            .collect::<Result<Vec<_>, _>>()?,
     };
     match &run.request.certificate_authorities {
         Some(named) => narrow(&configured, named, &run.request.trigger),
         None => Ok(configured),
     }
+}
+
+/// Returns those of the CAs whose state has a pending report, which must be read even if the CA is
+/// deleted, or whose state cannot be read.
+async fn unfinished(
+    run: &Run<'_>,
+    skipped: Vec<CertificateAuthorityArn>,
+) -> Vec<CertificateAuthorityArn> {
+    stream::iter(skipped)
+        .map(|arn| async move {
+            let state = run.store.load(&arn, run.budget.now()).await;
+            let is_finished = state.is_ok_and(|state| state.control.pending_report.is_none());
+            (!is_finished).then_some(arn)
+        })
+        .buffered(CONCURRENT_READS)
+        .filter_map(ready)
+        .collect()
+        .await
 }
 
 /// Returns the ARN of a configured CA; an ID is one of the function's own account and region.
@@ -62,17 +95,17 @@ fn invalid(problem: String) -> Diagnostic {
 
 /// Returns the CAs that the event names, each once.
 fn narrow(
-    configured: &[CertificateAuthorityArn],
+    configured: &[Target],
     named: &[String],
     trigger: &Trigger,
-) -> Result<Vec<CertificateAuthorityArn>, Diagnostic> {
-    let mut selected: Vec<CertificateAuthorityArn> = Vec::new();
+) -> Result<Vec<Target>, Diagnostic> {
+    let mut selected: Vec<Target> = Vec::new();
     let mut unknown = Vec::new();
     for name in named.iter().map(|name| name.trim()) {
-        let is_named = |arn: &&CertificateAuthorityArn| arn.as_str() == name || arn.id() == name;
+        let is_named = |target: &&Target| target.arn.as_str() == name || target.arn.id() == name;
         match configured.iter().find(is_named) {
-            Some(arn) if selected.contains(arn) => {}
-            Some(arn) => selected.push(arn.clone()),
+            Some(target) if selected.iter().any(|one| one.arn == target.arn) => {}
+            Some(target) => selected.push(target.clone()),
             None => unknown.push(name),
         }
     }

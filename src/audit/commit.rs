@@ -43,7 +43,7 @@ impl Audit<'_> {
                 Err(error) => error,
             };
             // SNS has accepted the message: any time left is well spent on saving that.
-            if error.kind.remedy() != Remedy::Retry
+            if error.remedy() != Remedy::Retry
                 || COMMIT_RETRY_INTERVAL >= self.run.budget.time_to_respond()
             {
                 return Err(error);

@@ -40,6 +40,14 @@ pub struct Invocation {
     pub nonce: String,
 }
 
+/// A CA that an invocation covers.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub arn: CertificateAuthorityArn,
+    /// Whether Private CA accepts requests for its reports; otherwise only a pending one is read.
+    pub accepts_requests: bool,
+}
+
 /// What the audits of one invocation share.
 pub(crate) struct Run<'a> {
     pub config: &'a Config,
@@ -90,6 +98,8 @@ pub(super) struct Audit<'a> {
     pub run: &'a Run<'a>,
     pub arn: &'a CertificateAuthorityArn,
     pub mode: Mode,
+    /// Whether a report may be requested; otherwise only a pending one is read.
+    pub accepts_requests: bool,
 }
 
 impl Audit<'_> {

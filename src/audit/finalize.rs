@@ -19,6 +19,9 @@ impl Audit<'_> {
         let known = control.error.clone();
         let mut response =
             result.unwrap_or_else(|error| AuditResponse::failed(self.arn.clone(), error));
+        if let Some(error) = response.error.take() {
+            response.error = Some(self.confirm(&mut control.error, error));
+        }
         if let Some(error) = self.overdue(control, &response) {
             response.outcome = Outcome::Failed;
             response.error = Some(error);
@@ -27,11 +30,12 @@ impl Audit<'_> {
             Some(error) if response.remedy() == Some(Remedy::Operator) => {
                 self.announce_error(control, error).await;
             }
-            None if response.outcome == Outcome::Audited => self.announce_recovery(control).await,
+            // The report that was read is complete, even if a newer one is still awaited.
+            None if response.read.is_some() => self.announce_recovery(control).await,
             _ => {}
         }
         let last = control.last_complete_audit.as_ref();
-        response.last_complete_audit_at = last.map(|audit| audit.completed_at);
+        response.last_complete_audit_at = last.map(|audit| audit.requested_at);
         let first_seen_at = Some(control.first_seen_at);
         response.stats.unaudited_since = response.last_complete_audit_at.or(first_seen_at);
         control.release(&self.run.invocation.nonce);
@@ -57,7 +61,7 @@ impl Audit<'_> {
     /// Counts a scheduled run without a complete audit; returns an error after too many of them.
     fn overdue(&self, control: &mut Control, response: &AuditResponse) -> Option<AuditError> {
         let now = self.run.budget.now();
-        if response.outcome == Outcome::Audited
+        if matches!(response.outcome, Outcome::Audited | Outcome::Skipped)
             || self.run.request.trigger != Trigger::Schedule
             || !control.count_missed_run(now, self.run.config.report_interval)
         {

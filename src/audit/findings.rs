@@ -137,7 +137,6 @@ impl Audit<'_> {
             e_tag: report.object.e_tag.clone(),
             requested_at: report.report.requested_at,
             last_modified: report.object.last_modified,
-            completed_at: self.run.budget.now(),
             certificates: totals.certificates,
             revoked: totals.revoked,
         }

@@ -6,7 +6,6 @@ use futures_util::future::join_all;
 use tracing::{info, warn};
 
 use crate::alert::AlertKind;
-use crate::arn::CertificateAuthorityArn;
 use crate::error::AuditError;
 use crate::event::Mode;
 use crate::response::{AuditResponse, Outcome};
@@ -26,27 +25,39 @@ mod scan;
 mod scan_limiter;
 
 pub use context::Invocation;
-pub(crate) use context::Run;
+pub(crate) use context::{Run, Target};
 pub(crate) use scan_limiter::ScanLimiter;
 
 use context::{Audit, Step};
+use obtain_report::MIN_TIME_AFTER_WAIT;
 use scan::abandon_after_max_attempts;
 use scan_limiter::ScanSlot;
 
-/// Audits CAs side by side; returns a response for each, in their order.
-pub(crate) async fn audit_all(
-    run: &Run<'_>,
-    arns: &[CertificateAuthorityArn],
-) -> Vec<AuditResponse> {
+/// Audits CAs side by side; returns a response for each, in their order, except those skipped.
+pub(crate) async fn audit_all(run: &Run<'_>, targets: &[Target]) -> Vec<AuditResponse> {
     // Every audit has its slot before the first one starts.
-    let slots: Vec<_> = arns.iter().map(|_| run.scan_limiter.scan_slot()).collect();
+    let slots: Vec<_> = targets
+        .iter()
+        .map(|_| run.scan_limiter.scan_slot())
+        .collect();
     let mode = run.request.mode;
-    let audits = arns.iter().zip(slots).map(|(arn, scan_slot)| async move {
-        let response = Audit { run, arn, mode }.respond(scan_slot).await;
-        log(&response);
-        response
-    });
-    join_all(audits).await
+    let audits = targets
+        .iter()
+        .zip(slots)
+        .map(|(target, scan_slot)| async move {
+            let audit = Audit {
+                run,
+                arn: &target.arn,
+                mode,
+                accepts_requests: target.accepts_requests,
+            };
+            let response = audit.respond(scan_slot).await;
+            (response.outcome != Outcome::Skipped).then(|| {
+                log(&response);
+                response
+            })
+        });
+    join_all(audits).await.into_iter().flatten().collect()
 }
 
 fn log(response: &AuditResponse) {
@@ -92,13 +103,44 @@ impl Audit<'_> {
             Ok(Step::Continue(state)) => state,
             Ok(Step::Break(busy)) => return Ok(busy),
             Err(error) => {
-                self.announce_error_without_state(&error).await;
-                return Err(error);
+                return Err(self.announce_error_without_state(error).await);
             }
         };
         let marker = self.adopt_error_marker(&mut state.control).await;
-        let result = self.audit_report(&mut state, scan_slot).await;
+        let result = self.audit_reports(&mut state, scan_slot).await;
         self.finalize(state, result, marker).await
+    }
+
+    /// Audits the pending report or a new one. After an outdated pending report, which misses later
+    /// revocations, also audits a new one.
+    async fn audit_reports(
+        &self,
+        state: &mut VersionedState,
+        scan_slot: &ScanSlot<'_>,
+    ) -> Result<AuditResponse, AuditError> {
+        let was_pending = state.control.pending_report.is_some();
+        let first = self.audit_report(state, scan_slot).await?;
+        let is_complete = first.outcome == Outcome::Audited;
+        if !was_pending || !is_complete || !self.is_outdated(&state.control) {
+            return Ok(first);
+        }
+        info!(
+            certificate_authority = self.arn.id(),
+            "report outdated; requesting a new one"
+        );
+        let second = self.audit_report(state, scan_slot).await;
+        let second = second.unwrap_or_else(|error| AuditResponse::failed(self.arn.clone(), error));
+        Ok(first.followed_by(second))
+    }
+
+    /// Whether the last complete audit is so old that this run should audit a newer report.
+    fn is_outdated(&self, control: &Control) -> bool {
+        let (budget, interval) = (self.run.budget, self.run.config.report_interval);
+        let last = control.last_complete_audit.as_ref();
+        let age = last.map(|audit| budget.now().since(audit.requested_at));
+        self.accepts_requests
+            && age.is_some_and(|age| age >= interval)
+            && budget.left() > MIN_TIME_AFTER_WAIT
     }
 
     /// Takes one report from its request to the record of what was published.

@@ -10,10 +10,31 @@ use crate::state::control::{Control, RecordedError};
 use crate::timestamp::Timestamp;
 
 impl Audit<'_> {
+    /// Confirms an error that an earlier run saw as well; records one that is new.
+    pub(super) fn confirm(
+        &self,
+        known: &mut Option<RecordedError>,
+        error: AuditError,
+    ) -> AuditError {
+        if !error.is_unconfirmed {
+            return error;
+        }
+        let (name, request_id) = (error.kind.name(), &self.run.invocation.request_id);
+        match known {
+            Some(known) if known.confirms(&error, request_id) => return error.confirmed(),
+            Some(known) if known.kind == name || known.possibly_announced() => {}
+            unknown => {
+                let since = self.run.budget.now();
+                *unknown = Some(RecordedError::new(name, since, request_id));
+            }
+        }
+        error
+    }
+
     /// Publishes `watch-failed` once per kind of error.
     pub(super) async fn announce_error(&self, control: &mut Control, error: &AuditError) {
         let last = control.last_complete_audit.as_ref();
-        let last = last.map(|audit| audit.completed_at);
+        let last = last.map(|audit| audit.requested_at);
         let recorded = self.announce(error, control.error.clone(), last).await;
         // An announced error stays recorded until another one or its end is announced.
         let stays =
@@ -23,11 +44,15 @@ impl Audit<'_> {
         }
     }
 
-    /// Publishes `watch-recovered` if `watch-failed` was published.
+    /// Publishes `watch-recovered` if `watch-failed` was published and the report of the last
+    /// complete audit was requested after the error began: an older one cannot show that it is over.
     pub(super) async fn announce_recovery(&self, control: &mut Control) {
         let (Some(error), Some(audit)) = (&control.error, &control.last_complete_audit) else {
             return;
         };
+        if error.possibly_announced() && audit.requested_at < error.since {
+            return;
+        }
         let kind = AlertKind::WatchRecovered {
             error_type: error.kind.clone(),
             since: error.since,
@@ -59,20 +84,30 @@ impl Audit<'_> {
         control.error = None;
     }
 
-    /// Announces that the state cannot be read or written. A marker beside the state records that,
-    /// or this process if S3 does not store the marker.
-    pub(super) async fn announce_error_without_state(&self, error: &AuditError) {
+    /// Announces that the state cannot be read or written; returns the error, which is confirmed if
+    /// an earlier run saw it. A marker beside the state records that, or this process if S3 does not
+    /// store the marker.
+    pub(super) async fn announce_error_without_state(&self, error: AuditError) -> AuditError {
         if error.kind.remedy() != Remedy::Operator {
-            return;
+            return error;
         }
         let Ok(known) = self.run.store.read_error_marker(self.arn).await else {
-            return;
+            return error;
         };
-        let recorded = self.announce(error, known.clone(), None).await;
+        let mut seen = known.clone();
+        let error = self.confirm(&mut seen, error);
+        if error.is_unconfirmed {
+            if let Some(seen) = seen.filter(|seen| known.as_ref() != Some(seen)) {
+                self.run.store.write_error_marker(self.arn, &seen).await;
+            }
+            return error;
+        }
+        let recorded = self.announce(&error, known.clone(), None).await;
         let is_recorded = recorded.announced && known.as_ref() == Some(&recorded);
         if recorded.possibly_announced() && !is_recorded {
             self.run.store.write_error_marker(self.arn, &recorded).await;
         }
+        error
     }
 
     /// Moves what was announced without a state into the state, so that its end is announced;
@@ -101,7 +136,10 @@ impl Audit<'_> {
     ) -> RecordedError {
         let name = error.kind.name();
         let known = known.filter(|known| known.kind == name);
-        let mut recorded = known.unwrap_or_else(|| RecordedError::new(name, self.run.budget.now()));
+        let mut recorded = known.unwrap_or_else(|| {
+            let seen_by = &self.run.invocation.request_id;
+            RecordedError::new(name, self.run.budget.now(), seen_by)
+        });
         if recorded.announced {
             return recorded;
         }

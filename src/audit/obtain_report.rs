@@ -2,20 +2,20 @@
 
 use std::time::{Duration, SystemTime};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::audit::context::{Audit, Step};
 use crate::error::{AuditError, ErrorKind};
 use crate::pending_report::PendingReport;
-use crate::report::request;
+use crate::report::request::{self, Requested};
 use crate::report::wait::{self, ReportCalls, ReportObject};
 use crate::response::{AuditResponse, Outcome};
-use crate::state::control::MAX_SCAN_ATTEMPTS;
+use crate::state::control::{CLOCK_TOLERANCE, MAX_SCAN_ATTEMPTS};
 use crate::state::store::VersionedState;
 use crate::timestamp::Timestamp;
 
 /// Minimum time that a run must have left after waiting for Private CA's request limit.
-const MIN_TIME_AFTER_WAIT: Duration = Duration::from_secs(300);
+pub(super) const MIN_TIME_AFTER_WAIT: Duration = Duration::from_secs(300);
 
 /// First wait after Private CA refuses a request that our record allows (clocks differ). It
 /// doubles with each refusal.
@@ -39,6 +39,10 @@ impl Audit<'_> {
     ) -> Result<Step<ReadyReport>, AuditError> {
         let obtained = async {
             match state.control.pending_report.clone() {
+                None if !self.accepts_requests => {
+                    let skipped = AuditResponse::new(self.arn.clone(), Outcome::Skipped);
+                    Ok(Step::Break(skipped))
+                }
                 None => self.request_report(state).await,
                 Some(report) if report.attempts < MAX_SCAN_ATTEMPTS => {
                     self.wait_for(state, report).await
@@ -132,9 +136,7 @@ impl Audit<'_> {
                 response.refused_by_aws = refused_by_aws;
                 return Ok(Step::Break(response));
             }
-            if let Some((report, at)) = self.request_or_adopt(state).await? {
-                state.control.set_pending_report(&report, at);
-                self.save(state).await?;
+            if let Some(report) = self.request_or_adopt(state).await? {
                 return self.wait_for(state, report).await;
             }
             refused_by_aws = true;
@@ -150,28 +152,89 @@ impl Audit<'_> {
         self.run.waits() && wait + MIN_TIME_AFTER_WAIT < budget.left() && budget.wait(wait).await
     }
 
-    /// Returns a report and when it was requested; `None` if Private CA refuses one for now and
-    /// there is none to adopt.
+    /// Returns a report that was requested or adopted, and saved; `None` if Private CA refuses one for
+    /// now and there is none to adopt.
     async fn request_or_adopt(
         &self,
-        state: &VersionedState,
-    ) -> Result<Option<(PendingReport, SystemTime)>, AuditError> {
-        let config = self.run.config;
+        state: &mut VersionedState,
+    ) -> Result<Option<PendingReport>, AuditError> {
         let calls = self.report_calls();
-        let requested =
-            request::request(&calls, config.report_format, &self.run.request_pacer).await?;
-        if let Some((report, _)) = &requested {
-            info!(
-                certificate_authority = self.arn.id(),
-                report_id = report.id,
-                key = report.key,
-                "report requested"
-            );
-            return Ok(requested);
+        let format = self.run.config.report_format;
+        let refusal = match request::request(&calls, format, &self.run.request_pacer).await? {
+            // The API model marks the request as idempotent.
+            Requested::Report(report, _) if state.control.knows_report(&report.id) => {
+                warn!(
+                    certificate_authority = self.arn.id(),
+                    report_id = report.id,
+                    "request returned a known report"
+                );
+                None
+            }
+            Requested::Report(report, at) => {
+                return self.requested(state, report, at).await.map(Some);
+            }
+            Requested::TooSoon => None,
+            Requested::Refused(error) => Some(error),
+        };
+        if let Some(report) = self.adopt(state).await? {
+            return Ok(Some(report));
         }
+        let (Some(error), interval) = (refusal, self.run.config.report_interval) else {
+            return Ok(None);
+        };
+        // By Private CA's clock, the interval may not be over yet.
+        let earlier = self.run.budget.clock() - CLOCK_TOLERANCE;
+        if state.control.next_request_at(earlier, interval).is_none() {
+            return Err(error);
+        }
+        warn!(
+            certificate_authority = self.arn.id(),
+            error = error.message,
+            "report request refused; retrying"
+        );
+        Ok(None)
+    }
+
+    /// Saves a report that was requested now. If Private CA created it long before, its age counts
+    /// from there.
+    async fn requested(
+        &self,
+        state: &mut VersionedState,
+        mut report: PendingReport,
+        at: SystemTime,
+    ) -> Result<PendingReport, AuditError> {
+        let certificate_authority = self.arn.id();
+        let (report_id, key) = (report.id.clone(), &report.key);
+        info!(certificate_authority, report_id, key, "report requested");
+        state.control.set_pending_report(&report, at);
+        self.save(state).await?;
+        let pacer = &self.run.status_pacer;
+        if let Some(created_at) = wait::created_at(&self.report_calls(), &report_id, pacer).await
+            && created_at.saturating_add(CLOCK_TOLERANCE) < report.requested_at
+        {
+            warn!(certificate_authority, report_id, %created_at, "request returned an older report");
+            report.requested_at = created_at;
+            if let Some(pending) = &mut state.control.pending_report {
+                pending.requested_at = created_at;
+            }
+            self.save(state).await?;
+        }
+        Ok(report)
+    }
+
+    /// Adopts and saves the report that was requested without our knowledge, if there is one.
+    async fn adopt(&self, state: &mut VersionedState) -> Result<Option<PendingReport>, AuditError> {
+        let (calls, interval) = (self.report_calls(), self.run.config.report_interval);
         let last_scanned = state.control.last_scanned;
-        let adopted =
-            request::find_orphaned_report(&calls, last_scanned, config.report_interval).await?;
-        Ok(adopted.map(|report| (report.clone(), report.requested_at.into())))
+        let found = request::find_orphaned_report(&calls, last_scanned, interval).await?;
+        let Some(mut report) = found else {
+            return Ok(None);
+        };
+        let written_at = report.requested_at;
+        let created_at = wait::created_at(&calls, &report.id, &self.run.status_pacer).await;
+        report.requested_at = created_at.map_or(written_at, |at| at.min(written_at));
+        state.control.set_pending_report(&report, written_at.into());
+        self.save(state).await?;
+        Ok(Some(report))
     }
 }

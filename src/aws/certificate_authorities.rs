@@ -19,39 +19,45 @@ const NAME_TIMEOUT: Duration = Duration::from_secs(3);
 /// (AWS General Reference, "AWS Private Certificate Authority endpoints and quotas").
 const NAME_PACE: Duration = Duration::from_millis(100);
 
-/// Lists every CA that the account owns in the region and that can be audited, and caches their
-/// names.
+/// The CAs that the account owns in a region.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Those whose audit reports Private CA writes.
+    pub auditable: Vec<CertificateAuthorityArn>,
+    /// The others, such as deleted ones: a report requested earlier may still be pending.
+    pub skipped: Vec<CertificateAuthorityArn>,
+}
+
+/// Lists every CA that the account owns in the region, and caches their names.
 ///
 /// # Errors
 /// If `ListCertificateAuthorities` fails.
-pub async fn list_auditable(
-    clients: &Clients,
-    names: &Names,
-) -> Result<Vec<CertificateAuthorityArn>, AuditError> {
-    let mut auditable = Vec::new();
+pub async fn list(clients: &Clients, names: &Names) -> Result<Listed, AuditError> {
+    let mut listed = Listed::default();
     let mut skipped = Vec::new();
-    let mut listed = clients
+    let mut pages = clients
         .acmpca
         .list_certificate_authorities()
         .resource_owner(ResourceOwner::SelfValue)
         .into_paginator()
         .items()
         .send();
-    while let Some(ca) = listed.next().await {
+    while let Some(ca) = pages.next().await {
         let ca = ca.map_err(|error| {
             CallFailure::new("ListCertificateAuthorities", &error).error("the CAs of the account")
         })?;
         let Some(arn) = ca.arn().and_then(CertificateAuthorityArn::parse) else {
             continue;
         };
+        names.insert(&arn, common_name(&ca));
         match ca.status() {
             Some(CertificateAuthorityStatus::Active | CertificateAuthorityStatus::Disabled) => {
-                names.insert(&arn, common_name(&ca));
-                auditable.push(arn);
+                listed.auditable.push(arn);
             }
             status => {
                 let status = status.map_or("no status", CertificateAuthorityStatus::as_str);
                 skipped.push(format!("{} ({status})", arn.id()));
+                listed.skipped.push(arn);
             }
         }
     }
@@ -62,8 +68,8 @@ pub async fn list_auditable(
             "CAs skipped; they are neither ACTIVE nor DISABLED"
         );
     }
-    info!(count = auditable.len(), "CAs listed");
-    Ok(auditable)
+    info!(count = listed.auditable.len(), "CAs listed");
+    Ok(listed)
 }
 
 /// A cache of CA names for the life of the process.

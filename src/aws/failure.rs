@@ -76,9 +76,13 @@ impl CallFailure {
         self.status == Some(404)
     }
 
-    /// Whether a permission is missing, in the services that respond 403 then (S3, SNS).
+    /// Whether the caller lacks a permission. Responses to HEAD have no code: S3's 403 must do.
     pub fn is_denied(&self) -> bool {
-        self.class == FailureClass::Refused && self.status == Some(403)
+        self.class == FailureClass::Refused
+            && match self.code.as_deref() {
+                Some(code) => is_denial(code),
+                None => self.status == Some(403) && self.operation.starts_with("Head"),
+            }
     }
 
     /// Returns the error for a failure without a more specific kind. `target` names the resource for
@@ -96,9 +100,17 @@ impl CallFailure {
             {
                 ErrorKind::ReportBucketNotFound
             }
-            FailureClass::Refused => ErrorKind::AccessDenied,
+            FailureClass::Refused if self.is_denied() => ErrorKind::AccessDenied,
+            FailureClass::Refused => return self.rejected(target),
         };
         self.error_of(kind, target)
+    }
+
+    /// Returns the error for a refusal that may be over by the next run: the code is unknown to this
+    /// program, or it concerns the credentials, which Lambda replaces, or the clock.
+    pub fn rejected(&self, target: &str) -> AuditError {
+        self.error_of(ErrorKind::RequestRejected, target)
+            .unconfirmed()
     }
 
     /// Returns an error of the given kind with this failure's message.
@@ -114,6 +126,25 @@ impl fmt::Display for CallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} failed: {}", self.operation, self.message)
     }
+}
+
+/// Whether AWS returns this code for a missing permission. Codes for credentials, signatures and
+/// clocks (such as `ExpiredToken`, `InvalidSignatureException`, `RequestTimeTooSkewed`) have the same
+/// HTTP status, but do not concern permissions.
+fn is_denial(code: &str) -> bool {
+    const CODES: [&str; 10] = [
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
+        "AuthorizationErrorException",
+        "KMSAccessDenied",
+        "KMSAccessDeniedException",
+        "NotAuthorized",
+        "UnauthorizedAccess",
+        "UnauthorizedException",
+        "UnauthorizedOperation",
+    ];
+    CODES.contains(&code)
 }
 
 /// Whether AWS returns this code for a throttled request.

@@ -25,20 +25,29 @@ const MAX_ATTEMPTS_WITHOUT_RESPONSE: u32 = 2;
 /// Maximum difference between S3's clock and ours.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
-/// Requests a report, and returns it with the time when it was requested at the latest; `None` if
-/// another one was requested too recently, or is still being written. Waits while throttled, as long
-/// as the budget allows.
+/// Private CA's response to a request for a report.
+pub enum Requested {
+    /// The report, and when it was requested at the latest.
+    Report(PendingReport, SystemTime),
+    /// Another report was requested too recently, or is still being written.
+    TooSoon,
+    /// Refused, and AWS does not document how it refuses a request that comes too soon: this error,
+    /// unless a recent report shows that it was one.
+    Refused(AuditError),
+}
+
+/// Requests a report. Waits while throttled, as long as the budget allows.
 ///
 /// The API has no idempotency token. The SDK must not retry, or a lost response would cost a whole
 /// report interval.
 ///
 /// # Errors
-/// AWS refuses the CA, the bucket or the permission, or the time is over.
+/// AWS refuses the CA or the permission, or the time is over.
 pub async fn request(
     calls: &ReportCalls<'_>,
     format: ReportFormat,
     pacer: &Pacer,
-) -> Result<Option<(PendingReport, SystemTime)>, AuditError> {
+) -> Result<Requested, AuditError> {
     let ReportCalls { arn, budget, .. } = calls;
     let certificate_authority = arn.id();
     let mut backoff = FIRST_BACKOFF;
@@ -51,12 +60,12 @@ pub async fn request(
             return Err(AuditError::new(ErrorKind::OutOfTime, message));
         }
         let failure = match create_report(calls, format).await {
-            Ok(created) => return requested(calls, created).map(Some),
+            Ok(created) => return requested(calls, created),
             Err(failure) => failure,
         };
         match failure.class {
-            _ if failure.is("RequestInProgressException") => return Ok(None),
-            FailureClass::Refused => return Err(refusal(&failure, calls)),
+            _ if failure.is("RequestInProgressException") => return Ok(Requested::TooSoon),
+            FailureClass::Refused => return refusal(&failure, calls),
             FailureClass::Throttled => {
                 warn!(certificate_authority, error = %failure, "report request throttled");
             }
@@ -99,7 +108,7 @@ async fn create_report(
 fn requested(
     calls: &ReportCalls<'_>,
     created: CreateCertificateAuthorityAuditReportOutput,
-) -> Result<(PendingReport, SystemTime), AuditError> {
+) -> Result<Requested, AuditError> {
     let (Some(id), Some(key)) = (created.audit_report_id, created.s3_key) else {
         let message = format!(
             "the response to the request for an audit report of {} has no ID or no key",
@@ -114,11 +123,12 @@ fn requested(
         requested_at: at.into(),
         attempts: 0,
     };
-    Ok((report, at))
+    Ok(Requested::Report(report, at))
 }
 
 /// Returns the report that was requested without our knowledge: the newest object of the CA that is
-/// newer than the last scanned report, and recent enough for AWS to refuse another request.
+/// newer than the last scanned report, and recent enough for AWS to refuse another request. Its time
+/// is that of the object: it was requested then at the latest.
 ///
 /// # Errors
 /// The bucket cannot be listed.
@@ -184,7 +194,8 @@ fn report_id(key: &str) -> Option<&str> {
     (!id.is_empty()).then_some(id)
 }
 
-fn refusal(failure: &CallFailure, calls: &ReportCalls<'_>) -> AuditError {
+fn refusal(failure: &CallFailure, calls: &ReportCalls) -> Result<Requested, AuditError> {
+    let target = format!("{} to bucket {}", calls.arn, calls.bucket);
     let kind = match failure.code.as_deref() {
         Some("InvalidStateException") => ErrorKind::CertificateAuthorityState,
         // Audit reports are not supported beyond 100 million certificates (AWS Private CA User
@@ -194,12 +205,14 @@ fn refusal(failure: &CallFailure, calls: &ReportCalls<'_>) -> AuditError {
         Some("ResourceNotFoundException" | "InvalidArnException") => {
             ErrorKind::CertificateAuthorityNotFound
         }
-        Some("InvalidArgsException" | "RequestFailedException" | "ValidationException") => {
-            ErrorKind::ReportBucketRefused
+        Some("InvalidArgsException" | "ValidationException") => {
+            let refused = failure.error_of(ErrorKind::ReportBucketRefused, &target);
+            return Ok(Requested::Refused(refused));
         }
-        _ => ErrorKind::AccessDenied,
+        _ if failure.is_denied() => ErrorKind::AccessDenied,
+        _ => return Ok(Requested::Refused(failure.rejected(&target))),
     };
-    failure.error_of(kind, &format!("{} to bucket {}", calls.arn, calls.bucket))
+    Err(failure.error_of(kind, &target))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_acmpca::operation::describe_certificate_authority_audit_report::DescribeCertificateAuthorityAuditReportOutput;
 use aws_sdk_acmpca::types::AuditReportStatus;
 use tracing::{debug, warn};
 
@@ -16,7 +17,8 @@ use crate::timestamp::Timestamp;
 /// Timeout for a report stuck in `CREATING`.
 pub const CREATING_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// Timeout for the object of a report whose status is `SUCCESS`.
+/// Timeout for the object of a report whose status is `SUCCESS`, or that Private CA does not know any
+/// more: it may forget the reports of a deleted CA while one of them is on its way to S3.
 pub const MISSING_OBJECT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What the calls about one CA's reports need.
@@ -47,6 +49,9 @@ pub struct ReportObject {
 
 const FIRST_POLL: Duration = Duration::from_secs(1);
 const SLOWEST_POLL: Duration = Duration::from_secs(15);
+
+/// Timeout for asking when a report was requested.
+const CREATED_AT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Maximum number of failed polls, beyond the SDK's own retries.
 const MAX_FAILED_POLLS: u32 = 3;
@@ -134,6 +139,48 @@ pub async fn head(
     }))
 }
 
+/// Returns when a report was requested, as Private CA knows it; `None` if it does not say.
+pub async fn created_at(
+    calls: &ReportCalls<'_>,
+    report_id: &str,
+    pacer: &Pacer,
+) -> Option<Timestamp> {
+    if !pacer.turn(calls.budget).await {
+        return None;
+    }
+    let described = tokio::time::timeout(CREATED_AT_TIMEOUT, describe(calls, report_id)).await;
+    let error = match described {
+        Ok(Ok(output)) => {
+            return Timestamp::from_unix_seconds(output.created_at()?.secs());
+        }
+        Ok(Err(failure)) => failure.to_string(),
+        Err(_) => format!(
+            "no response within {} seconds",
+            CREATED_AT_TIMEOUT.as_secs()
+        ),
+    };
+    warn!(
+        certificate_authority = calls.arn.id(),
+        report_id, error, "time of the report's request unknown; using a later one"
+    );
+    None
+}
+
+async fn describe(
+    calls: &ReportCalls<'_>,
+    report_id: &str,
+) -> Result<DescribeCertificateAuthorityAuditReportOutput, CallFailure> {
+    calls
+        .clients
+        .acmpca
+        .describe_certificate_authority_audit_report()
+        .certificate_authority_arn(calls.arn.as_str())
+        .audit_report_id(report_id)
+        .send()
+        .await
+        .map_err(|error| CallFailure::new("DescribeCertificateAuthorityAuditReport", &error))
+}
+
 /// Whether AWS has written the report; `false` also if that is unknown.
 ///
 /// # Errors
@@ -147,29 +194,20 @@ async fn is_written(
     if !pacer.turn(budget).await {
         return Ok(false);
     }
-    let timed_out = budget.now().since(report.requested_at) > CREATING_TIMEOUT;
+    let age = budget.now().since(report.requested_at);
+    let timed_out = age > CREATING_TIMEOUT;
     let name = format!("audit report {} of {arn}", report.id);
-    let describe = calls
-        .clients
-        .acmpca
-        .describe_certificate_authority_audit_report()
-        .certificate_authority_arn(arn.as_str())
-        .audit_report_id(&report.id);
-    let output = match describe.send().await {
+    let output = match describe(calls, &report.id).await {
         Ok(output) => output,
-        Err(error) => {
-            let failure = CallFailure::new("DescribeCertificateAuthorityAuditReport", &error);
+        Err(failure) => {
             let unknown_to_aws =
                 failure.is("ResourceNotFoundException") || failure.is("InvalidArgsException");
-            if !unknown_to_aws {
-                // The object alone can still show that the report is ready.
-                warn!(certificate_authority = arn.id(), report_id = report.id, error = %failure, "report status unknown");
+            if timed_out || unknown_to_aws && age > MISSING_OBJECT_TIMEOUT {
+                return Err(failure.error_of(ErrorKind::ReportVanished, &name));
             }
-            return if unknown_to_aws || timed_out {
-                Err(failure.error_of(ErrorKind::ReportVanished, &name))
-            } else {
-                Ok(false)
-            };
+            // The object alone can still show that the report is ready.
+            warn!(certificate_authority = arn.id(), report_id = report.id, error = %failure, "report status unknown");
+            return Ok(false);
         }
     };
     let failed = |why: String| Err(AuditError::new(ErrorKind::ReportFailed, why));

@@ -49,6 +49,8 @@ pub struct Control {
     /// The fraction of a second of `last_requested_at`. If schedule and request limit are both half
     /// an hour, fractions lost with each report add up to a lost report.
     pub(crate) last_requested_at_millis: u32,
+    /// The ID of that report.
+    pub(crate) last_report_id: Option<String>,
     /// When S3 had the newest report whose scan was started; only a newer one is adopted.
     pub(crate) last_scanned: Option<Timestamp>,
     pub(crate) last_complete_audit: Option<CompleteAudit>,
@@ -84,10 +86,10 @@ pub struct CompleteAudit {
     pub(crate) report_id: String,
     pub(crate) key: String,
     pub(crate) e_tag: String,
+    /// When the report was requested: the age of the audit counts from here.
     pub(crate) requested_at: Timestamp,
     /// When S3 had the whole report, by S3's clock.
     pub(crate) last_modified: Timestamp,
-    pub(crate) completed_at: Timestamp,
     pub(crate) certificates: u64,
     pub(crate) revoked: u64,
 }
@@ -103,17 +105,25 @@ pub struct RecordedError {
     pub(crate) announced: bool,
     /// Whether it may have been: SNS's response was lost.
     pub(crate) maybe_announced: bool,
+    /// The request ID of the invocation that saw it first; Lambda's retries have the same.
+    pub(crate) seen_by: String,
 }
 
 impl RecordedError {
     /// Creates an error that has not been announced.
-    pub(crate) fn new(kind: &str, since: Timestamp) -> Self {
+    pub(crate) fn new(kind: &str, since: Timestamp, seen_by: &str) -> Self {
         Self {
             kind: kind.to_owned(),
             since,
             announced: false,
             maybe_announced: false,
+            seen_by: seen_by.to_owned(),
         }
+    }
+
+    /// Whether an error of the same kind in this invocation means that it lasts.
+    pub(crate) fn confirms(&self, error: &AuditError, request_id: &str) -> bool {
+        self.kind == error.kind.name() && (self.possibly_announced() || self.seen_by != request_id)
     }
 
     /// Whether people may know of it, so that its end is announced.
@@ -163,6 +173,7 @@ impl Control {
             scanning: None,
             last_requested_at: None,
             last_requested_at_millis: 0,
+            last_report_id: None,
             last_scanned: None,
             last_complete_audit: None,
             runs_without_audit: 0,
@@ -206,6 +217,13 @@ impl Control {
         format!("{json:#}\n").into_bytes()
     }
 
+    /// Whether a report is the one that was requested last, or that was read last.
+    pub(crate) fn knows_report(&self, id: &str) -> bool {
+        let last_read = self.last_complete_audit.as_ref();
+        self.last_report_id.as_deref() == Some(id)
+            || last_read.is_some_and(|audit| audit.report_id == id)
+    }
+
     /// Returns when Private CA accepts the next request; `None` if that is now.
     pub(crate) fn next_request_at(
         &self,
@@ -239,6 +257,7 @@ impl Control {
             .unwrap_or_default();
         self.last_requested_at = Some(at.into());
         self.last_requested_at_millis = since_1970.subsec_millis();
+        self.last_report_id = Some(report.id.clone());
         self.pending_report = Some(report.clone());
     }
 
@@ -342,6 +361,7 @@ mod tests {
             since: at("2026-11-21T04:00:00Z"),
             announced: true,
             maybe_announced: false,
+            seen_by: "r".to_owned(),
         });
         assert_eq!(
             Control::read(&control.to_json(), &arn(), "here"),

@@ -147,7 +147,7 @@ impl Store<'_> {
                 ),
             )),
             Ok(_) => Ok(false),
-            Err(error) if error.kind.remedy() == Remedy::Retry => {
+            Err(error) if error.remedy() == Remedy::Retry => {
                 let error = error.message;
                 warn!(location, error, "state write outcome still unknown");
                 Ok(false)
@@ -275,8 +275,11 @@ impl Store<'_> {
             "cannot check whether an error was announced"
         );
         // Listing needs another permission than reading.
-        let is_there = failure.kind == ErrorKind::AccessDenied
-            && self.list(&key).await.is_ok_and(|keys| keys.contains(&key));
+        let is_refused = matches!(
+            failure.kind,
+            ErrorKind::AccessDenied | ErrorKind::RequestRejected
+        );
+        let is_there = is_refused && self.list(&key).await.is_ok_and(|keys| keys.contains(&key));
         if is_there { Err(failure) } else { Ok(None) }
     }
 
@@ -288,9 +291,11 @@ impl Store<'_> {
         let key = self.error_marker_key(arn);
         let body = serde_json::to_vec_pretty(error).expect("an error has string keys only");
         match send(self.put(&key, body.into())).await {
+            // An error that the next run may confirm stays here: reading the marker may be refused.
+            Ok(_) if !error.possibly_announced() => {}
             Ok(_) => drop(self.unsaved_errors().remove(arn)),
-            Err(error) => {
-                warn!(certificate_authority = arn.id(), key, %error, "announced error not stored; only this process knows of it");
+            Err(failure) => {
+                warn!(certificate_authority = arn.id(), key, error = %failure, "announced error not stored; only this process knows of it");
             }
         }
     }
@@ -303,7 +308,7 @@ impl Store<'_> {
         if let Err(failure) = self.delete(&key).await {
             warn!(certificate_authority = arn.id(), key, error = %failure, "error marker not removed");
             if error.possibly_announced() {
-                let over = RecordedError::new(&error.kind, error.since);
+                let over = RecordedError::new(&error.kind, error.since, &error.seen_by);
                 self.write_error_marker(arn, &over).await;
             }
         }

@@ -7,6 +7,7 @@
 
 mod load;
 mod reports;
+mod requests;
 mod responses;
 mod runs;
 mod states;
@@ -225,6 +226,7 @@ async fn assert_alerted_once_while_it_lasts<E: FnOnce(&World)>(
     let sns_works = available != Available::ResponseOnly;
     let world = audited_world(&[]).await;
     let before = world.revoke(0, "KEY_COMPROMISE");
+    world.was_refused.set(true);
     let end = begin(&world);
     // A CA that does not exist cannot revoke.
     let during = (expected_error.kind != "CertificateAuthorityNotFound")

@@ -285,13 +285,15 @@ fn unresponsive_s3_does_not_make_a_report_vanish() {
             world.until(PERIOD).await;
             world.schedule(InvokeOptions::default()).await;
             let report = control(&world)["pendingReport"]["key"].clone();
+            let report = report.as_str().expect("a report is pending").to_owned();
             world.until(PERIOD + MISSING_OBJECT_TIMEOUT).await;
             let looking = On::operation("HeadObject").times(9);
             world.aws.inject(looking, fault.clone());
 
-            let audit = run_audited(&world).await;
+            run_audited(&world).await;
 
-            assert_eq!(audit["report"]["key"], report);
+            let reads = world.aws.calls_of("GetObject");
+            assert!(reads.iter().any(|call| call.key.as_ref() == Some(&report)));
             assert_alerted_once_without_errors(&world, &serial).await;
         });
     }
@@ -334,7 +336,7 @@ fn runs_that_die_while_waiting_do_not_abandon_a_report() {
         for period in 1..=4 {
             world.until(PERIOD * period).await;
             // The first run requests the report and saves that, the others resume it.
-            let waits_at = if period == 1 { 5 } else { 3 };
+            let waits_at = if period == 1 { 6 } else { 3 };
             world.inject([Injection {
                 run: 0,
                 call: waits_at,

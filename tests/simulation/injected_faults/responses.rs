@@ -319,6 +319,7 @@ fn hanging_chat_topic_leaves_time_to_save_the_state() {
 fn error_marker_that_cannot_be_deleted_alerts_once() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
+        world.was_refused.set(true);
         world.aws.s3().deny("s3:GetObject", BUCKET, STATE);
         world.aws.s3().deny("s3:DeleteObject", BUCKET, STATE);
         run(&world).await;
