@@ -104,11 +104,6 @@ impl Config {
         Err(invocation_error("ConfigurationInvalid", message))
     }
 
-    /// Returns the topic's region, which may differ from the function's.
-    pub fn topic_region(&self) -> &str {
-        self.topic_arn.split(':').nth(3).unwrap_or_default()
-    }
-
     /// Whether a revocation with that reason causes a message. Unknown reasons always do.
     pub fn causes_message(&self, reason: &RevocationReason) -> bool {
         match (&self.notify_reasons, reason) {
@@ -401,11 +396,5 @@ mod tests {
         assert!(!config.causes_message(&RevocationReason::Superseded));
         assert!(config.causes_message(&RevocationReason::from_report("QUANTUM_BREAK")));
         assert!(config.causes_message(&RevocationReason::from_report("")));
-    }
-
-    #[test]
-    fn messages_go_to_the_region_of_the_topic() {
-        let config = from(&[("TOPIC_ARN", "arn:aws:sns:eu-west-1:123456789012:central")]).unwrap();
-        assert_eq!(config.topic_region(), "eu-west-1");
     }
 }

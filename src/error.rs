@@ -180,5 +180,5 @@ error_kinds! {
         "Confirm the subscription: open the email from AWS Notifications and follow its link, or add another subscription. Revocations stay pending until then.";
     /// SNS refused the message and its reduced form.
     MessageRefused, Operator,
-        "Its revocations stay pending. Check the topic's settings (type, encryption, data protection policy) and the error message from SNS.";
+        "Its revocations stay pending. Check the topic's settings (type, encryption, data protection policy, MaximumMessageSize of at least 4096) and the error message from SNS.";
 }

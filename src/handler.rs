@@ -151,8 +151,10 @@ async fn test_message(
                 "topicArn": run.config.topic_arn,
                 "messageId": published.message_id,
             });
-            if !published.warnings.is_empty() {
-                message["warnings"] = published.warnings.into();
+            let mut warnings = published.warnings;
+            warnings.extend(published.unverified.map(|error| error.message));
+            if !warnings.is_empty() {
+                message["warnings"] = warnings.into();
             }
             Ok(json!({ "status": "ok", "testMessage": message, "certificateAuthorities": [] }))
         }

@@ -26,7 +26,7 @@
 //! Checked by `tests/architecture.rs` and `clippy.toml`:
 //!
 //! - Imports have no cycles and go down the layers.
-//! - Only `aws/`, `report/{request,wait,fetch}`, `state/store` and `alert/{publish,full_list}` use the
+//! - Only `aws/`, `report/{request,wait,fetch}`, `state/store` and `alert/{publish,topic,full_list}` use the
 //!   AWS SDK. The scanner, [`revocation`], [`text`], [`state`] except its store, and [`alert`] except
 //!   publishing do no I/O, so that a repeated message can be recognized.
 //! - Only [`budget`] reads a clock, and only `runtime` and `config` read the environment.

@@ -38,6 +38,7 @@ const LAYERS: &[&[&str]] = &[
 const SDK_FILES: &[&str] = &[
     "alert/full_list.rs",
     "alert/publish.rs",
+    "alert/topic.rs",
     "aws/certificate_authorities.rs",
     "aws/clients.rs",
     "aws/connections.rs",

@@ -314,7 +314,7 @@ fn revocation_alert(
     let severity = revocations.batch.severity();
     let mut content = Content::new(alert, kind, severity, identity);
     content.revocations(alert, &revocations.batch, Some(report));
-    let full_list = revocations.full_list.as_ref();
+    let full_list = revocations.full_list();
     content.document.full_list = full_list.cloned();
     content.commands = commands::of_revocations(arn, full_list, &content.certificates);
     if content

@@ -6,7 +6,7 @@
 
 use crate::alert::certificate::{Fact, Value};
 use crate::alert::content::Content;
-use crate::alert::size::{EMAIL_LIST_ROOM, escaped_len};
+use crate::alert::size::escaped_len;
 use crate::alert::types::Alert;
 use crate::text::numbers::with_separators;
 use crate::text::visible::defang;
@@ -20,8 +20,9 @@ const MAX_NAME_CHARS: usize = 64;
 /// Maximum characters of a quotation; a usual subject has about 120.
 const MAX_QUOTED_CHARS: usize = 600;
 
-/// Returns the text of the email.
-pub(super) fn render(alert: &Alert, content: &Content) -> String {
+/// Returns the text of the email. `list_room` is the room for the list of revocations, in escaped
+/// bytes.
+pub(super) fn render(alert: &Alert, content: &Content, list_room: usize) -> String {
     let name = |name: &str| defang(name, MAX_NAME_CHARS);
     let mut page = Page::default();
     page.line(&content.headline.fitted(80, name));
@@ -49,7 +50,7 @@ pub(super) fn render(alert: &Alert, content: &Content) -> String {
         }
         _ => {
             page.line("");
-            page.counts_and_list(content);
+            page.counts_and_list(content, list_room);
         }
     }
     page.next_steps(content);
@@ -121,7 +122,7 @@ impl Page {
     }
 
     /// Adds the counts by reason, and the worst revocations one by one.
-    fn counts_and_list(&mut self, content: &Content) {
+    fn counts_and_list(&mut self, content: &Content, list_room: usize) {
         if !content.counts.is_empty() {
             self.line("Revocations by reason");
             for (number, reason) in &content.counts {
@@ -140,7 +141,7 @@ impl Page {
             item.facts(certificate.facts.iter().chain(&certificate.details));
             item.line("");
             len += escaped_len(&item.0);
-            if len > EMAIL_LIST_ROOM {
+            if len > list_room {
                 break;
             }
             self.0.push_str(&item.0);
@@ -149,6 +150,9 @@ impl Page {
         if listed < content.total {
             let all = match content.document.complete {
                 Some(true) => " The JSON message lists all of them.",
+                Some(false) if content.document.full_list.is_none() => {
+                    " The full list could not be written; a replay writes it again."
+                }
                 _ => "",
             };
             self.line(&format!(

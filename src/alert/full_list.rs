@@ -1,8 +1,11 @@
 //! The full list for a message that cannot hold all revocations: an S3 object with one JSON line for
 //! each.
 
+use std::time::Duration;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::alert::types::ObjectLocation;
@@ -16,8 +19,16 @@ const PART_BYTES: usize = 8 * 1024 * 1024;
 
 const CONTENT_TYPE: &str = "application/jsonl";
 
+/// Timeout for one call with its retries: the alert does not wait longer for its list.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Timeout for aborting an upload.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Writes the list while the report is scanned. Holds at most one part and the lines that one chunk
 /// of the report adds.
+///
+/// An error never holds back the alert: it is logged, and the rest of the list is dropped.
 #[derive(Debug)]
 pub struct FullList<'a> {
     s3: &'a Client,
@@ -26,6 +37,7 @@ pub struct FullList<'a> {
     size_bytes: usize,
     upload_id: Option<String>,
     parts: Vec<CompletedPart>,
+    has_failed: bool,
 }
 
 impl<'a> FullList<'a> {
@@ -38,30 +50,71 @@ impl<'a> FullList<'a> {
             size_bytes: 0,
             upload_id: None,
             parts: Vec::new(),
+            has_failed: false,
         }
     }
 
     /// Adds whole lines; uploads a part once there are enough for one.
-    ///
-    /// # Errors
-    /// If S3 did not accept the part.
-    pub async fn push(&mut self, lines: &[u8]) -> Result<(), AuditError> {
+    pub async fn push(&mut self, lines: &[u8]) {
+        if self.has_failed {
+            return;
+        }
         self.buffer.extend_from_slice(lines);
         self.size_bytes += lines.len();
-        if self.buffer.len() < PART_BYTES {
-            return Ok(());
+        if self.buffer.len() >= PART_BYTES {
+            let sent = tokio::time::timeout(CALL_TIMEOUT, Box::pin(self.send_part())).await;
+            self.record(sent.ok());
         }
-        self.send_part().await
     }
 
-    /// Completes the object; returns its location, or `None` if no line was ever added.
-    ///
-    /// # Errors
-    /// If S3 did not accept the object.
-    pub async fn finish(mut self) -> Result<Option<ObjectLocation>, AuditError> {
-        if self.size_bytes == 0 {
-            return Ok(None);
+    /// Completes the object until `deadline`; returns its location, or `None` if it could not be
+    /// written. Without lines, there is no object at that location.
+    pub async fn finish(&mut self, deadline: Instant) -> Option<ObjectLocation> {
+        if self.size_bytes > 0 && !self.has_failed {
+            let completed = tokio::time::timeout(CALL_TIMEOUT, Box::pin(self.complete()));
+            let completed = tokio::time::timeout_at(deadline, completed).await;
+            self.record(completed.ok().and_then(Result::ok));
         }
+        if self.has_failed {
+            self.abort().await;
+            return None;
+        }
+        Some(self.location.clone())
+    }
+
+    /// Aborts the upload, if one was begun.
+    pub async fn abort(&mut self) {
+        let Some(upload_id) = self.upload_id.take() else {
+            return;
+        };
+        let (bucket, key) = (&self.location.bucket, &self.location.key);
+        let abort = self.s3.abort_multipart_upload().bucket(bucket).key(key);
+        let aborted = abort.upload_id(upload_id).send();
+        let error = match tokio::time::timeout(ABORT_TIMEOUT, aborted).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => CallFailure::new("AbortMultipartUpload", &error).to_string(),
+            Err(_) => "no response in time".to_owned(),
+        };
+        // The bucket's lifecycle rule removes the parts.
+        warn!(
+            key,
+            error, "failed to abort the multipart upload of the full list"
+        );
+    }
+
+    /// Records the result of a call; `None` if there was none in time.
+    fn record(&mut self, result: Option<Result<(), AuditError>>) {
+        let error = match result {
+            Some(Ok(())) => return,
+            Some(Err(error)) => error.message,
+            None => format!("no response for {} in time", self.location.uri()),
+        };
+        self.has_failed = true;
+        self.buffer = Vec::new();
+        warn!(key = self.location.key, error, "full list not written");
+    }
+
+    async fn complete(&mut self) -> Result<(), AuditError> {
         if self.upload_id.is_some() && !self.buffer.is_empty() {
             self.send_part().await?;
         }
@@ -80,28 +133,14 @@ impl<'a> FullList<'a> {
             completed.map_err(|error| {
                 self.error(&CallFailure::new("CompleteMultipartUpload", &error))
             })?;
+            self.upload_id = None;
         }
         info!(
             key = self.location.key,
             size_bytes = self.size_bytes,
             "full list written"
         );
-        Ok(Some(self.location))
-    }
-
-    /// Aborts the upload.
-    pub async fn abort(self) {
-        let Some(upload_id) = self.upload_id else {
-            return;
-        };
-        let (bucket, key) = (self.location.bucket, self.location.key);
-        let abort = self.s3.abort_multipart_upload().bucket(bucket).key(&key);
-        let aborted = abort.upload_id(upload_id).send().await;
-        if let Err(error) = aborted {
-            // The bucket's lifecycle rule removes the parts.
-            let error = CallFailure::new("AbortMultipartUpload", &error);
-            warn!(key, %error, "failed to abort the multipart upload of the full list");
-        }
+        Ok(())
     }
 
     async fn send_part(&mut self) -> Result<(), AuditError> {

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::alert::content::Content;
-use crate::alert::entry::HIDDEN;
-use crate::alert::size::{to_json, with_values};
-use crate::alert::types::{Alert, AlertKind};
+use crate::alert::size::{
+    DEFAULT_LIMIT, EMAIL_LIST_ROOM, EMAIL_SHARE, escaped_len, to_json, with_values,
+};
+use crate::alert::types::Alert;
 use crate::alert::{chat_card, email};
 use crate::revocation::reason::Severity;
 use crate::text::visible::ascii;
@@ -15,6 +16,9 @@ const MAX_SUBJECT_LEN: usize = 99;
 
 /// SNS sends an SMS of up to 140 ASCII characters as one message (Amazon SNS FAQs).
 const MAX_SMS_LEN: usize = 140;
+
+/// Bytes by which the number of listed revocations changes the words around a list.
+const SPARE: usize = 16;
 
 /// The parameters of a `Publish` call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,33 +39,60 @@ pub struct Message {
     /// The message's `id`, also `MessageDeduplicationId` for a FIFO topic: a repeat after a lost
     /// reply has the same.
     pub id: String,
+    /// Whether it shows every revocation that it is about, with every field.
+    pub is_complete: bool,
+    /// Whether this is the reduced form.
+    pub is_reduced: bool,
+}
+
+impl Message {
+    /// Returns the bytes that count toward the topic's limit: those of the body and of the
+    /// attributes' names, types and values.
+    pub fn size_bytes(&self) -> usize {
+        let attributes = self.attributes.iter();
+        let lens =
+            attributes.map(|(name, data_type, value)| name.len() + data_type.len() + value.len());
+        self.body.len() + lens.sum::<usize>()
+    }
 }
 
 impl Alert {
-    /// Returns the message for the topic of all kinds of subscribers.
+    /// Returns the message for a topic of all kinds of subscribers with SNS's default limit.
     pub fn message(&self) -> Message {
-        self.full_message(&Content::of(self))
+        self.message_within(DEFAULT_LIMIT)
     }
 
-    /// Returns the same message for when SNS refuses it: no text that others chose, and ASCII only.
-    pub fn reduced(&self) -> Message {
-        let mut alert = self.clone();
-        alert.name = None;
-        if let AlertKind::Revocations(revocations) | AlertKind::Replay { revocations, .. } =
-            &mut alert.kind
-        {
-            revocations.batch.hide_free_text();
+    /// Returns the message for a topic that accepts `limit` bytes: with as many of the worst
+    /// revocations as fit, or in its reduced form if none does.
+    pub fn message_within(&self, limit: usize) -> Message {
+        let mut content = Content::of(self);
+        let message = self.full_message(&content, EMAIL_LIST_ROOM);
+        if message.size_bytes() <= limit {
+            return message;
         }
-        let mut content = Content::of(&alert);
-        let document = &mut content.document;
-        document.reduced = Some(true);
-        document.complete = document.complete.map(|_| false);
-        for entry in document.revocations.iter_mut().flatten() {
-            entry.retain(|_, value| value != HIDDEN);
+        let Some(mut entries) = content.document.revocations.take() else {
+            return self.reduced();
+        };
+        content.document.complete = Some(false);
+        content.document.revocations = Some(Vec::new());
+        let rest = self.full_message(&content, 0).size_bytes();
+        let room = limit.saturating_sub(rest + SPARE);
+        let mut entries_room = room - room / EMAIL_SHARE;
+        let fits = entries.iter().take_while(|entry| {
+            let len = escaped_len(&to_json(entry)) + 1;
+            let fits = len <= entries_room;
+            entries_room = entries_room.saturating_sub(len);
+            fits
+        });
+        let fits = fits.count();
+        entries.truncate(fits);
+        content.document.revocations = Some(entries);
+        let message = self.full_message(&content, room / EMAIL_SHARE);
+        if fits > 0 && message.size_bytes() <= limit {
+            message
+        } else {
+            self.reduced()
         }
-        let mut message = alert.full_message(&content);
-        message.body = message.body.replace(|c: char| !c.is_ascii(), "?");
-        message
     }
 
     /// Returns the message for the topic of a chat channel.
@@ -71,14 +102,15 @@ impl Alert {
         self.envelope(&content, &texts)
     }
 
-    fn full_message(&self, content: &Content) -> Message {
+    /// `list_room` is the room for the email's list of revocations, in escaped bytes.
+    pub(super) fn full_message(&self, content: &Content, list_room: usize) -> Message {
         let arn = &self.certificate_authority;
         let sms = content.title.clone().words(". CA ");
         let sms = sms.name(self.authority_name());
         let sms = sms.words(format!(", {} {}", arn.account(), arn.region()));
         let texts = json!({
             "default": to_json(&with_values(&content.document)),
-            "email": email::render(self, content),
+            "email": email::render(self, content, list_room),
             "sms": sms.fitted(MAX_SMS_LEN, |name| ascii(name, MAX_SMS_LEN)),
         });
         self.envelope(content, &texts)
@@ -104,6 +136,8 @@ impl Alert {
             attributes,
             group_id: arn.id().to_owned(),
             id: document.id.clone(),
+            is_complete: document.complete != Some(false),
+            is_reduced: document.reduced == Some(true),
         }
     }
 }

@@ -1,14 +1,23 @@
 //! The size limits of a message and its parts.
 //!
-//! SNS limits a message with its attributes to 256 KiB (`Publish`, Amazon SNS API Reference). With
+//! SNS limits a message with its attributes to 256 KiB, unless the topic's `MaximumMessageSize` is
+//! another limit (`Publish` and `SetTopicAttributes`, Amazon SNS API Reference). With
 //! `MessageStructure=json` the whole document counts, including escapes. Each part has a limit of
-//! its own: the email names the certificate authority, and the JSON message must not depend on
-//! whether that name could be looked up.
+//! its own: the email names the certificate authority, and at the default limit the JSON message must
+//! not depend on whether that name could be looked up.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::text::visible::is_invisible;
+
+/// Bytes of a message that a topic accepts unless its `MaximumMessageSize` is set. The message never
+/// uses a higher limit.
+pub const DEFAULT_LIMIT: usize = 256 * 1024;
+
+/// On a topic with a lower limit, the email's list gets one part in this many of the room for
+/// revocations, as it does at the default limit.
+pub(super) const EMAIL_SHARE: usize = 8;
 
 /// Maximum bytes of the email's list of revocations, escaped.
 pub(super) const EMAIL_LIST_ROOM: usize = 26 * 1024;

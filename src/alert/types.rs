@@ -26,6 +26,16 @@ pub struct Alert {
 }
 
 impl Alert {
+    /// Returns the revocations of a report, if the alert is about any.
+    pub(super) fn revocations_mut(&mut self) -> Option<&mut RevocationAlert> {
+        match &mut self.kind {
+            AlertKind::Revocations(revocations) | AlertKind::Replay { revocations, .. } => {
+                Some(revocations)
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the name of the certificate authority, else its ID.
     pub(super) fn authority_name(&self) -> &str {
         let name = self.name.as_deref().filter(|name| !name.trim().is_empty());
@@ -119,22 +129,47 @@ pub struct RevocationAlert {
     /// Hash of the sorted IDs of all revocations.
     pub(super) digest: [u8; 32],
     pub(super) report: ReportSource,
-    pub(super) full_list: Option<ObjectLocation>,
+    /// Where the full list is, or is written if the topic needs a shorter message.
+    list_location: Option<ObjectLocation>,
+    has_full_list: bool,
 }
 
 impl RevocationAlert {
-    /// `full_list` is the location of the lines that [`RevocationBatch::add`] returned, if it
-    /// returned any.
+    /// `list_location` is where the lines that [`RevocationBatch::add`] returned were written or, if
+    /// it returned none, where a full list can still be written; `None` if there is no such place.
     pub fn new(
         mut batch: RevocationBatch,
         report: ReportSource,
-        full_list: Option<ObjectLocation>,
+        list_location: Option<ObjectLocation>,
     ) -> Self {
         Self {
             digest: batch.take_digest(),
+            has_full_list: batch.needs_full_list && list_location.is_some(),
             batch,
             report,
-            full_list,
+            list_location,
         }
+    }
+
+    /// Returns the location of the full list, if it was written.
+    pub(super) fn full_list(&self) -> Option<&ObjectLocation> {
+        self.list_location.as_ref().filter(|_| self.has_full_list)
+    }
+
+    /// Returns the location and the lines of a full list that can still be written.
+    pub(super) fn unwritten_list(&self) -> Option<(ObjectLocation, Vec<u8>)> {
+        // Otherwise the batch no longer holds every revocation.
+        if self.batch.needs_full_list {
+            return None;
+        }
+        let revocations = self.batch.worst_first();
+        let lines = revocations.flat_map(|revocation| self.batch.line(revocation));
+        Some((self.list_location.clone()?, lines.collect()))
+    }
+
+    /// Records that the full list was written, or that it cannot be.
+    pub(super) fn set_list_written(&mut self, is_written: bool) {
+        self.has_full_list = is_written;
+        self.list_location.take_if(|_| !is_written);
     }
 }

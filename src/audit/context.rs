@@ -81,7 +81,8 @@ impl Run<'_> {
             kind,
             runbook_url: self.config.runbook_url.clone(),
         };
-        self.publisher.publish(&alert, until).await
+        // Boxed: every audit is as large as its deepest await.
+        Box::pin(self.publisher.publish(alert, until)).await
     }
 
     /// Whether the run may wait for Private CA's request limit and for other runs.
@@ -149,6 +150,27 @@ impl Audit<'_> {
         let mut response = AuditResponse::new(self.arn.clone(), Outcome::Busy);
         response.busy_until = Some(holder.until);
         response
+    }
+
+    /// Publishes an alert that counts as sent only if somebody reads it: a confirmed subscription of the
+    /// topic was seen now or, if SNS cannot say now, before.
+    pub async fn publish(
+        &self,
+        kind: AlertKind,
+        detected_at: Timestamp,
+        until: Instant,
+        confirmed_topic: &mut Option<String>,
+    ) -> Result<Published, Unpublished> {
+        let (run, topic_arn) = (self.run, &self.run.config.topic_arn);
+        let mut published = run.publish(self.arn, kind, detected_at, until).await?;
+        if published.has_reader {
+            *confirmed_topic = Some(topic_arn.clone());
+        } else if confirmed_topic.as_ref() == Some(topic_arn)
+            && let Some(error) = published.unverified.take()
+        {
+            published.warnings.push(error.message);
+        }
+        Ok(published)
     }
 
     /// Saves the state. If a duplicate delivery of this request has taken the lease over, Lambda need not

@@ -174,6 +174,8 @@ impl Audit<'_> {
     }
 
     /// Publishes alerts while there is still time to save the state; returns warnings.
+    ///
+    /// If nobody may have read them, all go out, and the audit fails as if none had.
     async fn alert(
         &self,
         control: &mut Control,
@@ -182,13 +184,16 @@ impl Audit<'_> {
     ) -> Result<Vec<String>, AuditError> {
         let until = self.run.budget.save_deadline();
         let mut warnings = Vec::new();
+        let mut unverified = None;
         for kind in alerts {
             let is_start = matches!(kind, AlertKind::WatchStarted { .. });
-            let published = self.run.publish(self.arn, kind, detected_at, until).await;
-            warnings.extend(published.map_err(|unpublished| unpublished.error)?.warnings);
+            let published = self.publish(kind, detected_at, until, &mut control.confirmed_topic);
+            let published = published.await.map_err(|unpublished| unpublished.error)?;
+            warnings.extend(published.warnings);
             // Recorded even if the next alert fails, so that it is not sent twice.
-            control.started |= is_start;
+            control.started |= is_start && published.unverified.is_none();
+            unverified = unverified.or(published.unverified);
         }
-        Ok(warnings)
+        unverified.map_or(Ok(warnings), Err)
     }
 }

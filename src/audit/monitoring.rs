@@ -35,7 +35,9 @@ impl Audit<'_> {
     pub(super) async fn announce_error(&self, control: &mut Control, error: &AuditError) {
         let last = control.last_complete_audit.as_ref();
         let last = last.map(|audit| audit.requested_at);
-        let recorded = self.announce(error, control.error.clone(), last).await;
+        let known = control.error.clone();
+        let confirmed_topic = &mut control.confirmed_topic;
+        let recorded = self.announce(error, known, last, confirmed_topic).await;
         // An announced error stays recorded until another one or its end is announced.
         let stays =
             |known: &RecordedError| known.kind != recorded.kind && known.possibly_announced();
@@ -68,18 +70,21 @@ impl Audit<'_> {
             },
         };
         let until = self.run.budget.response_deadline();
-        if error.possibly_announced()
-            && let Err(unpublished) = self
-                .run
-                .publish(self.arn, kind, audit.last_modified, until)
-                .await
-        {
-            warn!(
-                certificate_authority = self.arn.id(),
-                error = unpublished.error.message,
-                "watch-recovered not published"
-            );
-            return;
+        if error.possibly_announced() {
+            let confirmed_topic = &mut control.confirmed_topic;
+            let published = self.publish(kind, audit.last_modified, until, confirmed_topic);
+            let unpublished = match published.await {
+                Ok(published) => published.unverified,
+                Err(unpublished) => Some(unpublished.error),
+            };
+            if let Some(error) = unpublished {
+                warn!(
+                    certificate_authority = self.arn.id(),
+                    error = error.message,
+                    "watch-recovered not published"
+                );
+                return;
+            }
         }
         control.error = None;
     }
@@ -102,7 +107,7 @@ impl Audit<'_> {
             }
             return error;
         }
-        let recorded = self.announce(&error, known.clone(), None).await;
+        let recorded = self.announce(&error, known.clone(), None, &mut None).await;
         let is_recorded = recorded.announced && known.as_ref() == Some(&recorded);
         if recorded.possibly_announced() && !is_recorded {
             self.run.store.write_error_marker(self.arn, &recorded).await;
@@ -133,6 +138,7 @@ impl Audit<'_> {
         error: &AuditError,
         known: Option<RecordedError>,
         last_complete_audit_at: Option<Timestamp>,
+        confirmed_topic: &mut Option<String>,
     ) -> RecordedError {
         let name = error.kind.name();
         let known = known.filter(|known| known.kind == name);
@@ -149,18 +155,24 @@ impl Audit<'_> {
             last_complete_audit_at,
         };
         let until = self.run.budget.response_deadline();
-        match self.run.publish(self.arn, kind, since, until).await {
-            Ok(_) => recorded.announced = true,
-            Err(Unpublished { error, is_unknown }) => {
-                recorded.maybe_announced |= is_unknown;
-                warn!(
-                    certificate_authority = self.arn.id(),
-                    error_type = error.kind.name(),
-                    error = error.message,
-                    "watch-failed not published"
-                );
-            }
-        }
+        let published = self.publish(kind, since, until, confirmed_topic).await;
+        let (error, is_unknown) = match published {
+            Ok(published) => match published.unverified {
+                Some(error) => (error, true),
+                None => {
+                    recorded.announced = true;
+                    return recorded;
+                }
+            },
+            Err(Unpublished { error, is_unknown }) => (error, is_unknown),
+        };
+        recorded.maybe_announced |= is_unknown;
+        warn!(
+            certificate_authority = self.arn.id(),
+            error_type = error.kind.name(),
+            error = error.message,
+            "watch-failed not published"
+        );
         recorded
     }
 }

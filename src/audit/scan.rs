@@ -41,6 +41,8 @@ fn correct(memory: &mut AuditMemory<'_>, scan: &Result<Scan, AuditError>) {
         memory.set(memory_bytes(revocations as u64));
     }
 }
+/// Time after the work deadline for completing the full list; leaves time to publish.
+const FULL_LIST_OVERTIME: Duration = Duration::from_secs(1);
 
 /// A report that was read to its last byte.
 pub(super) struct Scan<'a> {
@@ -48,6 +50,8 @@ pub(super) struct Scan<'a> {
     pub totals: ScanTotals,
     /// Why it is not a valid report of this CA.
     pub invalid: Option<String>,
+    /// Where the full list is, or can still be written if it is empty so far; `None` if it could not
+    /// be written.
     pub full_list: Option<ObjectLocation>,
     pub duration_seconds: f64,
 }
@@ -157,44 +161,41 @@ impl<'a> Audit<'a> {
     async fn read(
         &self,
         report: &ReadyReport,
-        new: NewRevocations<'a>,
+        mut new: NewRevocations<'a>,
     ) -> Result<Scan<'a>, AuditError> {
-        let cut_off = |_| {
+        let budget = self.run.budget;
+        let started = budget.elapsed();
+        let mut full_list = self.full_list(&report.report.id);
+        let fed = self.feed(&report.object, &mut new, full_list.as_mut());
+        let fed = tokio::time::timeout_at(budget.work_deadline(), fed).await;
+        let fed = fed.unwrap_or_else(|_| {
             let (key, size_bytes) = (&report.object.key, report.object.size_bytes);
             let why = format!("the run had no time left to read {key} ({size_bytes} bytes)");
-            self.out_of_time(&why)
+            Err(self.out_of_time(&why))
+        });
+        let (full_list, (totals, invalid)) = match (full_list, fed) {
+            (None, fed) => (None, fed?),
+            (Some(mut list), Ok(fed)) => {
+                let deadline = budget.work_deadline() + FULL_LIST_OVERTIME;
+                (list.finish(deadline).await, fed)
+            }
+            (Some(mut list), Err(error)) => {
+                list.abort().await;
+                return Err(error);
+            }
         };
-        let work = async {
-            let (budget, mut new) = (self.run.budget, new);
-            let started = budget.elapsed();
-            let mut full_list = self.full_list(&report.report.id);
-            let fed = self.feed(&report.object, &mut new, full_list.as_mut());
-            let fed = tokio::time::timeout_at(budget.work_deadline(), fed).await;
-            let full_list = match (&fed, full_list) {
-                (_, None) => None,
-                (Ok(Ok(_)), Some(list)) => list.finish().await?,
-                (_, Some(list)) => {
-                    list.abort().await;
-                    None
-                }
-            };
-            let (totals, invalid) = fed.map_err(cut_off)??;
-            let foreign = match new.foreign {
-                0 => None,
-                1 => Some("1 revoked record belongs to another CA".to_owned()),
-                many => Some(format!("{many} revoked records belong to another CA")),
-            };
-            Ok(Scan {
-                totals,
-                invalid: invalid.map(|error| error.to_string()).or(foreign),
-                full_list,
-                duration_seconds: (budget.elapsed() - started).as_secs_f64(),
-                new,
-            })
+        let foreign = match new.foreign {
+            0 => None,
+            1 => Some("1 revoked record belongs to another CA".to_owned()),
+            many => Some(format!("{many} revoked records belong to another CA")),
         };
-        tokio::time::timeout_at(self.run.budget.save_deadline(), work)
-            .await
-            .map_err(cut_off)?
+        Ok(Scan {
+            totals,
+            invalid: invalid.map(|error| error.to_string()).or(foreign),
+            full_list,
+            duration_seconds: (budget.elapsed() - started).as_secs_f64(),
+            new,
+        })
     }
 
     /// Feeds a report's bytes to the scanner; returns what it counted and where it stopped.
@@ -224,7 +225,7 @@ impl<'a> Audit<'a> {
                 };
                 let lines = std::mem::take(&mut new.full_list_lines);
                 if let Some(full_list) = &mut full_list {
-                    full_list.push(&lines).await?;
+                    full_list.push(&lines).await;
                 }
             }
             if chunk.is_none() {

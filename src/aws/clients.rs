@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_s3::config::retry::RetryPartition;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_sns::config::Region;
 
 use crate::aws::connections::{https_client, limit_requests};
 use crate::config::Config;
@@ -11,15 +13,17 @@ use crate::config::Config;
 /// Timeout of one attempt until the response headers; it does not limit reading the body.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One client per service, shared by all CAs of an invocation.
+/// One client per service and topic, shared by all CAs of an invocation.
 #[derive(Clone, Debug)]
 pub struct Clients {
     /// AWS Private CA.
     pub acmpca: aws_sdk_acmpca::Client,
     /// Reports and state.
     pub s3: aws_sdk_s3::Client,
-    /// Alerts.
+    /// Alerts, in the region of their topic.
     pub sns: aws_sdk_sns::Client,
+    /// Chat cards, in the region of their topic; `None` without a chat topic.
+    pub chat_sns: Option<aws_sdk_sns::Client>,
 }
 
 impl Clients {
@@ -41,23 +45,34 @@ impl Clients {
             .build()
     }
 
-    /// Creates clients with the given SDK settings.
+    /// Creates clients with the given SDK settings and a retry quota of their own.
     pub fn new(sdk_config: &SdkConfig, config: &Config) -> Self {
-        // One topic may serve many regions, and SNS accepts messages only in the topic's own region.
-        let topic_region = aws_sdk_sns::config::Region::new(config.topic_region().to_owned());
+        let quota = |service: &'static str| RetryPartition::custom(service).build();
+        // SNS accepts messages only in the topic's own region.
+        let sns = |topic_arn: &str| {
+            let region = topic_arn.split(':').nth(3).unwrap_or_default();
+            aws_sdk_sns::Client::from_conf(
+                aws_sdk_sns::config::Builder::from(&limit_requests(sdk_config))
+                    .region(Region::new(region.to_owned()))
+                    .retry_partition(quota("sns"))
+                    .build(),
+            )
+        };
         Self {
-            acmpca: aws_sdk_acmpca::Client::new(&limit_requests(sdk_config)),
+            acmpca: aws_sdk_acmpca::Client::from_conf(
+                aws_sdk_acmpca::config::Builder::from(&limit_requests(sdk_config))
+                    .retry_partition(quota("acm-pca"))
+                    .build(),
+            ),
             s3: aws_sdk_s3::Client::from_conf(
                 aws_sdk_s3::config::Builder::from(&limit_requests(sdk_config))
+                    .retry_partition(quota("s3"))
                     // Bucket names rarely resolve as host names at a custom endpoint.
                     .force_path_style(config.custom_s3_endpoint)
                     .build(),
             ),
-            sns: aws_sdk_sns::Client::from_conf(
-                aws_sdk_sns::config::Builder::from(&limit_requests(sdk_config))
-                    .region(topic_region)
-                    .build(),
-            ),
+            sns: sns(&config.topic_arn),
+            chat_sns: config.chat_topic_arn.as_deref().map(sns),
         }
     }
 }

@@ -60,6 +60,8 @@ pub struct Control {
     pub(crate) without_audit_since: Option<Timestamp>,
     /// Whether `watch-started` was published.
     pub(crate) started: bool,
+    /// The topic on which a confirmed subscription was seen last.
+    pub(crate) confirmed_topic: Option<String>,
     /// The current error that needs operator action.
     pub error: Option<RecordedError>,
     /// The key of the notified set; none before the first audit.
@@ -179,6 +181,7 @@ impl Control {
             runs_without_audit: 0,
             without_audit_since: None,
             started: false,
+            confirmed_topic: None,
             error: None,
             notified_set: None,
             notified_count: 0,

@@ -4,18 +4,34 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use crate::messages::{assert_valid, schema};
 use crate::support::{
     self, AUTHORITY, SIZE_LIMIT, accepted, alert, collect, detected_at, document, full_list, many,
     report, serial,
 };
 use pca_revocation_watch::alert::{
-    Alert, AlertKind, ObjectLocation, RevocationAlert, RevocationBatch,
+    Alert, AlertKind, Message, ObjectLocation, RevocationAlert, RevocationBatch,
 };
+use pca_revocation_watch::error::{AuditError, ErrorKind};
 use pca_revocation_watch::revocation::key::{RevocationId, RevocationKey};
 use pca_revocation_watch::revocation::reason::RevocationReason;
 use pca_revocation_watch::revocation::record::{ReportTime, Revocation};
 use proptest::prelude::*;
 use serde_json::Value;
+
+/// Asserts that SNS accepts the reduced form, on a topic that takes 4 KiB.
+fn reduced(alert: &Alert) -> Message {
+    let message = alert.reduced();
+    accepted(&message);
+    assert!(message.body.is_ascii());
+    assert!(
+        message.size_bytes() <= 4096,
+        "{} bytes: {}",
+        message.size_bytes(),
+        message.body
+    );
+    message
+}
 
 /// Asserts what must be true of the message of any revocations.
 fn check(revoked: &[Revocation]) {
@@ -31,7 +47,7 @@ fn check(revoked: &[Revocation]) {
     let message = alert.message();
     let document = document(&message);
     accepted(&alert.chat());
-    accepted(&alert.reduced());
+    reduced(&alert);
     let entries = document["revocations"].as_array().expect("a list");
     if needs_full_list {
         assert_eq!(document["complete"], false);
@@ -248,8 +264,96 @@ proptest! {
             })
         };
         accepted(&alert.message());
-        accepted(&alert.reduced());
+        reduced(&alert);
         accepted(&alert.chat());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn reduced_form_fits_4_kib_whatever_the_content(
+        key in prop_oneof![
+            any::<String>(), Just("\u{0}".repeat(1024)), Just("\"".repeat(1024)),
+            Just("\u{1f4a3}".repeat(256)), "[a-z]{900,960}",
+        ],
+        text in prop_oneof![
+            any::<String>(), Just("\"\\".repeat(2000)), Just("\u{e0041}".repeat(2000)),
+            Just("word ".repeat(1000)),
+        ],
+        revoked in prop::collection::vec(any_revocation(), 1..40),
+        unknown_reasons in 0_usize..20,
+    ) {
+        let location = ObjectLocation { bucket: "b".repeat(63), key };
+        let mut source = report();
+        source.location = location.clone();
+        (source.certificates, source.revoked) = (u64::MAX, u64::MAX);
+        let others = (0..unknown_reasons).map(|number| Revocation {
+            reason: RevocationReason::Other(format!("{}{number:02}", "R".repeat(62))),
+            ..many(1).next().expect("one")
+        });
+        let (batch, _) = collect(revoked.into_iter().chain(many(60)).chain(others));
+        let revocations = || RevocationAlert::new(batch.clone(), source.clone(), Some(location.clone()));
+        let error = AuditError {
+            hint: text.clone(),
+            ..AuditError::new(ErrorKind::AccessDenied, text.clone())
+        };
+        let kinds = [
+            AlertKind::Revocations(revocations()),
+            AlertKind::Replay {
+                revocations: revocations(),
+                since: detected_at(),
+                request_id: "r".repeat(64),
+            },
+            AlertKind::WatchStarted {
+                report: source.clone(),
+                revoked: batch.counts.clone(),
+                notify_from: detected_at(),
+                to_notify: u64::MAX,
+            },
+            AlertKind::WatchFailed { error, last_complete_audit_at: Some(detected_at()) },
+            AlertKind::WatchRecovered {
+                error_type: text.clone(),
+                since: detected_at(),
+                report: source.clone(),
+            },
+            AlertKind::Test { request_id: "r".repeat(64) },
+        ];
+        let schema = schema();
+        for kind in kinds {
+            let alert = Alert { name: Some(text.clone()), ..alert(kind) };
+            let message = reduced(&alert);
+            assert_valid(&schema, &document(&message));
+            // The full form respects any limit from there on.
+            for limit in [4096, 8192, 20_000, 65_536] {
+                prop_assert!(alert.message_within(limit).size_bytes() <= limit);
+            }
+        }
+    }
+}
+
+#[test]
+fn message_lists_as_many_as_the_topic_takes() {
+    let alert = support::revocations(many(300));
+    let mut before = 0;
+    for limit in [4096, 8192, 16_384, 65_536, 131_072] {
+        let message = alert.message_within(limit);
+        let document = document(&message);
+        let entries = document["revocations"].as_array().expect("a list").len();
+        assert!(
+            message.size_bytes() <= limit && entries > before,
+            "{limit}: {entries}"
+        );
+        assert!(
+            limit < 16_384 || message.size_bytes() > limit * 3 / 4,
+            "{limit}: {}",
+            message.size_bytes()
+        );
+        assert_eq!(document["complete"], false);
+        assert_eq!(document["counts"]["new"], 300);
+        assert!(!message.is_complete);
+        before = entries;
     }
 }
 
@@ -288,7 +392,7 @@ fn a_hundred_thousand_revocations_fit_a_message() {
     let alert = alert(AlertKind::Revocations(revoked));
     let document = document(&alert.message());
     accepted(&alert.chat());
-    accepted(&alert.reduced());
+    reduced(&alert);
     assert_eq!(document["complete"], false);
     assert_eq!(document["counts"]["new"], MANY);
     let entries = document["revocations"].as_array().expect("a list");

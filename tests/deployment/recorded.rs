@@ -30,7 +30,6 @@ pub const CALLS: &[(&str, &str, What)] = &[
     ("full_list.rs", "CreateMultipartUpload", What::FullList),
     ("full_list.rs", "PutObject", What::FullList),
     ("full_list.rs", "UploadPart", What::FullList),
-    ("publish.rs", "GetTopicAttributes", What::Topic),
     ("publish.rs", "Publish", What::ChatTopic),
     ("publish.rs", "Publish", What::Topic),
     (
@@ -48,6 +47,8 @@ pub const CALLS: &[(&str, &str, What)] = &[
     ("store.rs", "PutObject", What::Control),
     ("store.rs", "PutObject", What::ErrorMarker),
     ("store.rs", "PutObject", What::NotifiedSet),
+    ("topic.rs", "GetTopicAttributes", What::Topic),
+    ("topic.rs", "ListSubscriptionsByTopic", What::Topic),
     (
         "wait.rs",
         "DescribeCertificateAuthorityAuditReport",
@@ -248,13 +249,16 @@ impl Account {
         assert_eq!(self.aws.private_ca().reports(&self.ca).len(), 4);
     }
 
-    /// A dry run, a replay and a test message.
+    /// A dry run, a replay and a test message on a topic whose subscriptions SNS does not count.
     async fn run_without_saving(&self) {
         assert_eq!(self.invoke(json!({ "dryRun": true })).await, "audited");
         let replay =
             json!({ "since": "2020-01-01T00:00:00Z", "certificateAuthorityArns": [self.ca] });
         assert_eq!(self.invoke(replay).await, "audited");
+        let (sns, topic) = (self.aws.sns(), &self.config.topic_arn);
+        sns.count_confirmed_as(topic, Some(0));
         assert_eq!(self.invoke(json!({ "testMessage": true })).await, "");
+        sns.count_confirmed_as(topic, None);
     }
 
     /// A control document that is damaged, then restored.

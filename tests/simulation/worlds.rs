@@ -51,6 +51,7 @@ fn one_error_at_any_call_loses_nothing() {
             "HeadObject",
             "ListCertificateAuthorities",
             "ListObjectsV2",
+            "ListSubscriptionsByTopic",
             "Publish",
             "PutObject",
         ]

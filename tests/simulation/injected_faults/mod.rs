@@ -6,6 +6,7 @@
 //! failures of single calls, and `tests/runs/crash.rs` kills the real binary.
 
 mod load;
+mod publishing;
 mod reports;
 mod requests;
 mod responses;

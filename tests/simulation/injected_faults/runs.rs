@@ -154,7 +154,7 @@ fn hanging_topic_leaves_time_to_save_the_state() {
         world.until(PERIOD).await;
         let publish = On::operation("Publish").always();
         world.aws.inject(publish, Fault::Hang);
-        let short = InvokeOptions::ending_in(40);
+        let short = InvokeOptions::ending_in(30);
         for _ in 0..3 {
             let ended = world.invoke(json!({}), short).await;
             assert_eq!(audit_of(&ended)["error"]["type"], "OutOfTime", "{ended:?}");

@@ -184,7 +184,12 @@ fn was_not_committed(world: &World, message: usize) -> bool {
         let failed_calls = failed_calls(puts);
         !failed_calls.is_empty()
     };
-    had_unknown_outcome(run, &run.calls[publish]) || state_was_refused()
+    // Published although SNS could not say whether anyone had subscribed.
+    let is_unverified = run.calls[..publish].iter().any(|seen| {
+        let checks = ["GetTopicAttributes", "ListSubscriptionsByTopic"];
+        seen.injected.is_some() && checks.contains(&seen.call.operation.as_str())
+    });
+    is_unverified || had_unknown_outcome(run, &run.calls[publish]) || state_was_refused()
 }
 
 /// Returns whether the run that published a message failed to read or write part of its state.

@@ -8,12 +8,10 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_s3::config::retry::{RetryPartition, TokenBucket};
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use lambda_runtime::Diagnostic;
 use local_aws::{Action, Call, LocalAws, Phase, Protocol, Quotas, Settings, Subscription};
 use pca_revocation_watch::aws::clients::Clients;
-use pca_revocation_watch::aws::connections::limit_requests;
 use pca_revocation_watch::budget::Budget;
 use pca_revocation_watch::config::Config;
 use pca_revocation_watch::handler::{Function, Invocation};
@@ -46,7 +44,6 @@ pub struct World {
     pub was_refused: Cell<bool>,
     began: Instant,
     idle: RefCell<Vec<Rc<Process>>>,
-    processes: Cell<u32>,
     names: Cell<u32>,
     observed: Arc<Mutex<Observed>>,
 }
@@ -201,7 +198,6 @@ impl World {
             was_refused: Cell::new(false),
             began: Instant::now(),
             idle: RefCell::default(),
-            processes: Cell::new(0),
             names: Cell::new(0),
             observed: Arc::default(),
         };
@@ -389,7 +385,7 @@ impl World {
         };
         let began = Instant::now();
         let ended = {
-            // Boxed: the compiler limits the depth of nested futures to 128.
+            // Boxed: the compiler limits how deep futures nest.
             let mut handled = Box::pin(process.0.handle(payload, &invocation));
             let handled = poll_fn(|context| {
                 let _current = Current::set(number);
@@ -470,7 +466,6 @@ impl World {
 
     /// Starts a process without any memory of an earlier one, including the SDK's retry quota.
     fn new_process(&self) -> Rc<Process> {
-        let number = self.processes.replace(self.processes.get() + 1);
         let sdk_config = aws_config::SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new("us-east-1"))
@@ -486,29 +481,7 @@ impl World {
             .time_source(self.aws.clock().clone())
             .timeout_config(Clients::timeouts())
             .build();
-        let retries = |service: &str| {
-            RetryPartition::custom(format!("{service} {number}"))
-                .token_bucket(TokenBucket::default())
-                .build()
-        };
-        let clients = Clients {
-            acmpca: aws_sdk_acmpca::Client::from_conf(
-                aws_sdk_acmpca::config::Builder::from(&limit_requests(&sdk_config))
-                    .retry_partition(retries("acm-pca"))
-                    .build(),
-            ),
-            s3: aws_sdk_s3::Client::from_conf(
-                aws_sdk_s3::config::Builder::from(&limit_requests(&sdk_config))
-                    .retry_partition(retries("s3"))
-                    .force_path_style(true)
-                    .build(),
-            ),
-            sns: aws_sdk_sns::Client::from_conf(
-                aws_sdk_sns::config::Builder::from(&limit_requests(&sdk_config))
-                    .retry_partition(retries("sns"))
-                    .build(),
-            ),
-        };
+        let clients = Clients::new(&sdk_config, &self.config);
         let ready = Ok((self.config.clone(), clients));
         Rc::new(Process(Function::new(
             ready,
