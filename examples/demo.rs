@@ -169,9 +169,15 @@ fn check(content: &[u8], format: ReportFormat) -> std::result::Result<(), String
     let mut scanner = ReportScanner::new(format);
     let scanned = scanner.feed(content, &mut |_| {});
     let scanned = scanned.and_then(|()| scanner.finish(&mut |_| {}));
-    scanned.map(drop).map_err(|error| {
-        format!("is not a complete audit report: {error}; {AGAIN}, or rename it if it has another format")
-    })
+    match scanned {
+        Ok(totals) if totals.unidentified > 0 => Err(format!(
+            "is not an audit report: it has records with neither serial nor certificateArn; {AGAIN}"
+        )),
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!(
+            "is not a complete audit report: {error}; {AGAIN}, or rename it if it has another format"
+        )),
+    }
 }
 
 /// The emulators, and the function that uses them.

@@ -163,6 +163,12 @@ error_kinds! {
         "A later run requests a new report. If it happens again, find out what deletes objects under audit-report/ (lifecycle rules shorter than a day, other tools).";
     ReportInvalid, Operator,
         "Alerts were sent for every revoked record before the error. The next run reads the report again, and the one after that requests a new report. If that one is invalid too, open an issue with the byte offset and the structure of the record; replace names and serials with sample values.";
+    /// A valid report lists nothing although the last one did, or has records that nothing identifies.
+    ReportImplausible, Operator,
+        "New revocations that it lists are alerted as usual. If the report is right, accept it once an audit has refused it: see docs/operate.md, Accept an implausible report.";
+    /// An operator accepted a report, but none can be accepted.
+    ReportNotAccepted, Operator,
+        "Nothing was changed. Run an audit with {}: it reads a new report. If that one is implausible as well, accept it.";
     /// The audit report could not be read to its end in two attempts.
     ReportUnfinished, Operator,
         "Raise the function's memory (which also raises its CPU share) and its timeout up to 15 minutes. A later run requests a new report.";

@@ -89,6 +89,8 @@ pub enum Mode {
         /// Whether to only return what would be published.
         dry_run: bool,
     },
+    /// Like [`Mode::Audit`], but of the pending report that an earlier run found implausible.
+    AcceptReport,
     /// Publish a sample revocation.
     TestMessage,
 }
@@ -104,7 +106,8 @@ impl Mode {
 const USAGE: &str = "A manual event accepts these keys, all of them optional: \
     certificateAuthorityArns (list of at least one ARN or ID from the configured list), \
     dryRun (true or false), since (a time such as 2026-11-01T00:00:00Z), \
-    testMessage (true or false). {} audits every configured CA";
+    testMessage (true or false), acceptReport (true or false; true needs certificateAuthorityArns). \
+    {} audits every configured CA";
 
 /// The detail type of Private CA's event for a revocation
 /// (AWS Private CA User Guide, "Monitor AWS Private CA with CloudWatch Events").
@@ -137,6 +140,7 @@ struct ManualEvent {
     dry_run: Option<bool>,
     since: Option<Timestamp>,
     test_message: Option<bool>,
+    accept_report: Option<bool>,
 }
 
 impl Request {
@@ -192,14 +196,24 @@ impl Request {
         if named.as_ref().is_some_and(Vec::is_empty) {
             return Err(invalid("certificateAuthorityArns is empty"));
         }
-        let dry_run = event.dry_run.unwrap_or(false);
-        let mode = match (event.test_message.unwrap_or(false), event.since) {
-            (true, None) if !dry_run => Mode::TestMessage,
-            (true, _) => return Err(invalid("testMessage excludes since and dryRun")),
+        let is_true = |key: Option<bool>| key.unwrap_or(false);
+        let (dry_run, accept_report) = (is_true(event.dry_run), is_true(event.accept_report));
+        let mode = match (is_true(event.test_message), event.since) {
+            (true, None) if !dry_run && !accept_report => Mode::TestMessage,
+            (true, _) => {
+                return Err(invalid(
+                    "testMessage excludes since, dryRun and acceptReport",
+                ));
+            }
+            (false, None) if accept_report && !dry_run => Mode::AcceptReport,
+            _ if accept_report => return Err(invalid("acceptReport excludes since and dryRun")),
             (false, Some(since)) => Mode::Replay { since, dry_run },
             (false, None) if dry_run => Mode::DryRun,
             (false, None) => Mode::Audit,
         };
+        if accept_report && named.is_none() {
+            return Err(invalid("acceptReport needs certificateAuthorityArns"));
+        }
         Ok(Self {
             trigger: Trigger::Manual,
             certificate_authorities: named,
@@ -300,8 +314,16 @@ mod tests {
         );
         let request = read(json!({ "testMessage": true })).unwrap();
         assert_eq!(request.mode, Mode::TestMessage);
-        let request = read(json!({ "dryRun": false, "since": null })).unwrap();
-        assert_eq!(request.mode, Mode::Audit);
+        let accept = json!({ "acceptReport": true, "certificateAuthorityArns": [CA] });
+        let request = read(accept).unwrap();
+        assert_eq!(request.mode, Mode::AcceptReport);
+        assert_eq!(request.certificate_authorities, Some(vec![CA.to_owned()]));
+        for neither in [
+            json!({ "dryRun": false, "since": null }),
+            json!({ "acceptReport": false }),
+        ] {
+            assert_eq!(read(neither).unwrap().mode, Mode::Audit);
+        }
     }
 
     #[test]
@@ -326,6 +348,26 @@ mod tests {
             ),
             (
                 json!({ "testMessage": true, "dryRun": true }),
+                "testMessage excludes",
+            ),
+            (
+                json!({ "acceptReport": true }),
+                "needs certificateAuthorityArns",
+            ),
+            (
+                json!({ "acceptReport": "true" }),
+                "acceptReport: invalid type",
+            ),
+            (
+                json!({ "acceptReport": true, "certificateAuthorityArns": [CA], "dryRun": true }),
+                "acceptReport excludes",
+            ),
+            (
+                json!({ "acceptReport": true, "certificateAuthorityArns": [CA], "since": "2026-11-01T00:00:00Z" }),
+                "acceptReport excludes",
+            ),
+            (
+                json!({ "acceptReport": true, "certificateAuthorityArns": [CA], "testMessage": true }),
                 "testMessage excludes",
             ),
             (json!([]), "not a JSON object"),

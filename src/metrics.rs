@@ -72,6 +72,7 @@ fn metrics(
     } else {
         read(|read| read.published)
     };
+    let shrunken = sum(&|ca| f64::from(ca.stats.has_shrunk));
     let bytes = sum(&|ca| ca.stats.report_bytes as f64);
     let waited = sum(&|ca| ca.stats.waited_seconds);
     let scanned = sum(&|ca| ca.stats.scanned_seconds);
@@ -85,6 +86,7 @@ fn metrics(
         ("FailuresPersistent", "Count", failures(Remedy::Operator)),
         ("Certificates", "Count", read(|read| read.certificates)),
         ("Revocations", "Count", read(|read| read.revoked)),
+        ("ShrunkenReports", "Count", shrunken),
         ("NewRevocationsCritical", "Count", news(Severity::Critical)),
         ("NewRevocationsHigh", "Count", news(Severity::High)),
         ("NewRevocationsLow", "Count", news(Severity::Low)),
@@ -148,6 +150,7 @@ mod tests {
             report_bytes: 1_000_000,
             new: [0, 2, 1],
             unaudited_since: Some(at("2026-11-21T03:59:30Z")),
+            has_shrunk: true,
         };
         let mut waiting = AuditResponse::new(arn('2'), Outcome::Waiting);
         waiting.stats.unaudited_since = Some(at("2026-11-21T03:00:00Z"));
@@ -218,7 +221,7 @@ mod tests {
                 .unwrap()
                 .len()
         };
-        assert_eq!((metrics(&full), metrics(&unknown)), (17, 16));
+        assert_eq!((metrics(&full), metrics(&unknown)), (18, 17));
     }
 
     #[test]

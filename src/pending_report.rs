@@ -18,6 +18,9 @@ pub struct PendingReport {
     /// Scans that crashed the process, or whose outcome counts against the report.
     #[serde(default)]
     pub attempts: u32,
+    /// Whether it was read and is implausible: it is kept only to be accepted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub implausible: bool,
 }
 
 impl PendingReport {

@@ -109,6 +109,9 @@ pub struct ReportContents {
     /// Malformed but readable records.
     #[serde(skip_serializing_if = "is_default")]
     pub malformed_records: u64,
+    /// Records with neither `serial` nor `certificateArn`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub unidentified_records: u64,
     /// The worst of the new revocations, at most [`MAX_LISTED`].
     pub revocations: Vec<Value>,
 }
@@ -146,6 +149,8 @@ pub struct AuditStats {
     pub report_bytes: u64,
     /// New revocations to publish, by [`Severity`](crate::revocation::reason::Severity).
     pub new: [u64; 3],
+    /// Whether a complete audit's report lists less than that of the one before.
+    pub has_shrunk: bool,
 }
 
 impl AuditStats {

@@ -5,7 +5,6 @@ use crate::audit::obtain_report::ReadyReport;
 use crate::audit::scan_limiter::ScanSlot;
 use crate::error::AuditError;
 use crate::pending_report::PendingReport;
-use crate::report::wait;
 use crate::response::AuditResponse;
 use crate::state::control::CompleteAudit;
 use crate::state::store::VersionedState;
@@ -60,20 +59,14 @@ impl Audit<'_> {
 
     /// Finds the report of the last complete audit, if it still exists.
     async fn last_report(&self, last: &CompleteAudit) -> Result<Option<ReadyReport>, AuditError> {
-        let bucket = &self.run.config.report_bucket;
-        let object = wait::head(self.run.clients, bucket, &last.key)
-            .await
-            .map_err(|failure| failure.error(&format!("s3://{bucket}/{}", last.key)))?;
-        let object = object.filter(|object| object.e_tag == last.e_tag);
-        Ok(object.map(|object| ReadyReport {
-            report: PendingReport {
-                id: last.report_id.clone(),
-                key: last.key.clone(),
-                requested_at: last.requested_at,
-                attempts: 0,
-            },
-            object,
-            waited_seconds: 0.0,
-        }))
+        let report = PendingReport {
+            id: last.report_id.clone(),
+            key: last.key.clone(),
+            requested_at: last.requested_at,
+            attempts: 0,
+            implausible: false,
+        };
+        let found = self.find(report).await?;
+        Ok(found.filter(|found| found.object.e_tag == last.e_tag))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::audit::context::Audit;
 use crate::error::{AuditError, ErrorKind, Remedy};
-use crate::event::Trigger;
+use crate::event::{Mode, Trigger};
 use crate::response::{AuditResponse, Outcome};
 use crate::state::control::{Control, RecordedError};
 use crate::state::store::VersionedState;
@@ -27,6 +27,9 @@ impl Audit<'_> {
             response.error = Some(error);
         }
         match &response.error {
+            // The operator who accepts a report reads the response; only the next audit shows whether
+            // new reports are plausible again.
+            _ if self.mode == Mode::AcceptReport => {}
             Some(error) if response.remedy() == Some(Remedy::Operator) => {
                 self.announce_error(control, error).await;
             }

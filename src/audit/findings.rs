@@ -33,15 +33,18 @@ impl Audit<'_> {
     ) -> Findings {
         self.log_scan(control, report, &scan);
         let last = control.last_complete_audit.as_ref();
-        let response = self.response(last, report, &scan);
+        let mut response = self.response(last, report, &scan);
         let key = &report.report.key;
         let result = match scan.invalid {
-            None => Ok(self.complete_audit(report, scan.totals)),
+            None => self.plausible_audit(last, report, scan.totals),
             Some(why) => Err(AuditError::new(
                 ErrorKind::ReportInvalid,
                 format!("audit report {key} of {} is invalid: {why}", self.arn),
             )),
         };
+        // An operator who accepts a report knows what it lists.
+        response.stats.has_shrunk =
+            self.mode == Mode::Audit && result.is_ok() && fewer(last, scan.totals).count() > 0;
         let requested_at = report.report.requested_at;
         let source = ReportSource {
             location: ObjectLocation {
@@ -56,7 +59,7 @@ impl Audit<'_> {
             revoked: scan.totals.revoked,
         };
         let mut new = scan.new;
-        if self.mode == Mode::Audit {
+        if !matches!(self.mode, Mode::Replay { .. }) {
             new.notified.merge(new.newly_seen.into_keys());
         }
         let mut alerts = Vec::new();
@@ -107,6 +110,7 @@ impl Audit<'_> {
             published: new.batch.counts.total(),
             pending: is_replay.then_some(new.pending),
             malformed_records: totals.malformed,
+            unidentified_records: totals.unidentified,
             revocations: Vec::new(),
         };
         let worst = new.batch.worst_first().take(MAX_LISTED);
@@ -117,7 +121,7 @@ impl Audit<'_> {
             scanned_seconds: scan.duration_seconds,
             report_bytes: report.object.size_bytes,
             new: new.batch.by_severity,
-            unaudited_since: None,
+            ..AuditStats::default()
         };
         response.warnings = warnings(last, totals, new.repeated_serials);
         for warning in &response.warnings {
@@ -130,6 +134,29 @@ impl Audit<'_> {
         response
     }
 
+    /// Returns the audit to record, unless the report cannot be the whole report of a CA whose last
+    /// complete audit is `last`. An operator can accept it all the same.
+    fn plausible_audit(
+        &self,
+        last: Option<&CompleteAudit>,
+        report: &ReadyReport,
+        totals: ScanTotals,
+    ) -> Result<CompleteAudit, AuditError> {
+        let Some(why) = implausible(last, totals).filter(|_| self.mode != Mode::AcceptReport)
+        else {
+            return Ok(self.complete_audit(report, totals));
+        };
+        let (key, arn) = (&report.report.key, self.arn);
+        let message = format!("audit report {key} of {arn} is implausible: {why}");
+        let mut error = AuditError::new(ErrorKind::ReportImplausible, message);
+        if self.mode == Mode::Audit {
+            error.hint = format!(
+                "Alerts were sent for the new revocations that it lists, and the next run requests a new report. If such a report is right, accept the latest one: invoke the function with {{\"acceptReport\": true, \"certificateAuthorityArns\": [\"{arn}\"]}}. If its fields have other names than before, open an issue with the names."
+            );
+        }
+        Err(error)
+    }
+
     fn complete_audit(&self, report: &ReadyReport, totals: ScanTotals) -> CompleteAudit {
         CompleteAudit {
             report_id: report.report.id.clone(),
@@ -139,6 +166,7 @@ impl Audit<'_> {
             last_modified: report.object.last_modified,
             certificates: totals.certificates,
             revoked: totals.revoked,
+            unidentified: totals.unidentified,
         }
     }
 
@@ -152,6 +180,7 @@ impl Audit<'_> {
             certificates = totals.certificates,
             revoked = totals.revoked,
             malformed = totals.malformed,
+            unidentified = totals.unidentified,
             already_notified = control.notified_count,
             new = new.new,
             filtered = new.new.saturating_sub(new.batch.counts.total()),
@@ -189,17 +218,45 @@ fn warnings(
     if totals.malformed > 0 {
         warnings.push(count(totals.malformed, "malformed but readable record"));
     }
-    let Some(last) = last else { return warnings };
-    for (before, now, what) in [
-        (last.certificates, totals.certificates, "certificate"),
-        (last.revoked, totals.revoked, "revocation"),
-    ] {
-        if now < before {
-            let now = count(now, what);
-            warnings.push(format!(
-                "the report lists {now}; the previous one listed {before}"
-            ));
-        }
+    if totals.unidentified > 0 {
+        let records = count(totals.unidentified, "record");
+        warnings.push(format!("{records} with neither serial nor certificateArn"));
     }
+    warnings.extend(fewer(last, totals).map(|(before, now, what)| {
+        let now = count(now, what);
+        format!("the report lists {now}; the previous one listed {before}")
+    }));
     warnings
+}
+
+/// Returns what a report lists less of than that of the last complete audit: the number before, the
+/// number now, and of what.
+fn fewer(
+    last: Option<&CompleteAudit>,
+    totals: ScanTotals,
+) -> impl Iterator<Item = (u64, u64, &'static str)> {
+    let (certificates, revoked) = last.map_or((0, 0), |last| (last.certificates, last.revoked));
+    let counts = [
+        (certificates, totals.certificates, "certificate"),
+        (revoked, totals.revoked, "revocation"),
+    ];
+    counts.into_iter().filter(|(before, now, _)| now < before)
+}
+
+/// Returns why a valid report cannot be the whole one: all certificates or all revocations never vanish
+/// at once, and records that nothing identifies follow another schema. As many of these as an operator
+/// has accepted are known.
+fn implausible(last: Option<&CompleteAudit>, totals: ScanTotals) -> Option<String> {
+    let certificates = count(totals.certificates, "certificate");
+    if totals.unidentified > last.map_or(0, |last| last.unidentified) {
+        let records = count(totals.unidentified, "record");
+        return Some(format!(
+            "it lists {certificates} and has {records} with neither serial nor certificateArn"
+        ));
+    }
+    let (before, _, what) = fewer(last, totals).find(|(_, now, _)| *now == 0)?;
+    let before = count(before, what);
+    Some(format!(
+        "it lists {certificates} and no {what}; the last complete audit had {before}"
+    ))
 }

@@ -30,7 +30,7 @@ pub(crate) use scan_limiter::ScanLimiter;
 
 use context::{Audit, Step};
 use obtain_report::MIN_TIME_AFTER_WAIT;
-use scan::abandon_after_max_attempts;
+use scan::keep_or_abandon;
 use scan_limiter::ScanSlot;
 
 /// Audits CAs side by side; returns a response for each, in their order, except those skipped.
@@ -84,7 +84,7 @@ impl Audit<'_> {
         // Boxed: hundreds are in memory at once, each as large as its deepest await.
         let work = Box::pin(async move {
             match self.mode {
-                Mode::Audit => self.audit_with_lease(&scan_slot).await,
+                Mode::Audit | Mode::AcceptReport => self.audit_with_lease(&scan_slot).await,
                 _ => self.dry_run_or_replay(&scan_slot).await,
             }
         });
@@ -138,7 +138,8 @@ impl Audit<'_> {
         let (budget, interval) = (self.run.budget, self.run.config.report_interval);
         let last = control.last_complete_audit.as_ref();
         let age = last.map(|audit| budget.now().since(audit.requested_at));
-        self.accepts_requests
+        self.mode == Mode::Audit
+            && self.accepts_requests
             && age.is_some_and(|age| age >= interval)
             && budget.left() > MIN_TIME_AFTER_WAIT
     }
@@ -164,7 +165,7 @@ impl Audit<'_> {
             Ok(complete) => Some(complete),
             Err(invalid) => {
                 response.outcome = Outcome::Failed;
-                response.error = Some(abandon_after_max_attempts(&mut state.control, invalid));
+                response.error = Some(keep_or_abandon(&mut state.control, invalid));
                 None
             }
         };

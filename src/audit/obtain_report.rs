@@ -6,11 +6,12 @@ use tracing::{info, warn};
 
 use crate::audit::context::{Audit, Step};
 use crate::error::{AuditError, ErrorKind};
+use crate::event::Mode;
 use crate::pending_report::PendingReport;
 use crate::report::request::{self, Requested};
 use crate::report::wait::{self, ReportCalls, ReportObject};
 use crate::response::{AuditResponse, Outcome};
-use crate::state::control::{CLOCK_TOLERANCE, MAX_SCAN_ATTEMPTS};
+use crate::state::control::{CLOCK_TOLERANCE, Control, MAX_SCAN_ATTEMPTS};
 use crate::state::store::VersionedState;
 use crate::timestamp::Timestamp;
 
@@ -37,13 +38,19 @@ impl Audit<'_> {
         &self,
         state: &mut VersionedState,
     ) -> Result<Step<ReadyReport>, AuditError> {
+        let accepts = self.mode == Mode::AcceptReport;
+        // An implausible report is read again only to accept it; else a new one takes its place.
+        let pending = state.control.pending_report.clone();
+        let pending = pending.filter(|report| report.implausible == accepts);
         let obtained = async {
-            match state.control.pending_report.clone() {
+            match pending {
+                None if accepts => Err(self.not_accepted("it has no implausible report")),
                 None if !self.accepts_requests => {
                     let skipped = AuditResponse::new(self.arn.clone(), Outcome::Skipped);
                     Ok(Step::Break(skipped))
                 }
                 None => self.request_report(state).await,
+                Some(report) if accepts => self.report_to_accept(&state.control, report).await,
                 Some(report) if report.attempts < MAX_SCAN_ATTEMPTS => {
                     self.wait_for(state, report).await
                 }
@@ -103,6 +110,40 @@ impl Audit<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Returns the implausible report as it was read, if it still exists.
+    async fn report_to_accept(
+        &self,
+        control: &Control,
+        report: PendingReport,
+    ) -> Result<Step<ReadyReport>, AuditError> {
+        let found = self.find(report.clone()).await?;
+        found
+            .filter(|found| Some(found.object.last_modified) <= control.last_scanned)
+            .map(Step::Continue)
+            .ok_or_else(|| self.not_accepted(&format!("{} is gone or was replaced", report.key)))
+    }
+
+    fn not_accepted(&self, why: &str) -> AuditError {
+        let message = format!("no report of {} to accept: {why}", self.arn);
+        AuditError::new(ErrorKind::ReportNotAccepted, message)
+    }
+
+    /// Finds a report's object without waiting for it.
+    pub(super) async fn find(
+        &self,
+        report: PendingReport,
+    ) -> Result<Option<ReadyReport>, AuditError> {
+        let bucket = &self.run.config.report_bucket;
+        let object = wait::head(self.run.clients, bucket, &report.key)
+            .await
+            .map_err(|failure| failure.error(&format!("s3://{bucket}/{}", report.key)))?;
+        Ok(object.map(|object| ReadyReport {
+            report,
+            object,
+            waited_seconds: 0.0,
+        }))
     }
 
     fn report_calls(&self) -> ReportCalls<'_> {

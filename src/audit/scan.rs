@@ -250,9 +250,18 @@ impl<'a> Audit<'a> {
     }
 }
 
+/// Keeps an implausible report for an operator to accept; abandons an invalid one after enough attempts.
+pub(super) fn keep_or_abandon(control: &mut Control, error: AuditError) -> AuditError {
+    if error.kind == ErrorKind::ReportImplausible {
+        control.keep_as_implausible();
+        return error;
+    }
+    abandon_after_max_attempts(control, error)
+}
+
 /// Abandons a report that was tried often enough. An error that time or luck may fix becomes one
 /// that an operator hears about.
-pub(super) fn abandon_after_max_attempts(control: &mut Control, error: AuditError) -> AuditError {
+fn abandon_after_max_attempts(control: &mut Control, error: AuditError) -> AuditError {
     let is_tried_enough = |report: &mut PendingReport| report.attempts >= MAX_SCAN_ATTEMPTS;
     let Some(report) = control.pending_report.take_if(is_tried_enough) else {
         return error;

@@ -122,6 +122,7 @@ fn requested(
         key,
         requested_at: at.into(),
         attempts: 0,
+        implausible: false,
     };
     Ok(Requested::Report(report, at))
 }
@@ -185,6 +186,7 @@ fn report_of(object: &Object) -> Option<PendingReport> {
         key: key.to_owned(),
         requested_at: Timestamp::from_unix_seconds(object.last_modified()?.secs())?,
         attempts: 0,
+        implausible: false,
     })
 }
 

@@ -94,6 +94,13 @@ pub struct CompleteAudit {
     pub(crate) last_modified: Timestamp,
     pub(crate) certificates: u64,
     pub(crate) revoked: u64,
+    /// Records with neither `serial` nor `certificateArn`, in a report that an operator accepted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) unidentified: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// An error that needs operator action, and whether it was announced.
@@ -306,6 +313,13 @@ impl Control {
         }
     }
 
+    /// Keeps the pending report for an operator to accept; the next run requests a new one.
+    pub(crate) fn keep_as_implausible(&mut self) {
+        if let Some(report) = &mut self.pending_report {
+            report.implausible = true;
+        }
+    }
+
     pub(crate) fn complete(&mut self, audit: CompleteAudit) {
         self.pending_report = None;
         self.scanning = None;
@@ -347,6 +361,7 @@ mod tests {
             key: "audit-report/11223344-1234-1122-2233-112233445566/a1b2c3d4-1234-1122-2233-112233445566.json".to_owned(),
             requested_at: at("2026-11-21T04:00:02Z"),
             attempts: 0,
+            implausible: false,
         }
     }
 

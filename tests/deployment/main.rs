@@ -811,7 +811,7 @@ fn alarms_and_dashboard_use_metrics_that_are_emitted() {
     }
     assert_eq!(
         alarmed,
-        BTreeSet::from(["AuditsFailed", "OldestAuditAgeMinutes"])
+        BTreeSet::from(["AuditsFailed", "OldestAuditAgeMinutes", "ShrunkenReports"])
     );
 
     let body = text(&deployment.resources["Dashboard"]["Properties"]["DashboardBody"]);
@@ -976,7 +976,8 @@ fn sample_events_parse_as_the_intended_requests() {
         Mode::Replay { dry_run: true, .. }
     ));
     assert_eq!(request("test-message.json").mode, Mode::TestMessage);
-    assert_eq!(seen.len(), 10);
+    assert_eq!(request("accept-report.json").mode, Mode::AcceptReport);
+    assert_eq!(seen.len(), 11);
 }
 
 #[test]

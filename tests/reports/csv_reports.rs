@@ -117,6 +117,29 @@ fn malformed_rows_are_passed_on_unchanged() {
 }
 
 #[test]
+fn records_without_serial_and_arn_are_counted() {
+    for (report, unidentified, revoked) in [
+        (
+            "certificateArn,serial,revokedAt\n,01,x\narn,,x\narn,,\n",
+            0,
+            2,
+        ),
+        ("certificateArn,serial,revokedAt\n,,\n,\"\",x\n,01,\n", 2, 1),
+        ("serial,revokedAt\n,x\n01,x\n", 1, 2),
+        // Another schema: its header counts, and its rows may be revocations.
+        ("arn,serialNumber,revocationTime\n", 1, 0),
+        ("arn,serialNumber,revokedAt\na,01,x\na,02,\n", 3, 1),
+    ] {
+        let totals = scan_csv(report).result.unwrap();
+        assert_eq!(
+            (totals.unidentified, totals.revoked),
+            (unidentified, revoked),
+            "{report:?}"
+        );
+    }
+}
+
+#[test]
 fn errors_state_byte_and_record() {
     let at = |kind: &str, byte, record| (kind.to_owned(), byte, record);
     assert_eq!(refused(""), at("the report is empty", 0, 1));
@@ -126,6 +149,10 @@ fn errors_state_byte_and_record() {
     );
     assert_eq!(refused(b"\xef\xbb"), at("the report ends too early", 2, 1));
     assert_eq!(refused("\n"), at("the header has no column serial", 0, 1));
+    assert_eq!(
+        refused("certificateArn,revokedAt\n"),
+        at("the header has no column serial", 24, 1)
+    );
     assert_eq!(
         refused("serial\n01\n"),
         at("the header has no column revokedAt", 6, 1)
@@ -232,14 +259,20 @@ fn every_split_of_a_report_gives_the_same_result() {
     }
 }
 
-/// The grammar does not show a truncation after a row or within a row's last field.
+/// A header with neither key column is a changed schema, which may end anywhere. Elsewhere, the grammar
+/// does not show a truncation after a row or within a row's last field.
 #[test]
 fn truncated_report_is_refused_where_the_grammar_shows_it() {
     let header = SAMPLE.iter().position(|&byte| byte == b'\n').unwrap();
     for len in 0..SAMPLE.len() {
         let accepted = scan_csv(&SAMPLE[..len]).result.is_ok();
-        // In the header: once the columns that it takes are named.
-        let in_header = len <= header && SAMPLE[..len].windows(9).any(|name| name == b"revokedAt");
+        // In the header: before a key column, or once the columns that it takes are named.
+        let names = |name: &str| {
+            let name = name.as_bytes();
+            SAMPLE[..len].windows(name.len()).any(|part| part == name)
+        };
+        let in_header =
+            (1..=header).contains(&len) && (!names("certificateArn") || names("revokedAt"));
         // Further on: in the last field of a row, or after its end.
         let row_start = SAMPLE[..len]
             .iter()

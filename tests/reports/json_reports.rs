@@ -186,6 +186,25 @@ fn two_different_serials_are_not_a_valid_serial() {
 }
 
 #[test]
+fn records_without_serial_and_arn_are_counted() {
+    for (records, unidentified) in [
+        (
+            r#"{"serial":"01"},{"certificateArn":"arn"},{"SERIAL":"01"}"#,
+            0,
+        ),
+        (r#"{"serial":null,"certificateArn":""},{}"#, 2),
+        (
+            r#"{"serialNumber":"01","arn":"arn","revocationTime":"x"}"#,
+            1,
+        ),
+        (r#"{"revokedAt":"x"},{"serial":"01","revokedAt":"x"}"#, 1),
+    ] {
+        let scan = scan_whole(ReportFormat::Json, format!("[{records}]").as_bytes());
+        assert_eq!(scan.result.unwrap().unidentified, unidentified, "{records}");
+    }
+}
+
+#[test]
 fn malformed_records_that_are_not_revoked_are_counted() {
     for record in [
         r#"{"serial":"01","serial":"01"}"#,

@@ -8,7 +8,9 @@ use pca_revocation_watch::timestamp::Timestamp;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::scanning::{FIELDS, PassedOn, REVOKED_AT, SERIAL, TIMES, scan, scan_whole};
+use crate::scanning::{
+    CERTIFICATE_ARN, FIELDS, PassedOn, REVOKED_AT, SERIAL, TIMES, scan, scan_whole,
+};
 
 /// Asserts that the scanner accepts what `serde_json` accepts, with the same records, whole and in
 /// slices. Returns whether it is a valid report.
@@ -24,7 +26,7 @@ pub fn compare_json(report: &[u8], slices: &[&[u8]]) -> bool {
     if is_nested_too_deeply(report) {
         return false;
     }
-    let Some((expected, malformed)) = json_records(report) else {
+    let Some((expected, malformed, unidentified)) = json_records(report) else {
         let error = ours.result.expect_err(&text());
         assert_is_first_error(report, error.byte);
         return false;
@@ -33,6 +35,7 @@ pub fn compare_json(report: &[u8], slices: &[&[u8]]) -> bool {
         .result
         .unwrap_or_else(|error| panic!("{error}: {}", text()));
     assert_eq!(totals.malformed, malformed, "{}", text());
+    assert_eq!(totals.unidentified, unidentified, "{}", text());
     assert_eq!(ours.passed_on.len(), expected.len(), "{}", text());
     for (record, expected) in ours.passed_on.iter().zip(&expected) {
         assert!(expected.is(record), "{record:?}, not {expected:?}");
@@ -54,6 +57,7 @@ pub fn compare_csv(report: &[u8], slices: &[&[u8]]) -> bool {
     match (&ours.result, csv_crate(report)) {
         (Ok(totals), Ok(rows)) => {
             assert_eq!(totals.certificates, rows.len() as u64 - 1, "{}", text());
+            assert_eq!(totals.unidentified, unidentified_rows(&rows), "{}", text());
             assert_same_rows(&ours.passed_on, &rows);
             true
         }
@@ -137,15 +141,15 @@ impl Expected {
     }
 }
 
-/// Returns the records that must be passed on and the number of malformed ones; `None` if it is not
-/// a report.
-fn json_records(report: &[u8]) -> Option<(Vec<Expected>, u64)> {
+/// Returns the records that must be passed on, the number of malformed ones and that of unidentified
+/// ones; `None` if it is not a report.
+fn json_records(report: &[u8]) -> Option<(Vec<Expected>, u64, u64)> {
     let Value::Array(whole) = serde_json::from_slice(report).ok()? else {
         return None;
     };
     let records: Vec<Entries> = serde_json::from_slice(report).ok()?;
     let mut expected = Vec::new();
-    let mut malformed = 0;
+    let (mut malformed, mut unidentified) = (0, 0);
     for (Entries(entries), whole) in records.into_iter().zip(whole) {
         let mut record = Expected {
             fields: Default::default(),
@@ -175,9 +179,12 @@ fn json_records(report: &[u8]) -> Option<(Vec<Expected>, u64)> {
                 Some(_) => {}
             }
         }
-        let is_revoked = record.fields[REVOKED_AT]
-            .as_ref()
-            .is_some_and(|value| value != "");
+        let is_stated = |field: usize| {
+            let value: &Option<Value> = &record.fields[field];
+            value.as_ref().is_some_and(|value| value != "")
+        };
+        unidentified += u64::from(!is_stated(SERIAL) && !is_stated(CERTIFICATE_ARN));
+        let is_revoked = is_stated(REVOKED_AT);
         if is_revoked {
             let serial = record.fields[SERIAL].as_ref().map(text_of);
             record.malformed |= record.conflicting_serials
@@ -192,7 +199,7 @@ fn json_records(report: &[u8]) -> Option<(Vec<Expected>, u64)> {
             expected.push(record);
         }
     }
-    Some((expected, malformed))
+    Some((expected, malformed, unidentified))
 }
 
 fn text_of(value: &Value) -> String {
@@ -234,6 +241,22 @@ fn csv_crate(report: &[u8]) -> Result<Vec<Vec<String>>, csv::Error> {
         .records()
         .map(|row| Ok(row?.iter().map(str::to_owned).collect()))
         .collect()
+}
+
+/// Returns the number of rows with neither a serial nor a certificate ARN, the header included.
+fn unidentified_rows(rows: &[Vec<String>]) -> u64 {
+    let named = |field: usize| {
+        let is_named = |name: &String| name.eq_ignore_ascii_case(FIELDS[field]);
+        rows[0].iter().position(is_named)
+    };
+    let columns = [SERIAL, CERTIFICATE_ARN].map(named);
+    let is_unidentified = |row: &&Vec<String>| {
+        columns
+            .iter()
+            .flatten()
+            .all(|&column| row[column].is_empty())
+    };
+    rows.iter().filter(is_unidentified).count() as u64
 }
 
 /// Compares the records with rows, of which the first is the header.

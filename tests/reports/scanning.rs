@@ -20,6 +20,7 @@ pub const FIELDS: [&str; 11] = [
     "revocationReason",
     "templateArn",
 ];
+pub const CERTIFICATE_ARN: usize = 2;
 pub const SERIAL: usize = 3;
 pub const TIMES: [usize; 4] = [5, 6, 7, 8];
 pub const REVOKED_AT: usize = 8;

@@ -45,7 +45,7 @@ fn demo_says_what_a_file_is_that_is_no_report() {
     let utf16: Vec<u8> = whole.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let marked = |mark: &[u8], rest: &[u8]| [mark, rest].concat();
     let header: &[u8] = b"awsAccountId;certificateArn;serial;subject\n1;2;3;4\n";
-    let cases: [(&str, Vec<u8>, &str); 8] = [
+    let cases: [(&str, Vec<u8>, &str); 9] = [
         (
             "empty.json",
             Vec::new(),
@@ -72,6 +72,11 @@ fn demo_says_what_a_file_is_that_is_no_report() {
             "gzip; decompress it",
         ),
         ("semicolons.csv", header.to_vec(), "semicolons"),
+        (
+            "columns.csv",
+            b"name,revokedAt\nwww,x\n".to_vec(),
+            "neither serial nor",
+        ),
         (
             "other-format.csv",
             whole.clone().into_bytes(),

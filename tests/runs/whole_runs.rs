@@ -848,3 +848,38 @@ async fn run_logs_each_step_and_one_metrics_line() {
             .all(|line| !line.to_string().contains("OU=Sales"))
     );
 }
+
+#[tokio::test]
+async fn shrunken_report_is_logged_and_counted() {
+    let world = unlimited().await;
+    let revoked = world.revoke("www.example1.com");
+    world.revoke("www.example2.com");
+    let function = world.function(&[NO_LIMIT]).await;
+    let ca = world.aws.private_ca();
+    function.invoke(json!({})).await.unwrap();
+    let mut certificates = ca.certificates(&world.ca);
+    certificates.retain(|certificate| certificate.serial == revoked);
+    ca.set_certificates(&world.ca, certificates);
+    let response = function.invoke(json!({})).await.unwrap();
+    function.invoke(json!({})).await.unwrap();
+    // Nothing is left: an error, which has an alarm of its own.
+    ca.set_certificates(&world.ca, Vec::new());
+    let refused = function.invoke(json!({})).await.unwrap();
+
+    let lines = function.output().await;
+
+    assert_eq!(only(&response)["outcome"], "audited");
+    assert_eq!(only(&refused)["error"]["type"], "ReportImplausible");
+    let metrics = lines.iter().filter(|line| line.get("_aws").is_some());
+    let shrunken: Vec<_> = metrics
+        .map(|line| line["ShrunkenReports"].clone())
+        .collect();
+    assert_eq!(shrunken, [0.0, 1.0, 0.0, 0.0]);
+    for warning in [
+        "the report lists 1 certificate; the previous one listed 2",
+        "the report lists 1 revocation; the previous one listed 2",
+    ] {
+        let is_logged = |line: &&Value| line["level"] == "WARN" && line["warning"] == warning;
+        assert_eq!(lines.iter().filter(is_logged).count(), 1, "{warning}");
+    }
+}

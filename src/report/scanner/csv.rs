@@ -6,9 +6,10 @@
 //! - A quote inside a field that does not begin with one is an error, and so is anything but a comma
 //!   or a line end after a closing quote.
 //! - Every row has as many fields as the header; a blank line has one, so it is an error.
-//! - Columns are found by name, ignoring ASCII case. `serial` and `revokedAt` are required. A known
-//!   column that appears twice is an error, since it is unknown which one is valid. Unknown columns
-//!   are ignored.
+//! - Columns are found by name, ignoring ASCII case. `serial` and `revokedAt` are required, except in a
+//!   header with neither `serial` nor `certificateArn`: a changed schema, whose rows are still read
+//!   because some may be revocations. A known column that appears twice is an error, since it is
+//!   unknown which one is valid. Unknown columns are ignored.
 //! - A byte order mark before the header is ignored: spreadsheets write one.
 
 use std::borrow::Cow;
@@ -68,13 +69,19 @@ impl Grammar for Csv {
                 return invalid(end, problem);
             }
             self.row_end = end;
-            let revoked_at = columns[Field::RevokedAt as usize];
-            let kind = if revoked_at.is_some_and(|column| !self.row[column].is_empty()) {
+            let is_stated = |field: Field| {
+                columns[field as usize].is_some_and(|column| !self.row[column].is_empty())
+            };
+            let kind = if is_stated(Field::RevokedAt) {
                 RecordKind::Revoked
             } else {
                 RecordKind::Certificate { malformed: false }
             };
-            return Ok(Record { len, kind });
+            return Ok(Record {
+                len,
+                kind,
+                unidentified: !is_stated(Field::Serial) && !is_stated(Field::CertificateArn),
+            });
         }
     }
 
@@ -118,6 +125,7 @@ impl Csv {
             None if BYTE_ORDER_MARK.starts_with(bytes) => return Err(SyntaxError::Truncated),
             None => 0,
         };
+        let start = at;
         let mut columns = [None; Field::COUNT];
         let mut width = 0;
         loop {
@@ -134,16 +142,24 @@ impl Csv {
                 continue;
             }
             let len = line_end(bytes, end, last)?;
-            for required in [Field::Serial, Field::RevokedAt] {
-                if columns[required as usize].is_none() {
-                    let problem = format!("the header has no column {}", required.name());
-                    return invalid(end, problem);
-                }
+            let is_missing = |field: &Field| columns[*field as usize].is_none();
+            // A blank line is no header at all.
+            let unidentified =
+                end > start && is_missing(&Field::Serial) && is_missing(&Field::CertificateArn);
+            let mut required = [Field::Serial, Field::RevokedAt].into_iter();
+            if let Some(missing) = required.find(is_missing)
+                && !unidentified
+            {
+                let problem = format!("the header has no column {}", missing.name());
+                return invalid(end, problem);
             }
             self.columns = Some(columns);
             self.row = vec![0..0; width];
-            let kind = RecordKind::Header;
-            return Ok(Record { len, kind });
+            return Ok(Record {
+                len,
+                kind: RecordKind::Header,
+                unidentified,
+            });
         }
     }
 

@@ -78,6 +78,7 @@ impl Grammar for Json {
                 return Ok(Record {
                     len: start,
                     kind: self.fields.kind(),
+                    unidentified: self.fields.are_unidentified(),
                 });
             };
             let text = string(bytes, start)?;

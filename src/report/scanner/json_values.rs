@@ -106,13 +106,24 @@ impl Fields {
     }
 
     #[inline(always)]
+    fn is_stated(&self, field: Field) -> bool {
+        self.value(field).is_some_and(|value| !value.is_empty())
+    }
+
+    #[inline(always)]
     pub fn kind(&self) -> RecordKind {
-        match self.value(Field::RevokedAt) {
-            Some(revoked_at) if !revoked_at.is_empty() => RecordKind::Revoked,
-            _ => RecordKind::Certificate {
+        match self.is_stated(Field::RevokedAt) {
+            true => RecordKind::Revoked,
+            false => RecordKind::Certificate {
                 malformed: self.malformed,
             },
         }
+    }
+
+    /// Whether neither a serial nor a certificate ARN is stated.
+    #[inline(always)]
+    pub fn are_unidentified(&self) -> bool {
+        !self.is_stated(Field::Serial) && !self.is_stated(Field::CertificateArn)
     }
 
     #[inline(always)]

@@ -23,7 +23,7 @@
 //!
 //! The scanner accepts exactly the reports that are valid: JSON that `serde_json` accepts (its limit
 //! of nesting applies to each value), CSV according to RFC 4180, both in UTF-8. Anything valid but
-//! anomalous does not stop a scan; see [`ScanTotals::malformed`].
+//! anomalous does not stop a scan; see [`ScanTotals::malformed`] and [`ScanTotals::unidentified`].
 //!
 //! - *A learned step accepts nothing that the strict parser would refuse.* It begins at a record's
 //!   `{` or at the quote that ends a string value, and ends at the opening quote of the next string

@@ -74,6 +74,9 @@ pub struct ScanTotals {
     /// nor `null`. In revoked records also an unreadable time, and a missing or malformed serial;
     /// checking these in every record would take longer than the rest of the scan.
     pub malformed: u64,
+    /// Records with neither `serial` nor `certificateArn`; a CSV header without both columns counts as
+    /// one.
+    pub unidentified: u64,
     /// Bytes fed.
     pub bytes: u64,
 }
@@ -106,6 +109,8 @@ pub struct Record {
     /// Its length in bytes, including the line end.
     pub len: usize,
     pub kind: RecordKind,
+    /// Whether it states neither a serial nor a certificate ARN.
+    pub unidentified: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,6 +242,7 @@ impl<G: Grammar> Stream<G> {
     #[inline(always)]
     fn take(&mut self, record: Record, bytes: &[u8], sink: &mut impl FnMut(&RevokedRecord<'_>)) {
         self.at += record.len as u64;
+        self.totals.unidentified += u64::from(record.unidentified);
         let malformed = match record.kind {
             RecordKind::Header => return,
             RecordKind::Certificate { malformed } => malformed,

@@ -5,6 +5,7 @@
 //! These are whole runs in the simulated world, scheduled half an hour apart. `worlds.rs` injects
 //! failures of single calls, and `tests/runs/crash.rs` kills the real binary.
 
+mod implausible;
 mod load;
 mod publishing;
 mod reports;

@@ -6,11 +6,11 @@ use fastrand::Rng;
 use futures_util::future::{LocalBoxFuture, join_all};
 use local_aws::{JsonLayout, NextReport, Outcome, Status, render};
 use pca_revocation_watch::report_format::ReportFormat;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::checks;
 use super::on_paused_clock;
-use super::scenario::{SMALLEST_TOPIC, revocation};
+use super::scenario::{SMALLEST_TOPIC, control_key, revocation};
 use super::world::{InvokeOptions, PERIOD, TIMEOUT, World};
 
 const REASONS: &[&str] = &[
@@ -149,7 +149,8 @@ fn random_options(rng: &mut Rng) -> InvokeOptions {
 /// that it may need.
 fn inject_lasting_problem(world: &World, rng: &mut Rng) -> u32 {
     let (pca, sns) = (world.aws.private_ca(), world.aws.sns());
-    let ca = &world.cas[rng.usize(..world.cas.len())];
+    let number = rng.usize(..world.cas.len());
+    let ca = &world.cas[number];
     let next = |next: NextReport, quiet| {
         pca.next_report(ca, next);
         quiet
@@ -175,7 +176,10 @@ fn inject_lasting_problem(world: &World, rng: &mut Rng) -> u32 {
             );
         }
         9 => pca.set_status(ca, Status::Deleted),
-        10 => return next(NextReport::new().content(emptied(world)), 3),
+        // Nobody can know that a first report should not be empty.
+        10 if was_audited(world, number) => {
+            return next(NextReport::new().content(emptied(world)), 3);
+        }
         11 => return next(NextReport::new().content(with_other_fields(world)), 3),
         12 => shrink(world, ca),
         13 => sns.count_confirmed_as(&world.topic, Some(0)),
@@ -185,6 +189,16 @@ fn inject_lasting_problem(world: &World, rng: &mut Rng) -> u32 {
         _ => {}
     }
     0
+}
+
+/// Returns whether the CA has a complete audit.
+fn was_audited(world: &World, ca: usize) -> bool {
+    let control = world
+        .aws
+        .s3()
+        .get(super::world::BUCKET, &control_key(world, ca));
+    let control = control.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    control.is_some_and(|control| control["lastCompleteAudit"].is_object())
 }
 
 /// Returns a report without certificates.
