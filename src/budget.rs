@@ -69,6 +69,11 @@ impl Budget {
         self.deadline - RESERVE / 2
     }
 
+    /// Returns when messages about the watch are cut off, so that the state can still be saved.
+    pub fn announce_deadline(&self) -> Instant {
+        self.deadline - RESERVE * 7 / 20
+    }
+
     /// Returns when Lambda must have the response: shortly before the deadline.
     pub fn response_deadline(&self) -> Instant {
         self.deadline - RESERVE / 5

@@ -158,6 +158,7 @@ impl AuditStats {
         self.waited_seconds += earlier.waited_seconds;
         self.scanned_seconds += earlier.scanned_seconds;
         self.report_bytes += earlier.report_bytes;
+        self.has_shrunk |= earlier.has_shrunk;
         for (new, earlier) in self.new.iter_mut().zip(earlier.new) {
             *new += earlier;
         }
@@ -303,4 +304,20 @@ impl Response {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shrunken_report_shows_even_if_another_one_follows() {
+        let arn = CertificateAuthorityArn::parse("arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566").unwrap();
+        let mut shrunken = AuditResponse::new(arn.clone(), Outcome::Audited);
+        shrunken.stats.has_shrunk = true;
+
+        let both = shrunken.followed_by(AuditResponse::new(arn, Outcome::Audited));
+
+        assert!(both.stats.has_shrunk);
+    }
 }

@@ -36,8 +36,7 @@ pub struct Message {
     pub attributes: Vec<(&'static str, &'static str, String)>,
     /// `MessageGroupId` for a FIFO topic.
     pub group_id: String,
-    /// The message's `id`, also `MessageDeduplicationId` for a FIFO topic: a repeat after a lost
-    /// reply has the same.
+    /// The message's `id`: a repeat has the same.
     pub id: String,
     /// Whether it shows every revocation that it is about, with every field.
     pub is_complete: bool,

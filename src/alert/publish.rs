@@ -134,10 +134,11 @@ impl<'a> Publisher<'a> {
         sns: &Client,
         topic_arn: &str,
         message: &Message,
+        deduplication_id: &str,
     ) -> Result<String, CallFailure> {
         let mut waits = RETRY_WAITS.iter();
         loop {
-            let publish = request(sns, topic_arn, message).customize();
+            let publish = request(sns, topic_arn, message, deduplication_id).customize();
             let publish = match topic_arn.ends_with(".fifo") {
                 true => publish,
                 false => publish.config_override(
@@ -217,11 +218,23 @@ impl Publication<'_> {
         Ok(message_id)
     }
 
+    /// Returns the message's ID. One that perhaps nobody reads has another, so that a FIFO topic does
+    /// not drop its repeat for the first reader.
+    fn deduplication_id(&self, message: &Message) -> String {
+        match self.topic.subscription {
+            Subscription::Unknown(_) => format!("{}-unverified", message.id),
+            _ => message.id.clone(),
+        }
+    }
+
     /// Sends the message or, if SNS refuses it, its reduced form.
     async fn send(&mut self, message: &Message) -> Result<String, Unpublished> {
         let publisher = self.publisher;
         let (sns, topic_arn) = (&publisher.clients.sns, publisher.topic_arn);
-        let mut sent = publisher.send(sns, topic_arn, message).await;
+        let deduplication_id = self.deduplication_id(message);
+        let mut sent = publisher
+            .send(sns, topic_arn, message, &deduplication_id)
+            .await;
         let mut len = message.size_bytes();
         if let Err(failure) = &sent
             && is_invalid(failure)
@@ -233,7 +246,9 @@ impl Publication<'_> {
             self.write_full_list().await;
             let reduced = self.alert.reduced();
             len = reduced.size_bytes();
-            sent = publisher.send(sns, topic_arn, &reduced).await;
+            sent = publisher
+                .send(sns, topic_arn, &reduced, &deduplication_id)
+                .await;
         }
         sent.map_err(|failure| Unpublished {
             error: publisher.error(&failure, self.topic.limit, len),
@@ -271,7 +286,7 @@ impl Publication<'_> {
             return;
         };
         let card = self.alert.chat();
-        let sent = publisher.send(sns, topic_arn, &card);
+        let sent = publisher.send(sns, topic_arn, &card, &card.id);
         let sent = tokio::time::timeout(CARD_TIMEOUT, sent);
         let error = match tokio::time::timeout_at(self.until, sent).await {
             Ok(Ok(Ok(_))) => return,
@@ -288,7 +303,13 @@ impl Publication<'_> {
 const NO_LIST: &str =
     "the full list could not be written, and the message does not show everything";
 
-fn request(sns: &Client, topic_arn: &str, message: &Message) -> PublishFluentBuilder {
+/// `deduplication_id` is for a FIFO topic: it drops a message with the same one within five minutes.
+fn request(
+    sns: &Client,
+    topic_arn: &str,
+    message: &Message,
+    deduplication_id: &str,
+) -> PublishFluentBuilder {
     let mut publish = sns
         .publish()
         .topic_arn(topic_arn)
@@ -306,7 +327,7 @@ fn request(sns: &Client, topic_arn: &str, message: &Message) -> PublishFluentBui
     if topic_arn.ends_with(".fifo") {
         publish = publish
             .message_group_id(&message.group_id)
-            .message_deduplication_id(&message.id);
+            .message_deduplication_id(deduplication_id);
     }
     publish
 }

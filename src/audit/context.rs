@@ -162,7 +162,14 @@ impl Audit<'_> {
         confirmed_topic: &mut Option<String>,
     ) -> Result<Published, Unpublished> {
         let (run, topic_arn) = (self.run, &self.run.config.topic_arn);
-        let mut published = run.publish(self.arn, kind, detected_at, until).await?;
+        let published = run.publish(self.arn, kind, detected_at, until).await;
+        let mut published = published.inspect_err(|unpublished| {
+            // Whoever had subscribed before is gone.
+            let kind = unpublished.error.kind;
+            if kind == ErrorKind::TopicWithoutSubscription || kind == ErrorKind::TopicNotFound {
+                *confirmed_topic = None;
+            }
+        })?;
         if published.has_reader {
             *confirmed_topic = Some(topic_arn.clone());
         } else if confirmed_topic.as_ref() == Some(topic_arn)
@@ -176,14 +183,15 @@ impl Audit<'_> {
     /// Saves the state. If a duplicate delivery of this request has taken the lease over, Lambda need not
     /// retry this one.
     pub async fn save(&self, state: &mut VersionedState) -> Result<(), AuditError> {
-        let (run, request_id) = (self.run, &self.run.invocation.request_id);
-        let saved = run.store.save(state, &run.invocation.nonce).await;
+        let (run, invocation) = (self.run, self.run.invocation);
+        let saved = run.store.save(state, &invocation.nonce).await;
         let Err(mut error) = saved else { return Ok(()) };
         if error.kind == ErrorKind::StateConflict
             && let Ok(newer) = run.store.load(self.arn, run.budget.now()).await
             && let Some(holder) = newer.control.lease_holder(run.budget.now())
         {
-            error.is_retryable = holder.request_id != *request_id;
+            error.is_retryable =
+                holder.request_id != invocation.request_id || holder.nonce == invocation.nonce;
         }
         Err(error)
     }

@@ -20,7 +20,8 @@ impl Audit<'_> {
         let mut response =
             result.unwrap_or_else(|error| AuditResponse::failed(self.arn.clone(), error));
         if let Some(error) = response.error.take() {
-            response.error = Some(self.confirm(&mut control.error, error));
+            let seen = &mut control.unconfirmed_error;
+            response.error = Some(self.confirm(control.error.as_ref(), seen, error));
         }
         if let Some(error) = self.overdue(control, &response) {
             response.outcome = Outcome::Failed;

@@ -111,17 +111,15 @@ impl Audit<'_> {
         self.finalize(state, result, marker).await
     }
 
-    /// Audits the pending report or a new one. After an outdated pending report, which misses later
+    /// Audits the pending report or a new one. After an outdated report, which misses later
     /// revocations, also audits a new one.
     async fn audit_reports(
         &self,
         state: &mut VersionedState,
         scan_slot: &ScanSlot<'_>,
     ) -> Result<AuditResponse, AuditError> {
-        let was_pending = state.control.pending_report.is_some();
         let first = self.audit_report(state, scan_slot).await?;
-        let is_complete = first.outcome == Outcome::Audited;
-        if !was_pending || !is_complete || !self.is_outdated(&state.control) {
+        if first.outcome != Outcome::Audited || !self.is_outdated(&state.control) {
             return Ok(first);
         }
         info!(
@@ -133,14 +131,17 @@ impl Audit<'_> {
         Ok(first.followed_by(second))
     }
 
-    /// Whether the last complete audit is so old that this run should audit a newer report.
+    /// Whether the last complete audit is so old that this run should audit a newer report: its report
+    /// was requested before this run, a report interval ago.
     fn is_outdated(&self, control: &Control) -> bool {
         let (budget, interval) = (self.run.budget, self.run.config.report_interval);
-        let last = control.last_complete_audit.as_ref();
-        let age = last.map(|audit| budget.now().since(audit.requested_at));
+        let began = Timestamp::from(budget.clock() - budget.elapsed());
+        let is_old = control.last_complete_audit.as_ref().is_some_and(|last| {
+            last.requested_at < began && budget.now().since(last.requested_at) >= interval
+        });
         self.mode == Mode::Audit
             && self.accepts_requests
-            && age.is_some_and(|age| age >= interval)
+            && is_old
             && budget.left() > MIN_TIME_AFTER_WAIT
     }
 
@@ -185,16 +186,25 @@ impl Audit<'_> {
     ) -> Result<Vec<String>, AuditError> {
         let until = self.run.budget.save_deadline();
         let mut warnings = Vec::new();
-        let mut unverified = None;
+        let (mut is_started, mut unverified) = (false, None);
         for kind in alerts {
             let is_start = matches!(kind, AlertKind::WatchStarted { .. });
             let published = self.publish(kind, detected_at, until, &mut control.confirmed_topic);
             let published = published.await.map_err(|unpublished| unpublished.error)?;
             warnings.extend(published.warnings);
+            is_started |= is_start;
             // Recorded even if the next alert fails, so that it is not sent twice.
             control.started |= is_start && published.unverified.is_none();
             unverified = unverified.or(published.unverified);
         }
-        unverified.map_or(Ok(warnings), Err)
+        if let Some(error) = unverified {
+            if control.confirmed_topic.as_ref() != Some(&self.run.config.topic_arn) {
+                return Err(error);
+            }
+            // A later alert found a reader.
+            warnings.push(error.message);
+        }
+        control.started |= is_started;
+        Ok(warnings)
     }
 }

@@ -10,23 +10,31 @@ use crate::state::control::{Control, RecordedError};
 use crate::timestamp::Timestamp;
 
 impl Audit<'_> {
-    /// Confirms an error that an earlier run saw as well; records one that is new.
+    /// Confirms an error that people know of or that an earlier run saw; records one that is new in
+    /// `seen`. Lambda's retries and other runs at about the same time confirm nothing.
     pub(super) fn confirm(
         &self,
-        known: &mut Option<RecordedError>,
+        known: Option<&RecordedError>,
+        seen: &mut Option<RecordedError>,
         error: AuditError,
     ) -> AuditError {
         if !error.is_unconfirmed {
             return error;
         }
         let (name, request_id) = (error.kind.name(), &self.run.invocation.request_id);
-        match known {
-            Some(known) if known.confirms(&error, request_id) => return error.confirmed(),
-            Some(known) if known.kind == name || known.possibly_announced() => {}
-            unknown => {
-                let since = self.run.budget.now();
-                *unknown = Some(RecordedError::new(name, since, request_id));
+        let now = self.run.budget.now();
+        let is_same = |known: &RecordedError| known.kind == name;
+        if known.is_some_and(|known| is_same(known) && known.possibly_announced()) {
+            return error.confirmed();
+        }
+        match seen.as_ref().filter(|seen| is_same(seen)) {
+            Some(first) => {
+                let is_later = now.since(first.since) >= self.run.config.report_interval / 2;
+                if is_later && first.seen_by != *request_id {
+                    return error.confirmed();
+                }
             }
+            None => *seen = Some(RecordedError::new(name, now, request_id)),
         }
         error
     }
@@ -69,7 +77,7 @@ impl Audit<'_> {
                 revoked: audit.revoked,
             },
         };
-        let until = self.run.budget.response_deadline();
+        let until = self.run.budget.announce_deadline();
         if error.possibly_announced() {
             let confirmed_topic = &mut control.confirmed_topic;
             let published = self.publish(kind, audit.last_modified, until, confirmed_topic);
@@ -100,12 +108,25 @@ impl Audit<'_> {
             return error;
         };
         let mut seen = known.clone();
-        let error = self.confirm(&mut seen, error);
+        let mut error = self.confirm(known.as_ref(), &mut seen, error);
         if error.is_unconfirmed {
-            if let Some(seen) = seen.filter(|seen| known.as_ref() != Some(seen)) {
-                self.run.store.write_error_marker(self.arn, &seen).await;
+            let is_recorded = match seen {
+                seen if seen == known => true,
+                // The marker has room for one error: people know already that this CA fails.
+                _ if known
+                    .as_ref()
+                    .is_some_and(RecordedError::possibly_announced) =>
+                {
+                    false
+                }
+                Some(seen) => self.run.store.write_error_marker(self.arn, &seen).await,
+                None => false,
+            };
+            if is_recorded {
+                return error;
             }
-            return error;
+            // No later run could know that this one saw it.
+            error = error.confirmed();
         }
         let recorded = self.announce(&error, known.clone(), None, &mut None).await;
         let is_recorded = recorded.announced && known.as_ref() == Some(&recorded);
@@ -120,6 +141,11 @@ impl Audit<'_> {
     pub(super) async fn adopt_error_marker(&self, control: &mut Control) -> Option<RecordedError> {
         let error = self.run.store.read_error_marker(self.arn).await.ok()??;
         match &mut control.error {
+            _ if !error.possibly_announced() => {
+                control
+                    .unconfirmed_error
+                    .get_or_insert_with(|| error.clone());
+            }
             Some(known) if known.kind == error.kind => {
                 known.announced |= error.announced;
                 known.maybe_announced |= error.maybe_announced;
@@ -154,7 +180,7 @@ impl Audit<'_> {
             error: error.clone(),
             last_complete_audit_at,
         };
-        let until = self.run.budget.response_deadline();
+        let until = self.run.budget.announce_deadline();
         let published = self.publish(kind, since, until, confirmed_topic).await;
         let (error, is_unknown) = match published {
             Ok(published) => match published.unverified {

@@ -18,8 +18,8 @@ use crate::timestamp::Timestamp;
 /// Minimum time that a run must have left after waiting for Private CA's request limit.
 pub(super) const MIN_TIME_AFTER_WAIT: Duration = Duration::from_secs(300);
 
-/// First wait after Private CA refuses a request that our record allows (clocks differ). It
-/// doubles with each refusal.
+/// First wait after Private CA grants no new report although our record allows one: the clocks
+/// differ, or somebody else requested one. It doubles each time.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
 
 /// Longest wait between two such requests.
@@ -57,7 +57,7 @@ impl Audit<'_> {
                 Some(report) => {
                     state.control.pending_report = None;
                     let message = format!(
-                        "{} runs died while they worked on audit report {} of {}; it is abandoned",
+                        "{} attempts to process audit report {} of {} did not finish; it is abandoned",
                         report.attempts, report.key, self.arn
                     );
                     Err(AuditError::new(ErrorKind::ReportUnfinished, message))
@@ -78,6 +78,7 @@ impl Audit<'_> {
         let waited_seconds = (run.budget.elapsed() - started).as_secs_f64();
         match waited {
             Ok(Some(object)) => {
+                let report = self.correct_age(report, object.last_modified);
                 info!(
                     certificate_authority = self.arn.id(),
                     report_id = report.id,
@@ -144,6 +145,23 @@ impl Audit<'_> {
             object,
             waited_seconds: 0.0,
         }))
+    }
+
+    /// Corrects the time of a report that was requested before we know: its object is older.
+    fn correct_age(&self, report: PendingReport, last_modified: Timestamp) -> PendingReport {
+        if last_modified.saturating_add(CLOCK_TOLERANCE) >= report.requested_at {
+            return report;
+        }
+        warn!(
+            certificate_authority = self.arn.id(),
+            report_id = report.id,
+            %last_modified,
+            "the report's object is older than the request"
+        );
+        PendingReport {
+            requested_at: last_modified,
+            ..report
+        }
     }
 
     fn report_calls(&self) -> ReportCalls<'_> {
@@ -215,7 +233,14 @@ impl Audit<'_> {
                 return self.requested(state, report, at).await.map(Some);
             }
             Requested::TooSoon => None,
-            Requested::Refused(error) => Some(error),
+            Requested::Refused(error) => {
+                warn!(
+                    certificate_authority = self.arn.id(),
+                    error = error.message,
+                    "report request refused; looking for a recent report"
+                );
+                Some(error)
+            }
         };
         if let Some(report) = self.adopt(state).await? {
             return Ok(Some(report));
@@ -225,15 +250,10 @@ impl Audit<'_> {
         };
         // By Private CA's clock, the interval may not be over yet.
         let earlier = self.run.budget.clock() - CLOCK_TOLERANCE;
-        if state.control.next_request_at(earlier, interval).is_none() {
-            return Err(error);
+        match state.control.next_request_at(earlier, interval) {
+            Some(_) => Ok(None),
+            None => Err(error),
         }
-        warn!(
-            certificate_authority = self.arn.id(),
-            error = error.message,
-            "report request refused; retrying"
-        );
-        Ok(None)
     }
 
     /// Saves a report that was requested now. If Private CA created it long before, its age counts
@@ -255,9 +275,7 @@ impl Audit<'_> {
         {
             warn!(certificate_authority, report_id, %created_at, "request returned an older report");
             report.requested_at = created_at;
-            if let Some(pending) = &mut state.control.pending_report {
-                pending.requested_at = created_at;
-            }
+            state.control.set_pending_report(&report, created_at.into());
             self.save(state).await?;
         }
         Ok(report)

@@ -35,12 +35,13 @@ fn memory_bytes(revocations: u64) -> u64 {
 }
 
 /// Corrects the memory of an audit once its new revocations are known.
-fn correct(memory: &mut AuditMemory<'_>, scan: &Result<Scan, AuditError>) {
+fn correct_memory(memory: &mut AuditMemory<'_>, scan: &Result<Scan, AuditError>) {
     if let Ok(Scan { new, .. }) = scan {
         let revocations = new.notified.keys().len() + new.newly_seen.len();
         memory.set(memory_bytes(revocations as u64));
     }
 }
+
 /// Time after the work deadline for completing the full list; leaves time to publish.
 const FULL_LIST_OVERTIME: Duration = Duration::from_secs(1);
 
@@ -84,7 +85,7 @@ impl<'a> Audit<'a> {
         };
         let scan = scan.await;
         drop(permit);
-        correct(&mut memory, &scan);
+        correct_memory(&mut memory, &scan);
         let duration = self.run.budget.elapsed() - started;
         let control = &mut state.control;
         control.end_scan(self.counts_against(report, &scan, duration));
@@ -114,7 +115,7 @@ impl<'a> Audit<'a> {
         };
         let new = self.in_time(start).await?;
         let scan = self.read(report, new).await;
-        correct(&mut memory, &scan);
+        correct_memory(&mut memory, &scan);
         Ok((scan?, memory))
     }
 

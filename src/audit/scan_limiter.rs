@@ -1,5 +1,6 @@
 //! Limits concurrent scans, and the memory of all audits between scan and commit. The CA whose last
-//! complete audit is the oldest is next; a report whose scan crashed a run is scanned last, alone.
+//! complete audit is the oldest is next; a report whose scan crashed a run is scanned alone: last, or
+//! once half of the run is over.
 
 use std::collections::BTreeSet;
 

@@ -132,13 +132,15 @@ impl fmt::Display for CallFailure {
 /// clocks (such as `ExpiredToken`, `InvalidSignatureException`, `RequestTimeTooSkewed`) have the same
 /// HTTP status, but do not concern permissions.
 fn is_denial(code: &str) -> bool {
-    const CODES: [&str; 10] = [
+    // Of S3, SNS and Private CA: the key is disabled, gone, or may not be used.
+    if code.starts_with("KMS") {
+        return true;
+    }
+    const CODES: [&str; 8] = [
         "AccessDenied",
         "AccessDeniedException",
         "AuthorizationError",
         "AuthorizationErrorException",
-        "KMSAccessDenied",
-        "KMSAccessDeniedException",
         "NotAuthorized",
         "UnauthorizedAccess",
         "UnauthorizedException",

@@ -64,6 +64,8 @@ pub struct Control {
     pub(crate) confirmed_topic: Option<String>,
     /// The current error that needs operator action.
     pub error: Option<RecordedError>,
+    /// An error that may be over by the next run: it needs an operator if a later run sees it again.
+    pub(crate) unconfirmed_error: Option<RecordedError>,
     /// The key of the notified set; none before the first audit.
     pub notified_set: Option<String>,
     /// Number of revocations in the notified set.
@@ -130,11 +132,6 @@ impl RecordedError {
         }
     }
 
-    /// Whether an error of the same kind in this invocation means that it lasts.
-    pub(crate) fn confirms(&self, error: &AuditError, request_id: &str) -> bool {
-        self.kind == error.kind.name() && (self.possibly_announced() || self.seen_by != request_id)
-    }
-
     /// Whether people may know of it, so that its end is announced.
     pub(crate) fn possibly_announced(&self) -> bool {
         self.announced || self.maybe_announced
@@ -190,6 +187,7 @@ impl Control {
             started: false,
             confirmed_topic: None,
             error: None,
+            unconfirmed_error: None,
             notified_set: None,
             notified_count: 0,
         }
@@ -305,6 +303,9 @@ impl Control {
     /// published `watch-started`, and ended a scan of the same report.
     pub(crate) fn keep_progress(&mut self, ours: &Control) {
         self.started |= ours.started;
+        if ours.confirmed_topic.is_some() {
+            self.confirmed_topic.clone_from(&ours.confirmed_topic);
+        }
         if let Some(report) = &ours.pending_report
             && self.is_pending(&report.id)
         {
@@ -323,6 +324,7 @@ impl Control {
     pub(crate) fn complete(&mut self, audit: CompleteAudit) {
         self.pending_report = None;
         self.scanning = None;
+        self.unconfirmed_error = None;
         self.last_complete_audit = Some(audit);
         self.runs_without_audit = 0;
         self.without_audit_since = None;

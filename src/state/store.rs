@@ -25,7 +25,8 @@ const WRITE_ATTEMPTS: u32 = 6;
 /// Maximum reads of an object whose body breaks off: the SDK retries requests only.
 const READ_ATTEMPTS: u32 = 3;
 
-/// Announced errors that S3 did not store: only this process knows of them.
+/// Errors that the control document could not record and S3 did not store: only this process knows
+/// of them.
 pub(crate) type UnsavedErrors = Mutex<HashMap<CertificateAuthorityArn, RecordedError>>;
 
 /// The state of all CAs in S3.
@@ -250,7 +251,7 @@ impl Store<'_> {
         }
     }
 
-    /// Returns the announced error that the control document could not record; `None` also if S3
+    /// Returns the error that the control document could not record; `None` also if S3
     /// does not say whether there is one. An error if there is one and S3 denies reading it.
     pub async fn read_error_marker(
         &self,
@@ -283,21 +284,27 @@ impl Store<'_> {
         if is_there { Err(failure) } else { Ok(None) }
     }
 
-    /// Records an announced error outside the control document: in a marker, or in this process if
-    /// S3 does not store that.
-    pub async fn write_error_marker(&self, arn: &CertificateAuthorityArn, error: &RecordedError) {
+    /// Records an error outside the control document: in a marker, or in this process if S3 does not
+    /// store that. Returns whether S3 stored it.
+    pub async fn write_error_marker(
+        &self,
+        arn: &CertificateAuthorityArn,
+        error: &RecordedError,
+    ) -> bool {
         // First, because the run may end while S3 does not respond.
         self.unsaved_errors().insert(arn.clone(), error.clone());
         let key = self.error_marker_key(arn);
         let body = serde_json::to_vec_pretty(error).expect("an error has string keys only");
-        match send(self.put(&key, body.into())).await {
+        let stored = send(self.put(&key, body.into())).await;
+        match &stored {
             // An error that the next run may confirm stays here: reading the marker may be refused.
             Ok(_) if !error.possibly_announced() => {}
             Ok(_) => drop(self.unsaved_errors().remove(arn)),
             Err(failure) => {
-                warn!(certificate_authority = arn.id(), key, error = %failure, "announced error not stored; only this process knows of it");
+                warn!(certificate_authority = arn.id(), key, error = %failure, "error not stored; only this process knows of it");
             }
         }
+        stored.is_ok()
     }
 
     /// Removes the error marker once the control document records the error; if that is denied,

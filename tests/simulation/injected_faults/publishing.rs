@@ -151,6 +151,114 @@ fn failing_checks_of_an_unknown_topic_leave_it_pending() {
     });
 }
 
+/// Whoever was seen before is gone.
+#[test]
+fn subscription_seen_before_a_certain_absence_does_not_count() {
+    on_paused_clock(1, async {
+        let world = audited_world(&[]).await;
+        let before = control(&world)["notifiedCount"].clone();
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        world.unsubscribe_all();
+        assert_eq!(
+            run_once(&world).await["error"]["type"],
+            "TopicWithoutSubscription"
+        );
+        fail_checks(&world, &internal_error());
+
+        let audit = run_once(&world).await;
+
+        assert_eq!(audit["error"]["type"], "Unavailable", "{audit:#}");
+        assert_eq!(control(&world)["notifiedCount"], before);
+        world.aws.clear_faults();
+        world.subscribe();
+        run_audited(&world).await;
+        let last = messages_of_type(&world, "revocations").pop().expect("two");
+        assert_eq!(last["revocations"][0]["serial"], serial);
+    });
+}
+
+/// The first alert of an audit cannot be verified, the second one can.
+#[test]
+fn verified_alert_speaks_for_the_ones_before_it() {
+    on_paused_clock(1, async {
+        let world = World::new(1, 1, &[]);
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        for check in CHECKS {
+            let once = On::operation(check).times(3);
+            world.aws.inject(once, internal_error());
+        }
+
+        let audit = run_audited(&world).await;
+
+        assert!(
+            warnings(&audit).contains("cannot tell whether"),
+            "{audit:#}"
+        );
+        assert_eq!(messages_of_type(&world, "watch-started").len(), 1);
+        assert_alerted_once_without_errors(&world, &serial).await;
+    });
+}
+
+/// A FIFO topic drops a message that it knows, but nobody may have read the first one.
+#[test]
+fn fifo_topic_delivers_what_was_unverified_before() {
+    on_paused_clock(1, async {
+        let world = fifo_world();
+        world.revoke(0, "KEY_COMPROMISE");
+        fail_checks(&world, &internal_error());
+        let ended = world.invoke(json!({}), InvokeOptions::default()).await;
+        assert_eq!(audit_of(&ended)["error"]["type"], "Unavailable");
+        world.aws.clear_faults();
+        world.until(Duration::from_secs(60)).await;
+
+        let ended = world.invoke(json!({}), InvokeOptions::default()).await;
+
+        assert_eq!(audit_of(&ended)["outcome"], "audited", "{ended:?}");
+        let messages = world.aws.sns().messages();
+        // `watch-started` and the revocation, each of them twice.
+        assert_eq!(messages.len(), 4);
+        assert!(messages.iter().all(|message| !message.duplicate));
+    });
+}
+
+/// Returns a world with a FIFO topic that a queue has subscribed to.
+fn fifo_world() -> World {
+    let topic = "arn:aws:sns:us-east-1:123456789012:alerts.fifo";
+    let world = World::new(1, 1, &[("TOPIC_ARN", topic)]);
+    let sns = world.aws.sns();
+    assert_eq!(sns.create_fifo_topic("alerts.fifo", false), topic);
+    let queue = Subscription::new(Protocol::Sqs, "queue");
+    sns.subscribe(topic, queue).expect("a queue");
+    world
+}
+
+/// Otherwise the lease stays, and the next run takes the scan for one that crashed.
+#[test]
+fn hanging_announcement_leaves_time_to_save() {
+    on_paused_clock(1, async {
+        let world = audited_world(&[]).await;
+        world.was_refused.set(true);
+        let denied = Fault::access_denied(Service::PrivateCa);
+        let create = On::operation("CreateCertificateAuthorityAuditReport").always();
+        world.aws.inject(create, denied);
+        world
+            .aws
+            .inject(On::operation("Publish").always(), Fault::Hang);
+        world.until(PERIOD).await;
+        world.set_latency(Duration::from_millis(100));
+
+        let ended = world.invoke(json!({}), InvokeOptions::ending_in(25)).await;
+
+        assert_eq!(
+            audit_of(&ended)["error"]["type"],
+            "AccessDenied",
+            "{ended:?}"
+        );
+        assert_eq!(control(&world)["lease"], Value::Null);
+        assert_eq!(control(&world)["error"]["maybeAnnounced"], true);
+    });
+}
+
 #[test]
 fn subscription_seen_on_another_topic_does_not_count() {
     on_paused_clock(1, async {
@@ -378,13 +486,7 @@ fn refusals_without_effect_are_retried_in_the_same_run() {
 #[test]
 fn fifo_topic_retries_lost_replies() {
     on_paused_clock(1, async {
-        let topic = "arn:aws:sns:us-east-1:123456789012:alerts.fifo";
-        let world = World::new(1, 1, &[("TOPIC_ARN", topic)]);
-        let sns = world.aws.sns();
-        assert_eq!(sns.create_fifo_topic("alerts.fifo", false), topic);
-        let queue = Subscription::new(Protocol::Sqs, "queue");
-        sns.subscribe(topic, queue).expect("a queue");
-        let world = first_audit(world).await;
+        let world = first_audit(fifo_world()).await;
         world.revoke(0, "KEY_COMPROMISE");
         world
             .aws

@@ -315,7 +315,7 @@ fn report_that_crashed_two_runs_is_abandoned_and_alerted_once() {
 
         let audit = run(&world).await;
 
-        let words = [REPORTS, &world.cas[0], "2 runs died"];
+        let words = [REPORTS, &world.cas[0], "2 attempts"];
         assert_failed(
             &audit,
             &expected_error("ReportUnfinished", &words, &["memory", "new report"]),

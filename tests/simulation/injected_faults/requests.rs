@@ -214,6 +214,29 @@ fn request_that_returns_an_older_report_counts_from_its_creation() {
     });
 }
 
+/// One that is older than the interval is read as well, but is no reason to wait for the next run.
+#[test]
+fn request_that_returns_an_outdated_report_is_repeated() {
+    on_paused_clock(1, async {
+        let world = audited_world(&[]).await;
+        let pca = world.aws.private_ca();
+        pca.set_reports(|reports| {
+            reports.repeats = true;
+            reports.interval = 10 * PERIOD;
+        });
+        world.until(20 * PERIOD).await;
+        let created_at = request_elsewhere(&world);
+        world.until(22 * PERIOD).await;
+
+        let audit = run_manually(&world).await;
+
+        assert_eq!(audit["outcome"], "tooSoon", "{audit:#}");
+        assert_eq!(audit["report"]["requestedAt"], text(created_at));
+        assert_eq!(audit["lastCompleteAuditAt"], text(created_at));
+        assert_eq!(requests(&world), 1 + 2);
+    });
+}
+
 /// How Private CA might refuse a request that comes too soon.
 fn early_refusals() -> [ErrorReply; 3] {
     let message = "The request cannot be processed.";
@@ -255,7 +278,7 @@ fn early_request_is_no_error_whatever_its_code() {
 }
 
 /// Refusals that may be over soon, and the calls that get them.
-fn passing_refusals() -> [(On, Fault); 6] {
+fn passing_refusals() -> [(On, Fault); 5] {
     let state = |operation| On::operation(operation).key_contains(STATE);
     let error = |status, code| Fault::error(status, code, "The request was refused.");
     [
@@ -266,8 +289,7 @@ fn passing_refusals() -> [(On, Fault); 6] {
             error(403, "InvalidSignatureException"),
         ),
         (On::operation(CREATE), error(400, "SomethingNewException")),
-        (state("GetObject"), error(400, "ExpiredToken")),
-        (state("PutObject"), error(403, "RequestTimeTooSkewed")),
+        (state("GetObject"), error(403, "RequestTimeTooSkewed")),
     ]
 }
 
@@ -288,6 +310,9 @@ fn passing_refusal_is_retried_before_people_hear_of_it() {
             };
             assert!(error.error_message.contains("RequestRejected"), "{error:?}");
             assert_eq!(world.observed().runs.len(), 4);
+            // Nor does another one at about the same time.
+            world.invoke(json!({}), InvokeOptions::default()).await;
+            assert_eq!(messages_of_type(&world, "watch-failed").len(), 0);
             world.aws.clear_faults();
             assert_alerted_once_without_errors(&world, &serial).await;
         });
@@ -319,6 +344,66 @@ fn refusal_that_two_runs_see_is_announced_once() {
             assert_eq!(alerted_serials(&world), [serial]);
         });
     }
+}
+
+#[test]
+fn lasting_refusal_is_announced_behind_another_error() {
+    on_paused_clock(1, async {
+        let world = audited_world(&[]).await;
+        world.was_refused.set(true);
+        let create = || On::operation(CREATE).always();
+        let denied = Fault::error(400, "AccessDeniedException", "You are not authorized.");
+        world.aws.inject(create(), denied);
+        world.until(PERIOD).await;
+        world.schedule(InvokeOptions::default()).await;
+        world.aws.clear_faults();
+        let failed = Fault::error(400, "RequestFailedException", "The request has failed.");
+        world.aws.inject(create(), failed);
+
+        for expected in [1, 2, 2] {
+            world.next_period().await;
+            world.schedule(InvokeOptions::default()).await;
+            assert_eq!(messages_of_type(&world, "watch-failed").len(), expected);
+        }
+
+        let last = messages_of_type(&world, "watch-failed").pop().expect("two");
+        assert_eq!(last["error"]["type"], "RequestRejected");
+    });
+}
+
+/// No later run, in a new process, could know of it.
+#[test]
+fn refusal_that_cannot_be_stored_is_announced_at_once() {
+    on_paused_clock(1, async {
+        let world = audited_world(&[]).await;
+        for operation in ["GetObject", "PutObject"] {
+            let refused = Fault::error(400, "SomethingNewException", "The request was refused.");
+            let calls = On::operation(operation).key_contains(STATE).always();
+            world.aws.inject(calls, refused);
+        }
+        world.until(PERIOD).await;
+
+        world.schedule(InvokeOptions::default()).await;
+
+        let failed = only_message(&world, "watch-failed");
+        assert_eq!(failed["error"]["type"], "RequestRejected", "{failed:#}");
+    });
+}
+
+#[test]
+fn state_behind_a_disabled_key_is_denied() {
+    on_paused_clock(1, async {
+        let world = audited_world(&[]).await;
+        let disabled = Fault::error(400, "KMS.DisabledException", "The key is disabled.");
+        let calls = On::operation("GetObject").key_contains(STATE).always();
+        world.aws.inject(calls, disabled);
+        world.until(PERIOD).await;
+
+        world.schedule(InvokeOptions::default()).await;
+
+        let failed = only_message(&world, "watch-failed");
+        assert_eq!(failed["error"]["type"], "AccessDenied", "{failed:#}");
+    });
 }
 
 /// A refusal that is over by the next run leaves nothing behind that would confirm a later one.
