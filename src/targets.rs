@@ -1,6 +1,7 @@
 //! Chooses the CAs that an invocation covers.
 
 use std::future::ready;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use lambda_runtime::Diagnostic;
@@ -13,7 +14,10 @@ use crate::error::invocation_error;
 use crate::event::Trigger;
 
 /// Maximum concurrent reads of the state of skipped CAs.
-const CONCURRENT_READS: usize = 16;
+const CONCURRENT_READS: usize = 64;
+
+/// Timeout for one of them: the audits must start in time.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Returns the CAs that an invocation covers: the configured ones, or those of them that the event
 /// names.
@@ -21,11 +25,9 @@ const CONCURRENT_READS: usize = 16;
 /// # Errors
 /// If AWS does not list the CAs, or a manual event names one that is not configured.
 pub(crate) async fn targets(run: &Run<'_>) -> Result<Vec<Target>, Diagnostic> {
-    let accepts_requests = |accepts_requests| {
-        move |arn| Target {
-            arn,
-            accepts_requests,
-        }
+    let target = |arn, accepts_requests| Target {
+        arn,
+        accepts_requests,
     };
     let configured = match &run.config.certificate_authorities {
         None => {
@@ -34,13 +36,14 @@ pub(crate) async fn targets(run: &Run<'_>) -> Result<Vec<Target>, Diagnostic> {
                 invocation_error(error.kind.name(), message)
             })?;
             let unfinished = unfinished(run, listed.skipped).await;
-            let auditable = listed.auditable.into_iter().map(accepts_requests(true));
-            let unfinished = unfinished.into_iter().map(accepts_requests(false));
+            let auditable = listed.auditable.into_iter().map(|arn| target(arn, true));
+            let unfinished = unfinished.into_iter().map(|arn| target(arn, false));
             auditable.chain(unfinished).collect()
         }
         Some(listed) => listed
             .iter()
-            .map(|listed| resolve(listed, &run.invocation.function_arn).map(accepts_requests(true)))
+            .map(|listed| resolve(listed, &run.invocation.function_arn))
+            .map(|resolved| resolved.map(|arn| target(arn, true)))
             .collect::<Result<Vec<_>, _>>()?,
     };
     match &run.request.certificate_authorities {
@@ -50,15 +53,17 @@ pub(crate) async fn targets(run: &Run<'_>) -> Result<Vec<Target>, Diagnostic> {
 }
 
 /// Returns those of the CAs whose state has a pending report, which must be read even if the CA is
-/// deleted, or whose state cannot be read.
+/// deleted, or whose state cannot be read in time.
 async fn unfinished(
     run: &Run<'_>,
     skipped: Vec<CertificateAuthorityArn>,
 ) -> Vec<CertificateAuthorityArn> {
     stream::iter(skipped)
         .map(|arn| async move {
-            let state = run.store.load(&arn, run.budget.now()).await;
-            let is_finished = state.is_ok_and(|state| state.control.pending_report.is_none());
+            let state = run.store.load(&arn, run.budget.now());
+            let state = tokio::time::timeout(READ_TIMEOUT, state).await;
+            let is_finished =
+                matches!(state, Ok(Ok(state)) if state.control.pending_report.is_none());
             (!is_finished).then_some(arn)
         })
         .buffered(CONCURRENT_READS)

@@ -506,6 +506,22 @@ fn deleted_ca_without_pending_report_is_never_requested() {
 
 /// If the state of a skipped CA cannot be read, nobody knows whether a report is pending.
 #[test]
+fn states_of_many_deleted_cas_are_read_in_time() {
+    on_paused_clock(1, async {
+        let world = World::new(1, 66, &[("CERTIFICATE_AUTHORITY_ARNS", "*")]);
+        for ca in &world.cas {
+            world.aws.private_ca().set_status(ca, Status::Deleted);
+        }
+        let reads = On::operation("GetObject").key_contains(STATE).always();
+        world.aws.inject(reads, Fault::Hang);
+
+        let ended = world.invoke(json!({}), InvokeOptions::ending_in(200)).await;
+
+        assert!(ended.response().is_some(), "{ended:?}");
+    });
+}
+
+#[test]
 fn deleted_ca_with_unreadable_state_is_not_skipped() {
     on_paused_clock(1, async {
         let all = [("CERTIFICATE_AUTHORITY_ARNS", "*")];
