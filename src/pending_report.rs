@@ -24,6 +24,17 @@ pub struct PendingReport {
 }
 
 impl PendingReport {
+    /// Creates a report that was not read yet.
+    pub fn new(id: String, key: String, requested_at: Timestamp) -> Self {
+        Self {
+            id,
+            key,
+            requested_at,
+            attempts: 0,
+            implausible: false,
+        }
+    }
+
     /// Returns what a response says about the report.
     pub fn summary(&self) -> Value {
         json!({ "id": self.id, "key": self.key, "requestedAt": self.requested_at })

@@ -59,13 +59,8 @@ impl Audit<'_> {
 
     /// Finds the report of the last complete audit, if it still exists.
     async fn last_report(&self, last: &CompleteAudit) -> Result<Option<ReadyReport>, AuditError> {
-        let report = PendingReport {
-            id: last.report_id.clone(),
-            key: last.key.clone(),
-            requested_at: last.requested_at,
-            attempts: 0,
-            implausible: false,
-        };
+        let (id, key) = (last.report_id.clone(), last.key.clone());
+        let report = PendingReport::new(id, key, last.requested_at);
         let found = self.find(report).await?;
         Ok(found.filter(|found| found.object.e_tag == last.e_tag))
     }

@@ -117,13 +117,7 @@ fn requested(
         return Err(AuditError::new(ErrorKind::Unavailable, message));
     };
     let at = calls.budget.clock();
-    let report = PendingReport {
-        id,
-        key,
-        requested_at: at.into(),
-        attempts: 0,
-        implausible: false,
-    };
+    let report = PendingReport::new(id, key, at.into());
     Ok(Requested::Report(report, at))
 }
 
@@ -181,13 +175,9 @@ pub async fn find_orphaned_report(
 fn report_of(object: &Object) -> Option<PendingReport> {
     let key = object.key()?;
     ReportFormat::from_key(key)?;
-    Some(PendingReport {
-        id: report_id(key)?.to_owned(),
-        key: key.to_owned(),
-        requested_at: Timestamp::from_unix_seconds(object.last_modified()?.secs())?,
-        attempts: 0,
-        implausible: false,
-    })
+    let written_at = Timestamp::from_unix_seconds(object.last_modified()?.secs())?;
+    let id = report_id(key)?.to_owned();
+    Some(PendingReport::new(id, key.to_owned(), written_at))
 }
 
 /// Returns the report ID in a key: its last part without the ending.
