@@ -37,6 +37,8 @@
 //!   published before length and checksum show that the bytes read are what S3 holds.
 //! - A requested report is in the state before anything waits for it, and a scan attempt is counted
 //!   there before it starts.
+//! - The age of an audit is that of its report. A report that lists nothing although the one before
+//!   did, or that identifies no certificate, is no complete audit.
 //! - State is written under conditions only (`If-None-Match: *`, `If-Match`). State that cannot be
 //!   read is never overwritten.
 //! - Errors that need operator action are announced once, and so is their end.
