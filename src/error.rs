@@ -46,7 +46,7 @@ impl AuditError {
         }
     }
 
-    /// Marks an error that a second run saw.
+    /// Marks an error that people must hear of: a later run saw it, or none could know of it.
     #[must_use]
     pub fn confirmed(self) -> Self {
         Self {

@@ -155,7 +155,7 @@ impl Audit<'_> {
             Step::Continue(report) => report,
             Step::Break(response) => return Ok(response),
         };
-        // Until the commit.
+        // The memory is held until the commit.
         let (scan, _memory) = self.scan(state, &report, scan_slot).await?;
         let findings = self.findings(&state.control, &report, scan);
         let (mut response, alerts) = (findings.response, findings.alerts);

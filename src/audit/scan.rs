@@ -25,6 +25,9 @@ use crate::state::store::VersionedState;
 /// Time after which S3's failure to deliver a report counts against the report.
 const UNAVAILABLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
+/// Time after the work deadline for completing the full list; leaves time to publish.
+const FULL_LIST_OVERTIME: Duration = Duration::from_secs(1);
+
 /// Memory of an audit apart from its notified set: mostly its part of a message.
 const AUDIT_BYTES: u64 = 1 << 20;
 
@@ -41,9 +44,6 @@ fn correct_memory(memory: &mut AuditMemory<'_>, scan: &Result<Scan, AuditError>)
         memory.set(memory_bytes(revocations as u64));
     }
 }
-
-/// Time after the work deadline for completing the full list; leaves time to publish.
-const FULL_LIST_OVERTIME: Duration = Duration::from_secs(1);
 
 /// A report that was read to its last byte.
 pub(super) struct Scan<'a> {

@@ -371,39 +371,28 @@ fn lasting_refusal_is_announced_behind_another_error() {
     });
 }
 
-/// No later run, in a new process, could know of it.
+/// A disabled key is a denial. Of other codes, no later run in a new process could know.
 #[test]
-fn refusal_that_cannot_be_stored_is_announced_at_once() {
-    on_paused_clock(1, async {
-        let world = audited_world(&[]).await;
-        for operation in ["GetObject", "PutObject"] {
-            let refused = Fault::error(400, "SomethingNewException", "The request was refused.");
-            let calls = On::operation(operation).key_contains(STATE).always();
-            world.aws.inject(calls, refused);
-        }
-        world.until(PERIOD).await;
+fn refusal_of_the_whole_state_is_announced_at_once() {
+    for (code, expected) in [
+        ("SomethingNewException", "RequestRejected"),
+        ("KMS.DisabledException", "AccessDenied"),
+    ] {
+        on_paused_clock(1, async {
+            let world = audited_world(&[]).await;
+            for operation in ["GetObject", "PutObject"] {
+                let refused = Fault::error(400, code, "The request was refused.");
+                let calls = On::operation(operation).key_contains(STATE).always();
+                world.aws.inject(calls, refused);
+            }
+            world.until(PERIOD).await;
 
-        world.schedule(InvokeOptions::default()).await;
+            world.schedule(InvokeOptions::default()).await;
 
-        let failed = only_message(&world, "watch-failed");
-        assert_eq!(failed["error"]["type"], "RequestRejected", "{failed:#}");
-    });
-}
-
-#[test]
-fn state_behind_a_disabled_key_is_denied() {
-    on_paused_clock(1, async {
-        let world = audited_world(&[]).await;
-        let disabled = Fault::error(400, "KMS.DisabledException", "The key is disabled.");
-        let calls = On::operation("GetObject").key_contains(STATE).always();
-        world.aws.inject(calls, disabled);
-        world.until(PERIOD).await;
-
-        world.schedule(InvokeOptions::default()).await;
-
-        let failed = only_message(&world, "watch-failed");
-        assert_eq!(failed["error"]["type"], "AccessDenied", "{failed:#}");
-    });
+            let failed = only_message(&world, "watch-failed");
+            assert_eq!(failed["error"]["type"], expected, "{failed:#}");
+        });
+    }
 }
 
 /// A refusal that is over by the next run leaves nothing behind that would confirm a later one.

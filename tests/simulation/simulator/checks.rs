@@ -117,20 +117,29 @@ fn alerted(world: &World, message: &Value) -> Vec<Value> {
         .unwrap_or_default()
 }
 
-fn every_revocation_is_alerted(world: &World, messages: &Messages, violations: &mut Vec<String>) {
-    let mut alerts: HashMap<(String, String), Vec<(usize, String)>> = HashMap::new();
+type CaAndSerial = (String, String);
+
+/// Returns all alerted revocations: the number of the message, the CA and serial, and the
+/// `revocationId`.
+fn all_alerted(world: &World, messages: &Messages) -> Vec<(usize, CaAndSerial, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut all = Vec::new();
     for (number, message) in messages.of_type("revocations") {
-        let ca = message["certificateAuthorityArn"]
-            .as_str()
-            .unwrap_or_default();
         for revocation in alerted(world, message) {
-            let serial = revocation["serial"].as_str().unwrap_or_default();
-            let id = revocation["revocationId"].as_str().unwrap_or_default();
-            alerts
-                .entry((ca.to_owned(), serial.to_owned()))
-                .or_default()
-                .push((*number, id.to_owned()));
+            let key = (
+                text(&message["certificateAuthorityArn"]),
+                text(&revocation["serial"]),
+            );
+            all.push((*number, key, text(&revocation["revocationId"])));
         }
+    }
+    all
+}
+
+fn every_revocation_is_alerted(world: &World, messages: &Messages, violations: &mut Vec<String>) {
+    let mut alerts: HashMap<CaAndSerial, Vec<(usize, String)>> = HashMap::new();
+    for (message, revocation, id) in all_alerted(world, messages) {
+        alerts.entry(revocation).or_default().push((message, id));
     }
     for revoked in world.revoked.borrow().iter() {
         let key = (revoked.ca.clone(), revoked.serial.clone());
@@ -540,20 +549,12 @@ fn within(one: SystemTime, other: SystemTime, tolerance: Duration) -> bool {
     one <= other + tolerance && other <= one + tolerance
 }
 
-/// Returns when each revocation was first published, by CA and serial.
-fn first_published(world: &World, messages: &Messages) -> HashMap<(String, String), SystemTime> {
+/// Returns when each revocation was first published.
+fn first_published(world: &World, messages: &Messages) -> HashMap<CaAndSerial, SystemTime> {
     let mut first = HashMap::new();
     let accepted = world.aws.sns().messages();
-    for (number, message) in messages.of_type("revocations") {
-        let ca = message["certificateAuthorityArn"]
-            .as_str()
-            .unwrap_or_default();
-        for revocation in alerted(world, message) {
-            let serial = revocation["serial"].as_str().unwrap_or_default();
-            first
-                .entry((ca.to_owned(), serial.to_owned()))
-                .or_insert(accepted[*number].at);
-        }
+    for (message, revocation, _) in all_alerted(world, messages) {
+        first.entry(revocation).or_insert(accepted[message].at);
     }
     first
 }
