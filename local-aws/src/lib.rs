@@ -68,11 +68,13 @@ pub use hook::{Action, Phase};
 pub use injection::On;
 pub use lambda::{InvocationError, RuntimeApi};
 pub use pca::{
-    NextReport, Outcome, PrivateCa, Quotas, ReportChecksum, ReportInfo, ReportPolicy, Status,
+    NextReport, Outcome, PrivateCa, Quotas, ReportChecksum, ReportInfo, ReportPolicy,
+    RevocationConfiguration, Status, UsageMode,
 };
 pub use report::{Certificate, JsonLayout, ReportFormat, render};
 pub use s3::{
-    Checksum, ChecksumAlgorithm, Content, Generated, ObjectInfo, Pieces, PrivateCaAccess, S3,
+    BucketEncryption, Checksum, ChecksumAlgorithm, Content, Generated, ObjectInfo, Pieces,
+    PrivateCaAccess, S3,
 };
 pub use server::{Disconnected, Server};
 pub use service::Service;

@@ -77,6 +77,8 @@ fn s3(request: &Request<Bytes>, at: SystemTime) -> Call {
         ("GET", false, true) if query.get("list-type").is_some_and(|kind| kind == "2") => {
             "ListObjectsV2"
         }
+        ("GET", false, true) if has("versioning") => "GetBucketVersioning",
+        ("GET", false, true) if has("encryption") => "GetBucketEncryption",
         ("GET", _, false) if !has("uploadId") => "GetObject",
         ("HEAD", _, false) => "HeadObject",
         ("PUT", _, false) if has("uploadId") => "UploadPart",

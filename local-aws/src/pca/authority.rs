@@ -34,11 +34,52 @@ impl Status {
     }
 }
 
+/// Usage mode of a certificate authority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UsageMode {
+    /// Certificates of any validity.
+    #[default]
+    GeneralPurpose,
+    /// Certificates that are valid for at most seven days.
+    ShortLivedCertificate,
+}
+
+impl UsageMode {
+    /// Returns the API's name of the mode.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GeneralPurpose => "GENERAL_PURPOSE",
+            Self::ShortLivedCertificate => "SHORT_LIVED_CERTIFICATE",
+        }
+    }
+}
+
+/// How clients can check whether a certificate was revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RevocationConfiguration {
+    /// Whether the certificate authority publishes a CRL.
+    pub crl: bool,
+    /// Whether it has an OCSP responder.
+    pub ocsp: bool,
+}
+
+/// A CRL only.
+impl Default for RevocationConfiguration {
+    fn default() -> Self {
+        Self {
+            crl: true,
+            ocsp: false,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Authority {
     pub(super) common_name: String,
     pub(super) owner_account: String,
     pub(super) status: Status,
+    pub(super) usage_mode: UsageMode,
+    pub(super) revocation: RevocationConfiguration,
     pub(super) created_at: SystemTime,
     pub(super) last_state_change_at: SystemTime,
     pub(super) not_before: SystemTime,

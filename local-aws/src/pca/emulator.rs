@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::authority::{Authority, Status};
+use super::authority::{Authority, RevocationConfiguration, Status, UsageMode};
 use super::quota::Quotas;
 use super::report::{NextReport, Report, ReportInfo, ReportPolicy, ReportRequest};
 use super::state::State;
@@ -75,6 +75,8 @@ impl PrivateCa {
             common_name: common_name.to_owned(),
             owner_account: owner_account.to_owned(),
             status: Status::Active,
+            usage_mode: UsageMode::default(),
+            revocation: RevocationConfiguration::default(),
             created_at: now,
             last_state_change_at: now,
             not_before: now,
@@ -97,6 +99,24 @@ impl PrivateCa {
         self.with(certificate_authority_arn, |authority| {
             authority.status = status;
             authority.last_state_change_at = now;
+        });
+    }
+
+    /// Sets whether a certificate authority has a CRL and an OCSP responder; default a CRL only.
+    pub fn set_revocation(
+        &self,
+        certificate_authority_arn: &str,
+        revocation: RevocationConfiguration,
+    ) {
+        self.with(certificate_authority_arn, |authority| {
+            authority.revocation = revocation;
+        });
+    }
+
+    /// Sets the usage mode of a certificate authority; default [`UsageMode::GeneralPurpose`].
+    pub fn set_usage_mode(&self, certificate_authority_arn: &str, usage_mode: UsageMode) {
+        self.with(certificate_authority_arn, |authority| {
+            authority.usage_mode = usage_mode;
         });
     }
 

@@ -10,7 +10,7 @@ mod quota;
 mod report;
 mod state;
 
-pub use authority::Status;
+pub use authority::{RevocationConfiguration, Status, UsageMode};
 pub use emulator::PrivateCa;
 pub(crate) use errors::throttled;
 pub(crate) use protocol::error_response;

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::Response;
 use serde_json::{Value, json};
 
-use super::authority::Authority;
+use super::authority::{Authority, RevocationConfiguration};
 use super::emulator::PrivateCa;
 use super::errors::{invalid, not_found};
 use super::report::ReportRequest;
@@ -144,6 +144,16 @@ impl PrivateCa {
 
 impl Authority {
     fn describe(&self, arn: &str) -> Value {
+        let RevocationConfiguration { crl, ocsp } = self.revocation;
+        let crl = match crl {
+            true => json!({
+                "Enabled": true,
+                "ExpirationInDays": 7,
+                "S3BucketName": "amzn-s3-demo-crl-bucket",
+                "S3ObjectAcl": "BUCKET_OWNER_FULL_CONTROL",
+            }),
+            false => json!({ "Enabled": false }),
+        };
         json!({
             "Arn": arn,
             "OwnerAccount": self.owner_account,
@@ -163,9 +173,12 @@ impl Authority {
                     "CommonName": self.common_name,
                 },
             },
-            "RevocationConfiguration": { "CrlConfiguration": { "Enabled": false } },
+            "RevocationConfiguration": {
+                "CrlConfiguration": crl,
+                "OcspConfiguration": { "Enabled": ocsp },
+            },
             "KeyStorageSecurityStandard": "FIPS_140_2_LEVEL_3_OR_HIGHER",
-            "UsageMode": "GENERAL_PURPOSE",
+            "UsageMode": self.usage_mode.name(),
         })
     }
 }

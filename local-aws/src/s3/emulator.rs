@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::access::{Denial, PrivateCaAccess};
+use super::encryption::BucketEncryption;
 use super::object::{Checksum, Content, Object};
 use super::store::{self, ObjectPath, Store, WriteCondition};
 use crate::clock::Clock;
@@ -61,12 +62,20 @@ impl S3 {
         self.store().buckets.remove(bucket);
     }
 
-    /// Turns versioning of a bucket on or off.
+    /// Turns versioning of a bucket on or off. A new bucket has none.
     ///
     /// # Panics
     /// If the bucket does not exist.
     pub fn set_versioning(&self, bucket: &str, versioned: bool) {
-        self.with_bucket(bucket, |bucket| bucket.versioned = versioned);
+        self.with_bucket(bucket, |bucket| bucket.versioned = Some(versioned));
+    }
+
+    /// Sets the default encryption of a bucket. Objects are stored the same way with each.
+    ///
+    /// # Panics
+    /// If the bucket does not exist.
+    pub fn set_encryption(&self, bucket: &str, encryption: BucketEncryption) {
+        self.with_bucket(bucket, |bucket| bucket.encryption = encryption);
     }
 
     /// Sets whether Private CA can write reports to a bucket.

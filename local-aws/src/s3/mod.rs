@@ -2,6 +2,7 @@
 
 mod access;
 mod emulator;
+mod encryption;
 mod object;
 mod protocol;
 mod service;
@@ -9,6 +10,7 @@ mod store;
 
 pub use access::PrivateCaAccess;
 pub use emulator::{ObjectInfo, S3};
+pub use encryption::BucketEncryption;
 pub(crate) use object::Object;
 pub use object::{Checksum, ChecksumAlgorithm, Content, Generated, Pieces};
 pub(crate) use service::{error_response, respond, service};

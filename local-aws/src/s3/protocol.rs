@@ -13,6 +13,7 @@ use s3s::path::S3Path;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
 
 use super::emulator::S3 as Emulator;
+use super::encryption::BucketEncryption;
 use super::object::{self, ChecksumAlgorithm as Algorithm, Content, Object as StoredObject};
 use super::store::{self, ObjectPath, UploadPath, Version, WriteCondition};
 
@@ -317,6 +318,46 @@ impl S3 for Protocol {
         let output = AbortMultipartUploadOutput::default();
         Ok(S3Response::with_status(output, StatusCode::NO_CONTENT))
     }
+
+    async fn get_bucket_versioning(
+        &self,
+        req: S3Request<GetBucketVersioningInput>,
+    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
+        let versioned = self.0.store().bucket(&req.input.bucket)?.versioned;
+        // Without a status if versioning was never set (S3 API Reference, "GetBucketVersioning").
+        let status = versioned.map(|versioned| {
+            BucketVersioningStatus::from_static(match versioned {
+                true => BucketVersioningStatus::ENABLED,
+                false => BucketVersioningStatus::SUSPENDED,
+            })
+        });
+        Ok(S3Response::new(GetBucketVersioningOutput {
+            status,
+            ..GetBucketVersioningOutput::default()
+        }))
+    }
+
+    async fn get_bucket_encryption(
+        &self,
+        req: S3Request<GetBucketEncryptionInput>,
+    ) -> S3Result<S3Response<GetBucketEncryptionOutput>> {
+        let encryption = self.0.store().bucket(&req.input.bucket)?.encryption.clone();
+        let (algorithm, key) = match encryption {
+            BucketEncryption::SseS3 => (ServerSideEncryption::AES256, None),
+            BucketEncryption::SseKms(key) => (ServerSideEncryption::AWS_KMS, key),
+        };
+        let rule = ServerSideEncryptionRule {
+            apply_server_side_encryption_by_default: Some(ServerSideEncryptionByDefault {
+                kms_master_key_id: key,
+                sse_algorithm: ServerSideEncryption::from_static(algorithm),
+            }),
+            bucket_key_enabled: Some(false),
+        };
+        let configuration = ServerSideEncryptionConfiguration { rules: vec![rule] };
+        Ok(S3Response::new(GetBucketEncryptionOutput {
+            server_side_encryption_configuration: Some(configuration),
+        }))
+    }
 }
 
 impl Protocol {
@@ -373,6 +414,8 @@ fn actions(operation: &str) -> &'static [&'static str] {
         "AbortMultipartUpload" => &["s3:AbortMultipartUpload"],
         "DeleteObject" => &["s3:DeleteObject"],
         "ListObjectsV2" => &["s3:ListBucket"],
+        "GetBucketVersioning" => &["s3:GetBucketVersioning"],
+        "GetBucketEncryption" => &["s3:GetEncryptionConfiguration"],
         _ => &[],
     }
 }

@@ -9,6 +9,7 @@ use s3s::dto::{ETag, ETagCondition};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use super::access::{Denial, PrivateCaAccess};
+use super::encryption::BucketEncryption;
 use super::object::{Checksum, ChecksumAlgorithm, Content, Object, md5, md5_hex};
 
 #[derive(Debug, Default)]
@@ -20,7 +21,9 @@ pub(crate) struct Store {
 
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
-    pub(crate) versioned: bool,
+    /// `None` until versioning is set for the first time.
+    pub(crate) versioned: Option<bool>,
+    pub(crate) encryption: BucketEncryption,
     pub(crate) private_ca: PrivateCaAccess,
     objects: BTreeMap<String, Vec<Version>>,
     uploads: BTreeMap<String, Upload>,
@@ -109,7 +112,7 @@ impl Store {
         let number = self.version_count;
         let bucket = self.bucket_mut(path.bucket)?;
         let version = Version {
-            id: bucket.versioned.then(|| version_id(number)),
+            id: bucket.is_versioned().then(|| version_id(number)),
             last_modified: now,
             object: Some(object),
         };
@@ -156,7 +159,7 @@ impl Store {
         self.version_count += 1;
         let number = self.version_count;
         let bucket = self.bucket_mut(bucket)?;
-        if !bucket.versioned {
+        if !bucket.is_versioned() {
             bucket.objects.remove(key);
             return Ok(None);
         }
@@ -314,6 +317,10 @@ impl Upload {
 }
 
 impl Bucket {
+    fn is_versioned(&self) -> bool {
+        self.versioned == Some(true)
+    }
+
     pub(crate) fn versions(&self, key: &str) -> &[Version] {
         self.objects.get(key).map_or(&[], Vec::as_slice)
     }

@@ -4,12 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use crate::clients::{BUCKET, Clients, World, refusal, refused};
 use aws_sdk_acmpca::types::{
-    AuditReportResponseFormat, AuditReportStatus, CertificateAuthorityStatus, ResourceOwner,
+    AuditReportResponseFormat, AuditReportStatus, CertificateAuthorityStatus,
+    CertificateAuthorityUsageMode, ResourceOwner,
 };
 use aws_sdk_s3::types::ChecksumMode;
 use local_aws::{
     ChecksumAlgorithm, ErrorReply, Fault, JsonLayout, LocalAws, NextReport, Outcome,
-    PrivateCaAccess, Quotas, ReportChecksum, ReportFormat, Service, Status,
+    PrivateCaAccess, Quotas, ReportChecksum, ReportFormat, RevocationConfiguration, Service,
+    Status, UsageMode,
 };
 
 const HALF_AN_HOUR: Duration = Duration::from_secs(1800);
@@ -388,6 +390,36 @@ async fn certificate_authorities_are_described_and_listed_in_pages() {
         .next_token("nonsense!");
     let token = token.send().await.unwrap_err().into_service_error();
     assert!(token.is_invalid_next_token_exception());
+}
+
+#[tokio::test]
+async fn listing_shows_revocation_configuration_and_usage_mode() {
+    let world = World::without_quotas().await;
+    let pca = world.aws.private_ca();
+    let ca = pca.create("CA");
+    let listed = async || {
+        let list = world.pca.list_certificate_authorities();
+        let listed = list.send().await.unwrap().certificate_authorities;
+        let ca = listed.unwrap().remove(0);
+        let revocation = ca.revocation_configuration.unwrap();
+        let crl = revocation.crl_configuration.unwrap();
+        let ocsp = revocation.ocsp_configuration.unwrap();
+        (
+            crl.enabled(),
+            crl.s3_bucket_name().is_some(),
+            ocsp.enabled(),
+            ca.usage_mode.unwrap(),
+        )
+    };
+    let general = CertificateAuthorityUsageMode::GeneralPurpose;
+    assert_eq!(listed().await, (true, true, false, general));
+
+    let (crl, ocsp) = (false, true);
+    pca.set_revocation(&ca, RevocationConfiguration { crl, ocsp });
+    pca.set_usage_mode(&ca, UsageMode::ShortLivedCertificate);
+
+    let short_lived = CertificateAuthorityUsageMode::ShortLivedCertificate;
+    assert_eq!(listed().await, (false, false, true, short_lived));
 }
 
 #[tokio::test]

@@ -6,10 +6,11 @@ use crate::clients::{BUCKET, Clients, World, refusal, refused};
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
+    BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode, ChecksumType,
+    CompletedMultipartUpload, CompletedPart, ServerSideEncryption,
 };
 use bytes::Bytes;
-use local_aws::{Checksum, Fault, Generated};
+use local_aws::{BucketEncryption, Checksum, Fault, Generated};
 
 #[tokio::test]
 async fn objects_are_put_read_listed_and_deleted() {
@@ -423,6 +424,51 @@ async fn wrong_signatures_and_denied_actions_are_refused() {
         refused(403, "AccessDenied")
     );
     put("other").send().await.unwrap();
+}
+
+#[tokio::test]
+async fn bucket_settings_are_returned_or_denied() {
+    let World { aws, s3, .. } = &World::new().await;
+    let versioning = || s3.get_bucket_versioning().bucket(BUCKET).send();
+    let encryption = || s3.get_bucket_encryption().bucket(BUCKET).send();
+    let default = async || {
+        let configuration = encryption().await.unwrap();
+        let configuration = configuration.server_side_encryption_configuration.unwrap();
+        let rule = configuration.rules.into_iter().next().unwrap();
+        rule.apply_server_side_encryption_by_default.unwrap()
+    };
+    assert_eq!(versioning().await.unwrap().status, None);
+    for (versioned, status) in [
+        (true, BucketVersioningStatus::Enabled),
+        (false, BucketVersioningStatus::Suspended),
+    ] {
+        aws.s3().set_versioning(BUCKET, versioned);
+        assert_eq!(versioning().await.unwrap().status, Some(status));
+    }
+    assert_eq!(default().await.sse_algorithm, ServerSideEncryption::Aes256);
+    for key in [None, Some("arn:aws:kms:us-east-1:123456789012:key/1")] {
+        let key = key.map(str::to_owned);
+        aws.s3()
+            .set_encryption(BUCKET, BucketEncryption::SseKms(key.clone()));
+        let default = default().await;
+        assert_eq!(default.sse_algorithm, ServerSideEncryption::AwsKms);
+        assert_eq!(default.kms_master_key_id, key);
+    }
+    let calls = aws.calls_of("GetBucketVersioning");
+    assert_eq!(calls[0].bucket.as_deref(), Some(BUCKET));
+    assert!(!aws.calls_of("GetBucketEncryption").is_empty());
+
+    for action in ["s3:GetBucketVersioning", "s3:GetEncryptionConfiguration"] {
+        aws.s3().deny(action, BUCKET, "");
+    }
+    let denied = refused(403, "AccessDenied");
+    assert_eq!(refusal(versioning().await), denied);
+    assert_eq!(refusal(encryption().await), denied);
+    let elsewhere = s3.get_bucket_versioning().bucket("elsewhere");
+    let missing = refused(404, "NoSuchBucket");
+    assert_eq!(refusal(elsewhere.send().await), missing);
+    let elsewhere = s3.get_bucket_encryption().bucket("elsewhere");
+    assert_eq!(refusal(elsewhere.send().await), missing);
 }
 
 #[tokio::test]
