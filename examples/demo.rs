@@ -299,8 +299,8 @@ impl Stage {
     }
 
     fn show(&self, protocol: Protocol, title: &str) {
-        // The alert about the revocations comes last, after `watch-started`.
-        if let Some(delivery) = self.deliveries(protocol).pop() {
+        // The alert about the revocations comes first, before `watch-started`.
+        if let Some(delivery) = self.deliveries(protocol).first() {
             heading(title);
             match serde_json::from_str::<Value>(&delivery.text) {
                 Ok(message) => quote(&format!("{message:#}")),

@@ -14,6 +14,9 @@ use crate::timestamp::Timestamp;
 /// Lambda's deadline.
 const RESERVE: Duration = Duration::from_secs(10);
 
+/// Time reserved for announcing changes of the watch itself.
+const ANNOUNCE_RESERVE: Duration = Duration::from_secs(30);
+
 /// The time of one invocation. Each has its own, because Lambda freezes the process in between.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
@@ -36,6 +39,17 @@ impl Budget {
             started,
             started_instant,
             deadline: started_instant + left,
+        }
+    }
+
+    /// Returns the budget of work that ends earlier and leaves time to announce its results: 30 s, or a
+    /// tenth of a short invocation.
+    #[must_use]
+    pub fn before_announcing(&self) -> Self {
+        let whole = self.deadline - self.started_instant;
+        Self {
+            deadline: self.deadline - ANNOUNCE_RESERVE.min(whole / 10),
+            ..*self
         }
     }
 
@@ -69,14 +83,24 @@ impl Budget {
         self.deadline - RESERVE / 2
     }
 
-    /// Returns when messages about the watch are cut off, so that the state can still be saved.
-    pub fn announce_deadline(&self) -> Instant {
-        self.deadline - RESERVE * 7 / 20
-    }
-
     /// Returns when Lambda must have the response: shortly before the deadline.
     pub fn response_deadline(&self) -> Instant {
         self.deadline - RESERVE / 5
+    }
+
+    /// Whether an instant is over.
+    pub fn has_passed(&self, instant: Instant) -> bool {
+        instant <= Instant::now()
+    }
+
+    /// Returns the wall-clock time at which the invocation started.
+    pub fn began(&self) -> Timestamp {
+        self.started.into()
+    }
+
+    /// Returns the end of work that may take that long, and ends before Lambda must have the response.
+    pub fn ending_within(&self, duration: Duration) -> Instant {
+        self.response_deadline().min(Instant::now() + duration)
     }
 
     /// Returns the time until Lambda must have the response.

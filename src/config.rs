@@ -35,6 +35,10 @@ pub struct Config {
     pub state_prefix: String,
     /// Private CA's minimum interval between two reports of one CA.
     pub report_interval: Duration,
+    /// Time between two scheduled runs; `None` if it is not known.
+    pub audit_interval: Option<Duration>,
+    /// How often to send a `watch-summary`; `None` means never.
+    pub summary_interval: Option<Duration>,
     /// Whether S3 has a custom endpoint.
     pub custom_s3_endpoint: bool,
 }
@@ -92,6 +96,8 @@ impl Config {
                 1800,
                 0..=604_800,
             )),
+            audit_interval: variables.optional("AUDIT_INTERVAL_MINUTES", audit_interval),
+            summary_interval: variables.optional("SUMMARY_INTERVAL_HOURS", summary_interval),
             custom_s3_endpoint: ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]
                 .iter()
                 .any(|name| (variables.get)(name).is_some()),
@@ -264,6 +270,23 @@ fn url(text: &str) -> Result<String, String> {
     ))
 }
 
+fn audit_interval(text: &str) -> Result<Duration, String> {
+    let minutes = whole_number(text, 1..=10_080, "minutes")?;
+    Ok(Duration::from_secs(60 * minutes))
+}
+
+fn summary_interval(text: &str) -> Result<Duration, String> {
+    let hours = whole_number(text, 1..=8784, "hours")?;
+    Ok(Duration::from_secs(3600 * hours))
+}
+
+fn whole_number(text: &str, range: RangeInclusive<u64>, unit: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    let (least, most) = (range.start(), range.end());
+    let problem = || format!("{text:?} is not a whole number of {unit} from {least} to {most}");
+    number.ok_or_else(problem)
+}
+
 fn state_prefix(prefix: &str) -> Result<String, String> {
     let with_slash = format!("{}/", prefix.strip_suffix('/').unwrap_or(prefix));
     if with_slash.starts_with("audit-report/") || with_slash.starts_with('/') {
@@ -311,6 +334,8 @@ mod tests {
         assert_eq!(config.initial_lookback, Duration::from_secs(24 * 3600));
         assert_eq!(config.state_prefix, "revocation-watch/");
         assert_eq!(config.report_interval, Duration::from_secs(1800));
+        assert_eq!(config.audit_interval, None);
+        assert_eq!(config.summary_interval, None);
         assert_eq!(config.chat_topic_arn, None);
         assert!(!config.custom_s3_endpoint);
     }
@@ -340,6 +365,8 @@ mod tests {
             ("STATE_PREFIX", "audit-report/state"),
             ("RUNBOOK_URL", "wiki/key compromise"),
             ("REPORT_INTERVAL_SECONDS", "half an hour"),
+            ("AUDIT_INTERVAL_MINUTES", "hourly"),
+            ("SUMMARY_INTERVAL_HOURS", "weekly"),
         ])
         .unwrap_err();
         let text = error.error_message;
@@ -354,6 +381,8 @@ mod tests {
             "STATE_PREFIX",
             "RUNBOOK_URL",
             "REPORT_INTERVAL_SECONDS",
+            "AUDIT_INTERVAL_MINUTES",
+            "SUMMARY_INTERVAL_HOURS",
             "eu-west-1",
             "nonsense",
             "cannot be combined",
@@ -379,6 +408,36 @@ mod tests {
         for prefix in ["audit-reports", "state/audit-report"] {
             let config = from(&[("STATE_PREFIX", prefix)]).unwrap();
             assert_eq!(config.state_prefix, format!("{prefix}/"));
+        }
+    }
+
+    #[test]
+    fn audit_interval_is_from_a_minute_to_a_week() {
+        for (minutes, seconds) in [("1", 60), ("30", 1800), ("10080", 604_800)] {
+            let config = from(&[("AUDIT_INTERVAL_MINUTES", minutes)]).unwrap();
+            assert_eq!(config.audit_interval, Some(Duration::from_secs(seconds)));
+        }
+        for minutes in ["0", "10081", "-1", "1.5", "hourly"] {
+            let error = from(&[("AUDIT_INTERVAL_MINUTES", minutes)]).unwrap_err();
+            let problem = format!(
+                "\n  AUDIT_INTERVAL_MINUTES: {minutes:?} is not a whole number of minutes from 1 to 10080"
+            );
+            assert!(error.error_message.contains(&problem), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn summary_interval_is_from_an_hour_to_a_year() {
+        for (hours, seconds) in [("1", 3600), ("168", 604_800), ("8784", 31_622_400)] {
+            let config = from(&[("SUMMARY_INTERVAL_HOURS", hours)]).unwrap();
+            assert_eq!(config.summary_interval, Some(Duration::from_secs(seconds)));
+        }
+        for hours in ["0", "8785", "-1", "1.5", "weekly"] {
+            let error = from(&[("SUMMARY_INTERVAL_HOURS", hours)]).unwrap_err();
+            let problem = format!(
+                "\n  SUMMARY_INTERVAL_HOURS: {hours:?} is not a whole number of hours from 1 to 8784"
+            );
+            assert!(error.error_message.contains(&problem), "{error:?}");
         }
     }
 

@@ -15,6 +15,10 @@ pub struct AuditError {
     pub message: String,
     /// What to do next.
     pub hint: String,
+    /// The affected resource, if it is known and not the CA itself: errors of one kind and resource
+    /// have one cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
     /// Whether a retry may resolve it, so that a scheduled run with such an error fails as an
     /// invocation.
     #[serde(skip)]
@@ -31,12 +35,13 @@ impl AuditError {
             kind,
             message: message.into(),
             hint: kind.hint().to_owned(),
+            resource: None,
             is_retryable: kind.remedy() == Remedy::Retry,
             is_unconfirmed: false,
         }
     }
 
-    /// Marks an error that may be over by the next run: it is retried before people hear of it.
+    /// Marks an error that may be over by the next run: it is retried before it is announced.
     #[must_use]
     pub fn unconfirmed(self) -> Self {
         Self {
@@ -46,7 +51,7 @@ impl AuditError {
         }
     }
 
-    /// Marks an error that people must hear of: a later run saw it, or none could know of it.
+    /// Marks an error that must be announced: a later run saw it, or none could know of it.
     #[must_use]
     pub fn confirmed(self) -> Self {
         Self {
@@ -108,6 +113,22 @@ macro_rules! error_kinds {
                 matches!(self, Self::ReportFailed | Self::ReportVanished | Self::ReportInvalid)
             }
 
+            /// Whether it concerns one CA only: the same error of another CA has another cause.
+            pub fn concerns_one_ca(self) -> bool {
+                matches!(
+                    self,
+                    Self::CertificateAuthorityState
+                        | Self::CertificateAuthorityNotFound
+                        | Self::CertificateAuthorityTooLarge
+                )
+            }
+
+            /// Whether the topic itself cannot deliver a message about an error of this name.
+            pub fn silences_the_topic(name: &str) -> bool {
+                let kinds = [Self::TopicNotFound, Self::TopicWithoutSubscription];
+                kinds.iter().any(|kind| kind.name() == name)
+            }
+
             /// Returns what to do if the cause is not known in more detail.
             fn hint(self) -> &'static str {
                 match self { $(ErrorKind::$kind => $hint,)* }
@@ -121,7 +142,8 @@ macro_rules! error_kinds {
 pub enum Remedy {
     /// A retry may resolve it.
     Retry,
-    /// Needs operator action: reported once as `watch-failed`, later as `watch-recovered`.
+    /// Needs operator action: reported once as `watch-failed`, later as `watch-recovered`. `HealthAlarm`
+    /// reports an error of the topic itself instead.
     Operator,
 }
 
@@ -131,7 +153,7 @@ error_kinds! {
     Unavailable, Retry,
         "No action needed unless it persists: the next run tries again. If it persists, check the AWS Health Dashboard and the function's network access.";
     OutOfTime, Retry,
-        "The next run continues from here. If it persists, raise the function's timeout (up to 15 minutes) or its memory, which also raises its CPU share.";
+        "The next run continues from here. If it persists, raise the function's memory (template parameter MemorySize), which also raises its CPU share, or audit fewer CAs in each stack.";
     /// Another run changed the state at the same time.
     StateConflict, Retry,
         "No action needed: the next run starts from the newer state. If it persists, find out what else writes to the state.";
@@ -153,10 +175,10 @@ error_kinds! {
         "AWS Private CA writes no audit reports for a CA that has issued more than 100 million certificates; no permission or retry changes that. Issue from a new CA, and remove this one from CERTIFICATE_AUTHORITY_ARNS (instead of *, list the other CAs) once you follow its revocations in another way: its CRL, or an EventBridge rule for the events of AWS Private CA.";
     /// The bucket for reports and state does not exist, or is in another region than the function.
     ReportBucketNotFound, Operator,
-        "Create the bucket again and restore the state in it (without the state, every CA starts with a first audit), or set REPORT_BUCKET to a bucket in the function's region.";
+        "Create the bucket again and restore the state in it (without the state, every CA starts with a first audit), or set REPORT_BUCKET (template parameter ExistingReportBucket) to a bucket in the function's region.";
     /// AWS Private CA cannot write audit reports to the bucket.
     ReportBucketRefused, Operator,
-        "Add the statements of the stack output BucketPolicyStatements to the bucket policy. The bucket needs SSE-S3 or a customer-managed KMS key whose policy allows acm-pca.amazonaws.com to use it (aws/s3 does not work), and no default Object Lock.";
+        "If you use your own bucket, add the statements of the stack output BucketPolicyStatements to its policy; it must have no default Object Lock. If the bucket has a KMS key, add the statement of the output BucketKeyPolicyStatement to the key's policy; the key aws/s3 does not work.";
     ReportFailed, Operator,
         "A later run requests a new report. If it fails again, check the bucket's policy, encryption and Object Lock, then contact AWS Support with the report ID.";
     ReportVanished, Operator,
@@ -171,17 +193,17 @@ error_kinds! {
         "Nothing was changed. Run an audit with {}: it reads a new report. If that one is implausible as well, accept it.";
     /// The audit report could not be read to its end in two attempts.
     ReportUnfinished, Operator,
-        "Raise the function's memory (which also raises its CPU share) and its timeout up to 15 minutes. A later run requests a new report.";
+        "Raise the function's memory (template parameter MemorySize), which also raises its CPU share. A later run requests a new report.";
     /// More than three scheduled runs and 90 minutes passed without a complete audit.
     ReportOverdue, Operator,
         "Check the function's log for \"audit failed\" and \"report not ready\" on this CA, and whether something else requests audit reports for it.";
     StateUnreadable, Operator,
-        "The function never overwrites unreadable state. Restore an earlier version of the object by deleting the newer versions (the bucket is versioned). To start over on purpose, delete every version of the control document and of all objects of this CA: see docs/troubleshoot.md, Restore the state.";
+        "The function never overwrites unreadable state. If the bucket is versioned, restore an earlier version of the object by deleting the newer versions: see docs/troubleshoot.md, Restore the state. To start over on purpose, see Start a CA from scratch there.";
     /// A newer version of this program wrote the state.
     StateNewer, Operator,
         "Deploy that version, or restore an earlier version of the object.";
     TopicNotFound, Operator,
-        "Correct TOPIC_ARN, or create the topic and subscribe to it.";
+        "Correct TOPIC_ARN (template parameter ExistingTopicArn), or create the topic and subscribe to it.";
     TopicWithoutSubscription, Operator,
         "Confirm the subscription: open the email from AWS Notifications and follow its link, or add another subscription. Revocations stay pending until then.";
     /// SNS refused the message and its reduced form.

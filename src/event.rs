@@ -93,9 +93,16 @@ pub enum Mode {
     AcceptReport,
     /// Publish a sample revocation.
     TestMessage,
+    /// Return the state of the monitoring; audit, publish and record nothing.
+    Status,
 }
 
 impl Mode {
+    /// Whether changes of the watch itself are announced.
+    pub fn announces(self) -> bool {
+        matches!(self, Mode::Audit | Mode::AcceptReport)
+    }
+
     /// Whether nothing is published.
     pub fn is_dry_run(self) -> bool {
         matches!(self, Mode::DryRun | Mode::Replay { dry_run: true, .. })
@@ -106,7 +113,8 @@ impl Mode {
 const USAGE: &str = "A manual event accepts these keys, all of them optional: \
     certificateAuthorityArns (list of at least one ARN or ID from the configured list), \
     dryRun (true or false), since (a time such as 2026-11-01T00:00:00Z), \
-    testMessage (true or false), acceptReport (true or false; true needs certificateAuthorityArns). \
+    testMessage (true or false), status (true or false), \
+    acceptReport (true or false; true needs certificateAuthorityArns). \
     {} audits every configured CA";
 
 /// The detail type of Private CA's event for a revocation
@@ -141,6 +149,7 @@ struct ManualEvent {
     since: Option<Timestamp>,
     test_message: Option<bool>,
     accept_report: Option<bool>,
+    status: Option<bool>,
 }
 
 impl Request {
@@ -198,7 +207,14 @@ impl Request {
         }
         let is_true = |key: Option<bool>| key.unwrap_or(false);
         let (dry_run, accept_report) = (is_true(event.dry_run), is_true(event.accept_report));
-        let mode = match (is_true(event.test_message), event.since) {
+        let is_test = is_true(event.test_message);
+        let mode = match (is_test, event.since) {
+            (false, None) if is_true(event.status) && !dry_run && !accept_report => Mode::Status,
+            _ if is_true(event.status) => {
+                return Err(invalid(
+                    "status excludes since, dryRun, testMessage and acceptReport",
+                ));
+            }
             (true, None) if !dry_run && !accept_report => Mode::TestMessage,
             (true, _) => {
                 return Err(invalid(
@@ -314,6 +330,10 @@ mod tests {
         );
         let request = read(json!({ "testMessage": true })).unwrap();
         assert_eq!(request.mode, Mode::TestMessage);
+        let status = json!({ "status": true, "certificateAuthorityArns": [CA] });
+        let request = read(status).unwrap();
+        assert_eq!(request.mode, Mode::Status);
+        assert_eq!(request.certificate_authorities, Some(vec![CA.to_owned()]));
         let accept = json!({ "acceptReport": true, "certificateAuthorityArns": [CA] });
         let request = read(accept).unwrap();
         assert_eq!(request.mode, Mode::AcceptReport);
@@ -321,6 +341,7 @@ mod tests {
         for neither in [
             json!({ "dryRun": false, "since": null }),
             json!({ "acceptReport": false }),
+            json!({ "status": false }),
         ] {
             assert_eq!(read(neither).unwrap().mode, Mode::Audit);
         }
@@ -370,6 +391,7 @@ mod tests {
                 json!({ "acceptReport": true, "certificateAuthorityArns": [CA], "testMessage": true }),
                 "testMessage excludes",
             ),
+            (json!({ "status": "ok" }), "status: invalid type"),
             (json!([]), "not a JSON object"),
             (json!("{}"), "not a JSON object"),
             (
@@ -383,6 +405,21 @@ mod tests {
             let error = read(payload.clone()).unwrap_err();
             assert!(error.contains(named), "{named} in {error}");
             assert!(error.contains("certificateAuthorityArns (list"), "{error}");
+        }
+    }
+
+    #[test]
+    fn status_excludes_every_key_but_the_cas() {
+        for (key, value) in [
+            ("testMessage", json!(true)),
+            ("dryRun", json!(true)),
+            ("since", json!("2026-11-01T00:00:00Z")),
+            ("acceptReport", json!(true)),
+        ] {
+            let mut payload = json!({ "status": true, "certificateAuthorityArns": [CA] });
+            payload[key] = value;
+            let error = read(payload).unwrap_err();
+            assert!(error.contains("status excludes"), "{key}: {error}");
         }
     }
 

@@ -1,25 +1,30 @@
 //! Handles one invocation: configuration → event → targets → audits → response.
 
+use std::slice;
+use std::sync::Mutex;
 use std::time::Duration;
 
+use futures_util::future::join;
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::alert::AlertKind;
 use crate::alert::publish::Publisher;
+use crate::alert::{AlertKind, Stack};
 use crate::arn::CertificateAuthorityArn;
-use crate::audit::{Run, ScanLimiter, audit_all};
+use crate::audit::{AuditResult, Run, ScanLimiter, audit_all};
 use crate::aws::certificate_authorities::Names;
 use crate::aws::clients::Clients;
 use crate::budget::{Budget, Pacer};
 use crate::config::Config;
 use crate::error::{ErrorKind, invocation_error};
 use crate::event::{Mode, Request};
+use crate::health::{Health, status};
 use crate::metrics;
-use crate::response::{AuditResponse, Response};
-use crate::state::store::{Store, UnsavedErrors};
-use crate::targets::targets;
+use crate::response::{AuditResponse, Outcome, Response};
+use crate::state::store::Store;
+use crate::targets::{Targets, targets};
 
 pub use crate::audit::Invocation;
 
@@ -37,7 +42,6 @@ const STATUS_PACE: Duration = Duration::from_millis(100);
 pub struct Function {
     ready: Result<(Config, Clients), Diagnostic>,
     names: Names,
-    unsaved_errors: UnsavedErrors,
     /// The dimension of the metrics.
     function_name: String,
 }
@@ -48,7 +52,6 @@ impl Function {
         Self {
             ready,
             names: Names::default(),
-            unsaved_errors: UnsavedErrors::default(),
             function_name,
         }
     }
@@ -66,12 +69,16 @@ impl Function {
         let (config, clients) = self.ready.as_ref().map_err(Clone::clone)?;
         let request = Request::from_payload(payload)?;
         let run = self.run(config, clients, &request, invocation);
-        let budget = run.budget;
+        let budget = &invocation.budget;
+        if request.mode == Mode::Status {
+            // Boxed: an audit must not be as large as the status.
+            return Box::pin(status(&run)).await;
+        }
         let targets = in_time(budget, "ListCertificateAuthorities", targets(&run)).await?;
         info!(
             request_id = invocation.request_id,
             mode = ?request.mode,
-            certificate_authorities = targets.len(),
+            certificate_authorities = targets.audits.len(),
             seconds_left = budget.left().as_secs(),
             "run started"
         );
@@ -80,12 +87,12 @@ impl Function {
             return in_time(
                 budget,
                 &what,
-                test_message(&run, targets.first().map(|target| &target.arn)),
+                test_message(&run, targets.audits.first().map(|target| &target.arn)),
             )
             .await;
         }
-        let audits = audit_all(&run, &targets).await;
-        let response = Response::new(request.mode.is_dry_run(), audits);
+        // Boxed: it is as large as the deepest await of a comparison.
+        let response = Box::pin(audit_and_announce(&run, *budget, &targets)).await;
         let is_full = request.certificate_authorities.is_none();
         // Not through the log, whose level may filter it out.
         println!(
@@ -108,24 +115,68 @@ impl Function {
         request: &'a Request,
         invocation: &'a Invocation,
     ) -> Run<'a> {
+        let budget = match request.mode.announces() {
+            true => invocation.budget.before_announcing(),
+            false => invocation.budget,
+        };
         Run {
             config,
             clients,
             names: &self.names,
             request,
             invocation,
-            budget: &invocation.budget,
+            stack: stack(config, &invocation.function_arn),
+            budget,
             store: Store {
                 s3: &clients.s3,
                 bucket: &config.report_bucket,
                 prefix: &config.state_prefix,
-                unsaved_errors: &self.unsaved_errors,
             },
             publisher: Publisher::new(clients, &config.topic_arn, config.chat_topic_arn.as_deref()),
             request_pacer: Pacer::new(REQUEST_PACE),
             status_pacer: Pacer::new(STATUS_PACE),
             scan_limiter: ScanLimiter::default(),
+            had_subscription: Mutex::default(),
         }
+    }
+}
+
+/// Audits the CAs and, unless nothing is to be recorded, announces changes of the watch.
+async fn audit_and_announce(run: &Run<'_>, budget: Budget, targets: &Targets) -> Response {
+    let (found, states) = mpsc::unbounded_channel();
+    let audits = audit_all(run, &targets.audits, &found);
+    let mode = run.request.mode;
+    let is_narrowed = run.request.certificate_authorities.is_some();
+    if !mode.announces() || (is_narrowed && targets.audits.is_empty()) {
+        return Response::new(mode.is_dry_run(), responses(audits.await));
+    }
+    let mut health = Health::new(run, budget, targets);
+    let (mut results, ()) = join(audits, health.at_start(states)).await;
+    health.at_end(&mut results).await;
+    let mut response = Response::new(false, responses(results));
+    response.health_errors = Some(!health.warnings.is_empty());
+    response.warnings = health.warnings;
+    response
+}
+
+/// Returns the responses of all audits but those skipped.
+fn responses(results: Vec<AuditResult>) -> Vec<AuditResponse> {
+    let responses = results.into_iter().map(|result| result.response);
+    responses
+        .filter(|response| response.outcome != Outcome::Skipped)
+        .collect()
+}
+
+/// Returns the stack that a function belongs to.
+fn stack(config: &Config, function_arn: &str) -> Stack {
+    let mut parts = function_arn.split(':').map(str::to_owned).skip(1);
+    let partition = parts.next().unwrap_or_default();
+    let mut parts = parts.skip(1);
+    Stack {
+        partition,
+        region: parts.next().unwrap_or_default(),
+        account: parts.next().unwrap_or_default(),
+        state: format!("s3://{}/{}", config.report_bucket, config.state_prefix),
     }
 }
 
@@ -144,7 +195,8 @@ async fn test_message(
         request_id: run.invocation.request_id.clone(),
     };
     let (detected_at, until) = (run.budget.now(), run.budget.response_deadline());
-    match run.publish(arn, kind, detected_at, until).await {
+    let arns = slice::from_ref(arn);
+    match run.publish(arns, kind, detected_at, until).await {
         Ok(published) => {
             let mut message = json!({
                 "certificateAuthorityArn": arn,

@@ -11,14 +11,17 @@
 //! From top to bottom; a module imports only from its own directory or from a lower layer.
 //!
 //! 1. [`runtime`] serves the Lambda Runtime API.
-//! 2. [`handler`] processes one invocation: `targets` selects the CAs, and each is audited, all
-//!    side by side.
-//! 3. [`audit`] is the sentence above for one CA, the only module that combines the next three.
-//! 4. [`report`] requests, awaits, fetches and scans audit reports; [`state`] keeps control documents
-//!    and notified sets in S3; [`alert`] builds messages and publishes them to SNS. They do not import
-//!    one another.
-//! 5. [`aws`] has the SDK clients, classified failures, and the account's CAs.
-//! 6. Everything else is shared: configuration, events, responses and metrics, facts about
+//! 2. [`handler`] processes one invocation.
+//! 3. `health` is about all CAs of the stack: at the start and at the end of a run, it announces what
+//!    changed about the watch itself; and it returns the status.
+//! 4. `targets` selects the CAs of an invocation.
+//! 5. [`audit`] is the sentence above for one CA, all of them side by side. Like `health`, it combines
+//!    the next three.
+//! 6. [`report`] requests, awaits, fetches and scans audit reports; [`state`] keeps control documents,
+//!    notified sets and the health document in S3; [`alert`] builds messages and publishes them to SNS.
+//!    They do not import one another.
+//! 7. [`aws`] has the SDK clients, classified failures, and the account's CAs.
+//! 8. Everything else is shared: configuration, events, responses and metrics, facts about
 //!    revocations ([`revocation`]), text ([`text`]), time ([`budget`], [`timestamp`]).
 //!
 //! # Invariants
@@ -39,9 +42,15 @@
 //!   there before it starts.
 //! - The age of an audit is that of its report. A report that lists nothing although the one before
 //!   did, or that identifies no certificate, is no complete audit.
-//! - State is written under conditions only (`If-None-Match: *`, `If-Match`). State that cannot be
-//!   read is never overwritten.
-//! - Errors that need operator action are announced once, and so is their end.
+//! - State is written under conditions only (`If-None-Match: *`, `If-Match`). A CA's state that cannot
+//!   be read is never overwritten; a damaged health document is rebuilt.
+//! - Errors that need operator action are announced once per kind and affected resource, and so is their
+//!   end. An error is over for a CA after an audit of a report that was requested after it began.
+//! - The health document has what was announced about the watch. What is about to be announced is
+//!   written to it, then published, then recorded as announced. A run without its lease announces
+//!   nothing.
+//! - Only a run that covers every CA decides that a CA left. Audits and revocation alerts do not depend
+//!   on the health document.
 //! - Memory is bounded by one record, the new revocations that fit a message, and the notified set,
 //!   never by the report; and for all audits of a run together, by 64 MiB or one larger set.
 //! - No task outlives the response, because Lambda then freezes the process.
@@ -64,6 +73,7 @@ pub mod config;
 pub mod error;
 pub mod event;
 pub mod handler;
+mod health;
 pub mod logging;
 pub mod metrics;
 pub mod pending_report;

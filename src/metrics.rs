@@ -95,6 +95,8 @@ fn metrics(
         ("WaitSeconds", "Seconds", waited),
         ("ScanSeconds", "Seconds", scanned),
     ];
+    let health_errors = response.health_errors.map(f64::from);
+    metrics.extend(health_errors.map(|errors| ("HealthErrors", "Count", errors)));
     // One unknown age makes the oldest unknown: the alarm treats missing data as bad. A narrowed
     // run cannot know it at all.
     let ages: Option<Vec<f64>> = all.iter().map(|ca| audit_age_minutes(ca, now)).collect();
@@ -160,7 +162,9 @@ mod tests {
         throttled.stats.unaudited_since = Some(at("2026-11-21T02:00:00Z"));
         let mut denied = AuditResponse::failed(arn('4'), error(ErrorKind::AccessDenied));
         denied.stats.unaudited_since = Some(at("2026-11-21T03:30:00Z"));
-        Response::new(false, vec![audited, waiting, throttled, denied])
+        let mut response = Response::new(false, vec![audited, waiting, throttled, denied]);
+        response.health_errors = Some(true);
+        response
     }
 
     fn line(response: &Response, is_full: bool) -> Value {
@@ -221,7 +225,16 @@ mod tests {
                 .unwrap()
                 .len()
         };
-        assert_eq!((metrics(&full), metrics(&unknown)), (18, 17));
+        assert_eq!((metrics(&full), metrics(&unknown)), (19, 18));
+    }
+
+    #[test]
+    fn health_errors_are_absent_if_the_run_compared_nothing() {
+        let mut response = response();
+        for (errors, value) in [(Some(false), json!(0.0)), (None, Value::Null)] {
+            response.health_errors = errors;
+            assert_eq!(line(&response, true)["HealthErrors"], value);
+        }
     }
 
     #[test]

@@ -33,6 +33,13 @@ pub struct Response {
     #[serde(skip_serializing_if = "is_default")]
     pub dry_run: bool,
     pub certificate_authorities: Vec<AuditResponse>,
+    /// Problems that concern no single CA and stopped nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Whether messages about the watch could not be compared, published or recorded; `None` if the
+    /// run compared nothing.
+    #[serde(skip)]
+    pub health_errors: Option<bool>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -226,6 +233,8 @@ impl Response {
             status,
             dry_run,
             certificate_authorities,
+            warnings: Vec::new(),
+            health_errors: None,
         }
     }
 

@@ -1,7 +1,6 @@
 //! Chooses the CAs that an invocation covers.
 
 use std::future::ready;
-use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use lambda_runtime::Diagnostic;
@@ -9,67 +8,82 @@ use tracing::info;
 
 use crate::arn::CertificateAuthorityArn;
 use crate::audit::{Run, Target};
-use crate::aws::certificate_authorities::list;
+use crate::aws::certificate_authorities::{ListedCa, list, log_skipped};
 use crate::error::invocation_error;
 use crate::event::Trigger;
+use crate::state::store::CONCURRENT_READS;
 
-/// Maximum concurrent reads of the state of skipped CAs.
-const CONCURRENT_READS: usize = 64;
-
-/// Timeout for one of them: the audits must start in time.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// The CAs that an invocation covers.
+pub(crate) struct Targets {
+    pub audits: Vec<Target>,
+    /// With `*`: every CA that the account owns in the region.
+    pub listed: Option<Vec<ListedCa>>,
+}
 
 /// Returns the CAs that an invocation covers: the configured ones, or those of them that the event
 /// names.
 ///
 /// # Errors
 /// If AWS does not list the CAs, or a manual event names one that is not configured.
-pub(crate) async fn targets(run: &Run<'_>) -> Result<Vec<Target>, Diagnostic> {
+pub(crate) async fn targets(run: &Run<'_>) -> Result<Targets, Diagnostic> {
     let target = |arn, accepts_requests| Target {
         arn,
         accepts_requests,
     };
-    let configured = match &run.config.certificate_authorities {
+    let mut listed = None;
+    let configured: Vec<Target> = match &run.config.certificate_authorities {
         None => {
-            let listed = list(run.clients, run.names).await.map_err(|error| {
+            let cas = list(run.clients, run.names).await.map_err(|error| {
                 let message = format!("{}. {}", error.message, error.hint);
                 invocation_error(error.kind.name(), message)
             })?;
-            let unfinished = unfinished(run, listed.skipped).await;
-            let auditable = listed.auditable.into_iter().map(|arn| target(arn, true));
+            log_skipped(&cas);
+            listed = Some(cas.clone());
+            let (auditable, skipped): (Vec<_>, Vec<_>) =
+                cas.into_iter().partition(ListedCa::is_auditable);
+            let unfinished = unfinished(run, skipped).await;
+            let auditable = auditable.into_iter().map(|ca| target(ca.arn, true));
             let unfinished = unfinished.into_iter().map(|arn| target(arn, false));
             auditable.chain(unfinished).collect()
         }
-        Some(listed) => listed
-            .iter()
-            .map(|listed| resolve(listed, &run.invocation.function_arn))
-            .map(|resolved| resolved.map(|arn| target(arn, true)))
-            .collect::<Result<Vec<_>, _>>()?,
+        Some(names) => resolve_all(names, run)?
+            .into_iter()
+            .map(|arn| target(arn, true))
+            .collect(),
     };
-    match &run.request.certificate_authorities {
-        Some(named) => narrow(&configured, named, &run.request.trigger),
-        None => Ok(configured),
-    }
+    let audits = match &run.request.certificate_authorities {
+        Some(named) => narrow(&configured, named, &run.request.trigger)?,
+        None => configured,
+    };
+    Ok(Targets { audits, listed })
 }
 
 /// Returns those of the CAs whose state has a pending report, which must be read even if the CA is
 /// deleted, or whose state cannot be read in time.
-async fn unfinished(
-    run: &Run<'_>,
-    skipped: Vec<CertificateAuthorityArn>,
-) -> Vec<CertificateAuthorityArn> {
+async fn unfinished(run: &Run<'_>, skipped: Vec<ListedCa>) -> Vec<CertificateAuthorityArn> {
     stream::iter(skipped)
-        .map(|arn| async move {
-            let state = run.store.load(&arn, run.budget.now());
-            let state = tokio::time::timeout(READ_TIMEOUT, state).await;
-            let is_finished =
-                matches!(state, Ok(Ok(state)) if state.control.pending_report.is_none());
+        .map(|ListedCa { arn, .. }| async move {
+            let state = run.store.load_in_time(&arn, run.budget.now()).await;
+            let is_finished = state.is_ok_and(|state| state.control.pending_report.is_none());
             (!is_finished).then_some(arn)
         })
         .buffered(CONCURRENT_READS)
         .filter_map(ready)
         .collect()
         .await
+}
+
+/// Returns the ARNs of the configured CAs.
+///
+/// # Errors
+/// If one of them is not a CA of the function's own account.
+pub(crate) fn resolve_all(
+    listed: &[String],
+    run: &Run<'_>,
+) -> Result<Vec<CertificateAuthorityArn>, Diagnostic> {
+    let function_arn = &run.invocation.function_arn;
+    let resolved = listed.iter().map(|listed| resolve(listed, function_arn));
+    resolved.collect()
 }
 
 /// Returns the ARN of a configured CA; an ID is one of the function's own account and region.
@@ -99,7 +113,7 @@ fn invalid(problem: String) -> Diagnostic {
 }
 
 /// Returns the CAs that the event names, each once.
-fn narrow(
+pub(crate) fn narrow(
     configured: &[Target],
     named: &[String],
     trigger: &Trigger,

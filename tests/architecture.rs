@@ -13,6 +13,7 @@ use syn::visit::{self, Visit};
 const LAYERS: &[&[&str]] = &[
     &["runtime"],
     &["handler"],
+    &["health"],
     &["targets"],
     &["audit"],
     &["report", "state", "alert"],
@@ -39,6 +40,7 @@ const SDK_FILES: &[&str] = &[
     "alert/full_list.rs",
     "alert/publish.rs",
     "alert/topic.rs",
+    "aws/bucket.rs",
     "aws/certificate_authorities.rs",
     "aws/clients.rs",
     "aws/connections.rs",

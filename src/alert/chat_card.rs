@@ -9,9 +9,8 @@
 use serde_json::json;
 
 use crate::alert::certificate::{Certificate, Fact, Value};
-use crate::alert::content::Content;
-use crate::alert::size::to_json;
-use crate::alert::types::Alert;
+use crate::alert::content::{Content, List};
+use crate::alert::size::{to_json, with_values};
 use crate::text::numbers::with_separators;
 use crate::text::visible::defang;
 
@@ -30,12 +29,15 @@ const MAX_TITLE_CHARS: usize = 250;
 /// Maximum characters of a name.
 const MAX_NAME_CHARS: usize = 64;
 
+/// Maximum characters of an item of a list.
+const MAX_ITEM_CHARS: usize = 150;
+
 /// Maximum characters of a line of our own words.
 const MAX_PROSE_CHARS: usize = 500;
 
 /// Returns the card as JSON text.
-pub(super) fn render(alert: &Alert, content: &Content) -> String {
-    let (document, arn) = (&content.document, &alert.certificate_authority);
+pub(super) fn render(content: &Content) -> String {
+    let document = &content.document;
     let line = content.title.fitted(MAX_TITLE_CHARS, name);
     let title = format!("{} {line}", content.sign);
     let (kind, severity) = (document.kind, document.severity.name());
@@ -43,7 +45,13 @@ pub(super) fn render(alert: &Alert, content: &Content) -> String {
     let reasons = document.reasons.iter().take(3).map(String::as_str);
     let certificates = content.certificates.iter();
     let arns = certificates.filter_map(|item| item.arn.as_deref());
-    let resources = std::iter::once(arn.as_str()).chain(arns.take(MAX_LISTED));
+    let many = document.certificate_authority_arns.iter().flatten();
+    let authorities = match &document.certificate_authority_arn {
+        Some(only) => vec![only],
+        None => many.take(MAX_LISTED).collect(),
+    };
+    let authorities = authorities.into_iter().map(String::as_str);
+    let resources = authorities.chain(arns.take(MAX_LISTED));
     to_json(&json!({
         "version": "1.0",
         "source": "custom",
@@ -51,31 +59,35 @@ pub(super) fn render(alert: &Alert, content: &Content) -> String {
         "content": {
             "textType": "client-markdown",
             "title": title,
-            "description": description(alert, content).join("\n"),
+            "description": description(content).join("\n"),
             "nextSteps": next_steps(content),
             "keywords": keywords.chain(reasons).collect::<Vec<_>>(),
         },
         "metadata": {
-            "threadId": arn.id(),
+            "threadId": content.group_id,
             "summary": title,
             "eventType": kind,
             "relatedResources": resources.collect::<Vec<_>>(),
-            "additionalContext": {
-                "account": arn.account(),
-                "certificateAuthority": name(alert.authority_name()),
+            "additionalContext": with_values(&json!({
+                "account": document.account_id,
+                "certificateAuthority": content.authority.as_deref().map(name),
                 "messageId": document.id,
-                "region": arn.region(),
+                "region": document.region,
                 "severity": severity,
                 "type": kind,
-            },
+            })),
         },
     }))
 }
 
-fn description(alert: &Alert, content: &Content) -> Vec<String> {
-    let (arn, name) = (&alert.certificate_authority, name(alert.authority_name()));
-    let mut context = format!("{name} \u{b7} {} \u{b7} {}", arn.account(), arn.region());
-    let mut lines: Vec<String> = content.facts.iter().map(fact).collect();
+fn description(content: &Content) -> Vec<String> {
+    let (account, region) = (&content.document.account_id, &content.document.region);
+    let mut context = format!("{account} \u{b7} {region}");
+    if let Some(authority) = &content.authority {
+        context = format!("{} \u{b7} {context}", name(authority));
+    }
+    let facts = content.cause.iter().chain(&content.facts);
+    let mut lines: Vec<String> = facts.map(fact).collect();
     if !content.intro.is_empty() {
         lines.insert(0, prose(&content.intro));
     }
@@ -92,9 +104,10 @@ fn description(alert: &Alert, content: &Content) -> Vec<String> {
         many => list(many, content.total, &mut lines),
     };
     lines.insert(0, context);
-    if listed < content.total || content.total == 0 && !content.counts.is_empty() {
+    if listed < content.total {
         lines.extend(counts(content));
     }
+    lines.extend(content.lists.iter().flat_map(lines_of));
     if let Some(list) = &content.document.full_list {
         lines.push(format!("Full list: {}", span(&list.uri())));
     }
@@ -118,14 +131,26 @@ fn list(certificates: &[Certificate], total: u64, lines: &mut Vec<String>) -> u6
 
 /// The counts by reason; at most 18.
 fn counts(content: &Content) -> impl Iterator<Item = String> {
-    let heading = match content.total {
-        0 => "*Revocations by reason:*".to_owned(),
-        total => format!("*All {} by reason:*", with_separators(total)),
-    };
+    let heading = format!("*All {} by reason:*", with_separators(content.total));
     let counts = content.counts.iter();
     let lines = counts
         .map(|(number, reason)| format!("\u{2022} {} {}", with_separators(*number), name(reason)));
     std::iter::once(heading).chain(lines)
+}
+
+/// A list and its heading.
+fn lines_of(list: &List) -> Vec<String> {
+    let shown = &list.items[..list.items.len().min(MAX_LISTED)];
+    let mut lines = vec![format!("*{}:*", list.heading)];
+    let items = shown
+        .iter()
+        .map(|item| prose(&item.fitted(MAX_ITEM_CHARS, name)));
+    lines.extend(
+        items
+            .chain(list.more(shown.len()))
+            .map(|item| format!("\u{2022} {item}")),
+    );
+    lines
 }
 
 /// The steps for the only reason, or the first step for each of several reasons.

@@ -99,14 +99,13 @@ fn find_event(
 }
 
 /// Returns the address of a console page; `None` in partitions whose console is not known.
-pub(super) fn console(arn: &CertificateAuthorityArn, page: &str, view: &str) -> Option<String> {
-    let domain = match arn.partition() {
+pub(super) fn console(partition: &str, region: &str, page: &str, view: &str) -> Option<String> {
+    let domain = match partition {
         "aws" => "console.aws.amazon.com",
         "aws-cn" => "console.amazonaws.cn",
         "aws-us-gov" => "console.amazonaws-us-gov.com",
         _ => return None,
     };
-    let region = arn.region();
     Some(format!(
         "https://{region}.{domain}/{page}?region={region}#/{view}"
     ))
@@ -146,9 +145,7 @@ mod tests {
             ),
             ("aws-new", "new-1", None),
         ] {
-            let id = "11223344-1234-1122-2233-112233445566";
-            let arn = CertificateAuthorityArn::from_parts(partition, region, "123456789012", id);
-            assert_eq!(console(&arn, "a", "b").as_deref(), address);
+            assert_eq!(console(partition, region, "a", "b").as_deref(), address);
         }
     }
 

@@ -5,9 +5,8 @@
 //! if it takes several lines, each begins with `|`, so that it cannot pass for a line of the message.
 
 use crate::alert::certificate::{Fact, Value};
-use crate::alert::content::Content;
+use crate::alert::content::{Content, List};
 use crate::alert::size::escaped_len;
-use crate::alert::types::Alert;
 use crate::text::numbers::with_separators;
 use crate::text::visible::defang;
 
@@ -17,18 +16,25 @@ const COLUMNS: usize = 76;
 /// Maximum characters of a name.
 const MAX_NAME_CHARS: usize = 64;
 
+/// Maximum characters of an item of a list.
+const MAX_ITEM_CHARS: usize = 500;
+
 /// Maximum characters of a quotation; a usual subject has about 120.
 const MAX_QUOTED_CHARS: usize = 600;
 
 /// Returns the text of the email. `list_room` is the room for the list of revocations, in escaped
 /// bytes.
-pub(super) fn render(alert: &Alert, content: &Content, list_room: usize) -> String {
+pub(super) fn render(content: &Content, list_room: usize) -> String {
     let name = |name: &str| defang(name, MAX_NAME_CHARS);
     let mut page = Page::default();
     page.line(&content.headline.fitted(80, name));
     page.line("");
     if !content.intro.is_empty() {
         page.wrapped("", "", &content.intro);
+        page.line("");
+    }
+    if !content.cause.is_empty() {
+        page.facts(&content.cause);
         page.line("");
     }
     if let Some((about, steps)) = content.next_steps.first() {
@@ -39,9 +45,14 @@ pub(super) fn render(alert: &Alert, content: &Content, list_room: usize) -> Stri
         page.wrapped(&about, "", &steps[0]);
         page.line("");
     }
-    page.line(&format!("CA: {}", name(alert.authority_name())));
-    let arn = &alert.certificate_authority;
-    page.line(&format!("Account: {}, {}", arn.account(), arn.region()));
+    if let Some(authority) = &content.authority {
+        page.line(&format!("CA: {}", name(authority)));
+    }
+    let document = &content.document;
+    page.line(&format!(
+        "Account: {}, {}",
+        document.account_id, document.region
+    ));
     page.facts(&content.facts);
     match content.certificates.as_slice() {
         [only] if content.total == 1 => {
@@ -50,6 +61,7 @@ pub(super) fn render(alert: &Alert, content: &Content, list_room: usize) -> Stri
         }
         _ => {
             page.line("");
+            content.lists.iter().for_each(|list| page.list(list));
             page.counts_and_list(content, list_room);
         }
     }
@@ -67,7 +79,7 @@ pub(super) fn render(alert: &Alert, content: &Content, list_room: usize) -> Stri
     }
     page.facts(&content.report);
     page.facts(&content.sources);
-    let id = &content.document.id;
+    let id = &document.id;
     page.line(&format!("pca-revocation-watch, message {id}"));
     page.0
 }
@@ -119,6 +131,18 @@ impl Page {
             line.push_str(word);
         }
         self.line(&line);
+    }
+
+    fn list(&mut self, list: &List) {
+        self.line(list.heading);
+        for item in &list.items {
+            let item = item.fitted(MAX_ITEM_CHARS, |name| defang(name, MAX_NAME_CHARS));
+            self.wrapped("- ", "  ", &item);
+        }
+        if let Some(more) = list.more(list.items.len()) {
+            self.line(&format!("- {more}"));
+        }
+        self.line("");
     }
 
     /// Adds the counts by reason, and the worst revocations one by one.

@@ -26,6 +26,12 @@ impl Line {
         self
     }
 
+    /// Adds another line.
+    pub fn line(mut self, other: &Self) -> Self {
+        self.0.extend_from_slice(&other.0);
+        self
+    }
+
     /// Returns the line with its names as `show` writes them, cut to `max_chars` characters by
     /// shortening the names: the last one keeps at least its share of the room.
     pub fn fitted(&self, max_chars: usize, show: impl Fn(&str) -> String) -> String {

@@ -1,13 +1,13 @@
 //! Builds the messages that SNS gets from an alert.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::alert::content::Content;
 use crate::alert::size::{
     DEFAULT_LIMIT, EMAIL_LIST_ROOM, EMAIL_SHARE, escaped_len, to_json, with_values,
 };
 use crate::alert::types::Alert;
-use crate::alert::{chat_card, email};
+use crate::alert::{chat_card, email, kinds};
 use crate::revocation::reason::Severity;
 use crate::text::visible::ascii;
 
@@ -25,8 +25,8 @@ const SPARE: usize = 16;
 pub struct Message {
     /// The message's type, such as `revocations` or `watch-failed`.
     pub kind: &'static str,
-    /// The severity: that of the worst revocation. `watch-failed` is high, since alerts are paused;
-    /// a test is critical like its sample, so that the path to a pager can be tested.
+    /// The severity: that of the worst revocation. `watch-failed` and `watch-stopped` are high, since
+    /// there are no alerts; a test is critical like its sample, so that the path to a pager can be tested.
     pub severity: Severity,
     /// Fewer than 100 printable ASCII characters.
     pub subject: String,
@@ -62,16 +62,28 @@ impl Alert {
     }
 
     /// Returns the message for a topic that accepts `limit` bytes: with as many of the worst
-    /// revocations as fit, or in its reduced form if none does.
+    /// revocations or of the certificate authorities as fit, or in its reduced form if none does.
     pub fn message_within(&self, limit: usize) -> Message {
-        let mut content = Content::of(self);
+        let mut content = kinds::content(self);
         let message = self.full_message(&content, EMAIL_LIST_ROOM);
         if message.size_bytes() <= limit {
             return message;
         }
-        let Some(mut entries) = content.document.revocations.take() else {
-            return self.reduced();
+        let message = match content.document.revocations.take() {
+            Some(entries) => self.with_fewer_revocations(content, entries, limit),
+            None => Some(self.with_fewer_authorities(&mut content, limit)),
         };
+        let message = message.filter(|message| message.size_bytes() <= limit);
+        message.unwrap_or_else(|| self.reduced())
+    }
+
+    /// Returns the message with as many of the revocations as fit, if any does.
+    fn with_fewer_revocations(
+        &self,
+        mut content: Content,
+        mut entries: Vec<Map<String, Value>>,
+        limit: usize,
+    ) -> Option<Message> {
         content.document.complete = Some(false);
         content.document.revocations = Some(Vec::new());
         let rest = self.full_message(&content, 0).size_bytes();
@@ -86,57 +98,84 @@ impl Alert {
         let fits = fits.count();
         entries.truncate(fits);
         content.document.revocations = Some(entries);
-        let message = self.full_message(&content, room / EMAIL_SHARE);
-        if fits > 0 && message.size_bytes() <= limit {
-            message
-        } else {
-            self.reduced()
-        }
+        (fits > 0).then(|| self.full_message(&content, room / EMAIL_SHARE))
+    }
+
+    /// Returns the message with as many of the certificate authorities as fit, but at least one.
+    pub(super) fn with_fewer_authorities(&self, content: &mut Content, limit: usize) -> Message {
+        let document = &mut content.document;
+        let without = split_rest(&mut document.without_revocation_checking);
+        let arns = split_rest(&mut document.certificate_authority_arns);
+        let rest = self.full_message(content, EMAIL_LIST_ROOM).size_bytes();
+        let room = limit.saturating_sub(rest);
+        let document = &mut content.document;
+        // In a summary, those without revocation checking matter more than the whole list.
+        let used = refill(&mut document.without_revocation_checking, without, room / 2);
+        refill(&mut document.certificate_authority_arns, arns, room - used);
+        self.full_message(content, EMAIL_LIST_ROOM)
     }
 
     /// Returns the message for the topic of a chat channel.
     pub fn chat(&self) -> Message {
-        let content = Content::of(self);
-        let texts = json!({ "default": chat_card::render(self, &content) });
-        self.envelope(&content, &texts)
+        let content = kinds::content(self);
+        let texts = json!({ "default": chat_card::render(&content) });
+        envelope(&content, &texts)
     }
 
     /// `list_room` is the room for the email's list of revocations, in escaped bytes.
     pub(super) fn full_message(&self, content: &Content, list_room: usize) -> Message {
-        let arn = &self.certificate_authority;
-        let sms = content.title.clone().words(". CA ");
-        let sms = sms.name(self.authority_name());
-        let sms = sms.words(format!(", {} {}", arn.account(), arn.region()));
         let texts = json!({
             "default": to_json(&with_values(&content.document)),
-            "email": email::render(self, content, list_room),
-            "sms": sms.fitted(MAX_SMS_LEN, |name| ascii(name, MAX_SMS_LEN)),
+            "email": email::render(content, list_room),
+            "sms": content.sms.fitted(MAX_SMS_LEN, |name| ascii(name, MAX_SMS_LEN)),
         });
-        self.envelope(content, &texts)
+        envelope(content, &texts)
     }
+}
 
-    /// `texts` has the text for each protocol.
-    fn envelope(&self, content: &Content, texts: &Value) -> Message {
-        let (document, arn) = (&content.document, &self.certificate_authority);
-        let mut attributes = vec![
-            ("severity", "String", document.severity.name().to_owned()),
-            ("type", "String", document.kind.to_owned()),
-            ("certificateAuthorityArn", "String", arn.to_string()),
-        ];
-        if !document.reasons.is_empty() {
-            attributes.push(("reasons", "String.Array", to_json(&document.reasons)));
-        }
-        let name = |name: &str| ascii(name, MAX_SUBJECT_LEN);
-        Message {
-            kind: document.kind,
-            severity: document.severity,
-            subject: content.subject.fitted(MAX_SUBJECT_LEN, name),
-            body: to_json(texts),
-            attributes,
-            group_id: arn.id().to_owned(),
-            id: document.id.clone(),
-            is_complete: document.complete != Some(false),
-            is_reduced: document.reduced == Some(true),
-        }
+/// `texts` has the text for each protocol.
+fn envelope(content: &Content, texts: &Value) -> Message {
+    let document = &content.document;
+    let mut attributes = vec![
+        ("severity", "String", document.severity.name().to_owned()),
+        ("type", "String", document.kind.to_owned()),
+    ];
+    if let Some(arn) = &document.certificate_authority_arn {
+        attributes.push(("certificateAuthorityArn", "String", arn.clone()));
     }
+    if !document.reasons.is_empty() {
+        attributes.push(("reasons", "String.Array", to_json(&document.reasons)));
+    }
+    let name = |name: &str| ascii(name, MAX_SUBJECT_LEN);
+    Message {
+        kind: document.kind,
+        severity: document.severity,
+        subject: content.subject.fitted(MAX_SUBJECT_LEN, name),
+        body: to_json(texts),
+        attributes,
+        group_id: content.group_id.clone(),
+        id: document.id.clone(),
+        is_complete: document.complete != Some(false),
+        is_reduced: document.reduced == Some(true),
+    }
+}
+
+/// Removes everything after the first item; returns it.
+fn split_rest(list: &mut Option<Vec<String>>) -> Vec<String> {
+    let rest = list.as_mut().map(|list| list.split_off(list.len().min(1)));
+    rest.unwrap_or_default()
+}
+
+/// Adds items until `room` bytes of the message are used; returns how many are.
+fn refill(list: &mut Option<Vec<String>>, rest: Vec<String>, room: usize) -> usize {
+    let mut used = 0;
+    for item in rest {
+        let len = escaped_len(&to_json(&item)) + 1;
+        if used + len > room {
+            break;
+        }
+        used += len;
+        list.get_or_insert_default().push(item);
+    }
+    used
 }

@@ -1,10 +1,10 @@
-//! What is sent to SNS about one certificate authority.
+//! What is sent to SNS about certificate authorities.
 //!
-//! [`types`] holds the facts; `content` turns them into what the message says; `message` and its
-//! formats turn that into text. All of them are pure: the text depends on the report, the state, the
-//! configuration and the name of the certificate authority. A name that could not be looked up
-//! changes texts for people and `certificateAuthorityName`, but no ID. Only [`publish`], `topic` and
-//! [`full_list`] call AWS.
+//! [`types`] holds the facts; `kinds`, `revocations`, `watch` and `summary` turn them into what the
+//! message says, a `content`; `message` and its formats turn that into text. All of them are pure: the
+//! text depends on the report, the state, the configuration and the names of certificate authorities.
+//! A name that could not be looked up changes texts for people and `certificateAuthorityName`, but no
+//! ID. Only [`publish`], `topic` and [`full_list`] call AWS.
 
 mod batch;
 mod certificate;
@@ -14,16 +14,24 @@ mod content;
 mod email;
 mod entry;
 pub mod full_list;
+mod kinds;
 mod line;
 mod message;
 pub mod publish;
 mod reasons;
 mod reduced;
+mod revocations;
 mod size;
-mod topic;
+mod summary;
+pub mod topic;
 pub mod types;
+mod watch;
 
 pub use batch::RevocationBatch;
 pub use message::Message;
 pub use reduced::MAX_REDUCED_LEN;
-pub use types::{Alert, AlertKind, ObjectLocation, ReportSource, RevocationAlert};
+pub use types::{
+    Alert, AlertKind, Authority, FirstAudit, ObjectLocation, OpenProblem, ReportSource,
+    RevocationAlert, Stack, WatchError, WatchSummary,
+};
+pub use watch::MAX_NAMED;

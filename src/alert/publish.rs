@@ -81,6 +81,15 @@ impl<'a> Publisher<'a> {
         }
     }
 
+    /// Returns the error if the topic surely has no confirmed subscription, so that nothing can be
+    /// delivered.
+    pub async fn undeliverable(&self) -> Option<AuditError> {
+        match self.topic.get().await.subscription {
+            Subscription::Missing(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Publishes an alert to the topic and its card to the chat topic, within the time until
     /// `until`.
     ///
@@ -111,7 +120,7 @@ impl<'a> Publisher<'a> {
         };
         let message_id = publication.publish().await?;
         publication.publish_card().await;
-        let ca = publication.alert.certificate_authority.id();
+        let ca = publication.alert.only_authority().map(|ca| ca.arn.id());
         for warning in &publication.warnings {
             warn!(
                 certificate_authority = ca,
@@ -208,7 +217,8 @@ impl Publication<'_> {
             Err(Unpublished { error, is_unknown })
         })?;
         info!(
-            certificate_authority = self.alert.certificate_authority.id(),
+            certificate_authority = self.alert.only_authority().map(|ca| ca.arn.id()),
+            certificate_authorities = self.alert.certificate_authorities.len(),
             message_id = message.id,
             r#type = message.kind,
             severity = message.severity.name(),

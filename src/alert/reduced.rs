@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::alert::certificate::{Fact, Value as FactValue};
 use crate::alert::content::Content;
 use crate::alert::entry::HIDDEN;
+use crate::alert::kinds;
 use crate::alert::message::Message;
 use crate::alert::types::{Alert, ObjectLocation};
 
@@ -14,8 +15,8 @@ pub const MAX_REDUCED_LEN: usize = 4096;
 
 /// How much a reduced message says.
 struct Detail {
-    /// Maximum revocations.
-    revocations: usize,
+    /// Maximum revocations, and items of any other list.
+    listed: usize,
     /// Maximum characters of each of an error's texts.
     chars: usize,
     /// Whether it states the key of the report.
@@ -28,10 +29,7 @@ struct Detail {
 
 /// From the most to the least: the first that fits is used. The last fits whatever the alert is about.
 const DETAILS: [Detail; 5] = [
-    Detail {
-        revocations: 5,
-        ..ALL
-    },
+    Detail { listed: 5, ..ALL },
     ALL,
     Detail {
         report_key: false,
@@ -43,7 +41,7 @@ const DETAILS: [Detail; 5] = [
         ..ALL
     },
     Detail {
-        revocations: 1,
+        listed: 1,
         chars: 100,
         report_key: false,
         by_reason: false,
@@ -52,7 +50,7 @@ const DETAILS: [Detail; 5] = [
 ];
 
 const ALL: Detail = Detail {
-    revocations: 2,
+    listed: 2,
     chars: 400,
     report_key: true,
     by_reason: true,
@@ -74,7 +72,7 @@ impl Alert {
     /// Returns the message in its reduced form.
     pub fn reduced(&self) -> Message {
         let mut alert = self.clone();
-        alert.name = None;
+        alert.hide_names();
         if let Some(revocations) = alert.revocations_mut() {
             revocations.batch.hide_free_text();
         }
@@ -88,10 +86,13 @@ impl Alert {
     }
 
     fn reduced_to(&self, detail: &Detail) -> Message {
-        let mut content = Content::of(self);
+        let mut content = kinds::content(self);
         reduce_document(&mut content, detail);
         reduce_text(&mut content, detail);
         let mut message = self.full_message(&content, usize::MAX);
+        if message.size_bytes() > MAX_REDUCED_LEN {
+            message = self.with_fewer_authorities(&mut content, MAX_REDUCED_LEN);
+        }
         message.body = message.body.replace(|c: char| !c.is_ascii(), "?");
         message
     }
@@ -102,14 +103,18 @@ fn reduce_document(content: &mut Content, detail: &Detail) {
     document.reduced = Some(true);
     document.complete = document.complete.map(|_| false);
     if let Some(revocations) = &mut document.revocations {
-        revocations.truncate(detail.revocations);
+        revocations.truncate(detail.listed);
         for entry in revocations {
             entry.retain(|name, value| FIELDS.contains(&name.as_str()) && value != HIDDEN);
         }
     }
-    if let Some(Value::Object(error)) = &mut document.error {
+    let problems = document.problems.iter_mut();
+    problems.for_each(|problems| problems.truncate(detail.listed));
+    let errors = document.problems.iter_mut().flatten();
+    for error in errors.chain(&mut document.error) {
         for (name, chars) in [
             ("type", 64),
+            ("resource", detail.chars),
             ("message", detail.chars),
             ("hint", detail.chars),
         ] {
@@ -121,15 +126,19 @@ fn reduce_document(content: &mut Content, detail: &Detail) {
     if let Some(report) = document.report.as_mut().filter(|_| !detail.report_key) {
         report["key"] = HIDDEN.into();
     }
-    if let Some(counts) = document.counts.as_mut().filter(|_| !detail.by_reason) {
-        counts["byReason"] = json!({});
+    let by_reason = document
+        .counts
+        .as_mut()
+        .and_then(|counts| counts.get_mut("byReason"));
+    if let Some(by_reason) = by_reason.filter(|_| !detail.by_reason) {
+        *by_reason = json!({});
     }
     document.full_list.take_if(|_| !detail.full_list);
 }
 
 /// Shortens the texts for people: the first step, and no commands or links.
 fn reduce_text(content: &mut Content, detail: &Detail) {
-    content.certificates.truncate(detail.revocations);
+    content.certificates.truncate(detail.listed);
     for certificate in &mut content.certificates {
         certificate.details.clear();
     }
@@ -139,7 +148,10 @@ fn reduce_text(content: &mut Content, detail: &Detail) {
         steps.truncate(1);
         steps[0] = plain(&steps[0], detail.chars);
     }
-    for fact in &mut content.facts {
+    for list in &mut content.lists {
+        list.items.truncate(detail.listed);
+    }
+    for fact in content.cause.iter_mut().chain(&mut content.facts) {
         if let FactValue::Text(text) = &mut fact.value {
             *text = plain(text, detail.chars);
         }
@@ -151,7 +163,8 @@ fn reduce_text(content: &mut Content, detail: &Detail) {
     content.links.clear();
     content.report = None;
     let document = &content.document;
-    content.sources = vec![Fact::code("CA ARN", &document.certificate_authority_arn)];
+    let arn = document.certificate_authority_arn.as_deref();
+    content.sources = Vec::from_iter(arn.map(|arn| Fact::code("CA ARN", arn)));
     let location = document.full_list.as_ref().map(ObjectLocation::uri);
     // A longer one is in the JSON message only.
     let location = location.filter(|location| location.len() <= 256);

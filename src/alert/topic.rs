@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_sns::Client;
+use serde::Serialize;
 use tokio::sync::Mutex;
 use tracing::warn;
 
 use crate::alert::size::DEFAULT_LIMIT;
-use crate::aws::failure::CallFailure;
+use crate::aws::failure::{CallFailure, FailureClass};
 use crate::error::{AuditError, ErrorKind};
 
 /// Timeout for each of the two checks.
@@ -51,18 +52,70 @@ pub(super) struct TopicCheck<'a> {
     finished: AtomicU64,
 }
 
+/// Number of subscriptions of a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SubscriptionCount {
+    /// Confirmed subscriptions, which get messages.
+    pub confirmed: u64,
+    /// Subscriptions that nobody has confirmed yet.
+    pub pending: u64,
+}
+
+/// Counts the subscriptions of a topic. Lists them if SNS counts no confirmed one, because its number
+/// does not decide alone.
+///
+/// # Errors
+/// If SNS does not say whether there is a confirmed subscription.
+pub async fn count_subscriptions(
+    sns: &Client,
+    topic_arn: &str,
+) -> Result<SubscriptionCount, AuditError> {
+    let check = TopicCheck::new(sns, topic_arn);
+    let attributes = in_time("GetTopicAttributes", check.attributes()).await;
+    let error = match attributes {
+        Ok(Attributes {
+            confirmed: Some(confirmed @ 1..),
+            pending,
+            ..
+        }) => {
+            let pending = pending.unwrap_or_default();
+            return Ok(SubscriptionCount { confirmed, pending });
+        }
+        Ok(_) => None,
+        Err(failure) => Some(failure),
+    };
+    let listed = in_time("ListSubscriptionsByTopic", check.listed(u64::MAX)).await;
+    // The first failure says more: the second may only follow from it.
+    listed.map_err(|failure| {
+        let Failure { kind, message } = error.unwrap_or(failure);
+        AuditError::new(kind, message)
+    })
+}
+
 /// Why a call gave no result.
 struct Failure {
-    is_denied: bool,
+    kind: ErrorKind,
     message: String,
 }
 
 impl From<CallFailure> for Failure {
     fn from(failure: CallFailure) -> Self {
+        let kind = match failure.class {
+            _ if failure.is_denied() => ErrorKind::AccessDenied,
+            _ if failure.is_not_found() => ErrorKind::TopicNotFound,
+            FailureClass::Refused => ErrorKind::RequestRejected,
+            FailureClass::Throttled | FailureClass::Unavailable => ErrorKind::Unavailable,
+        };
         Self {
-            is_denied: failure.is_denied(),
+            kind,
             message: failure.to_string(),
         }
+    }
+}
+
+impl Failure {
+    fn is_denied(&self) -> bool {
+        self.kind == ErrorKind::AccessDenied
     }
 }
 
@@ -109,15 +162,16 @@ impl<'a> TopicCheck<'a> {
         let count = attributes.and_then(|read| match read.confirmed {
             Some(confirmed) => Ok((confirmed, read.pending.unwrap_or_default())),
             None => Err(Failure {
-                is_denied: false,
+                kind: ErrorKind::Unavailable,
                 message: "GetTopicAttributes returned no number of subscriptions".to_owned(),
             }),
         });
         let (subscription, warning) = match count {
             Ok((1.., _)) => (Subscription::Confirmed, None),
             count => {
-                let listed = in_time("ListSubscriptionsByTopic", self.has_confirmed()).await;
-                judge(self.topic_arn, count, listed)
+                let listed = in_time("ListSubscriptionsByTopic", self.listed(1)).await;
+                let has_confirmed = listed.map(|listed| listed.confirmed > 0);
+                judge(self.topic_arn, count, has_confirmed)
             }
         };
         Topic {
@@ -141,8 +195,9 @@ impl<'a> TopicCheck<'a> {
         })
     }
 
-    /// Lists the subscriptions until one is confirmed.
-    async fn has_confirmed(&self) -> Result<bool, Failure> {
+    /// Lists the subscriptions until this many are confirmed, and counts them.
+    async fn listed(&self, confirmed: u64) -> Result<SubscriptionCount, Failure> {
+        let mut count = SubscriptionCount::default();
         let request = self.sns.list_subscriptions_by_topic();
         let request = request.topic_arn(self.topic_arn);
         let mut listed = request.into_paginator().items().send();
@@ -151,11 +206,13 @@ impl<'a> TopicCheck<'a> {
                 .map_err(|error| CallFailure::new("ListSubscriptionsByTopic", &error))?;
             // Others have a word in its place, such as `PendingConfirmation` or `Deleted`.
             let arn = subscription.subscription_arn.unwrap_or_default();
-            if arn.starts_with("arn:") {
-                return Ok(true);
+            count.confirmed += u64::from(arn.starts_with("arn:"));
+            count.pending += u64::from(arn == "PendingConfirmation");
+            if count.confirmed >= confirmed {
+                break;
             }
         }
-        Ok(false)
+        Ok(count)
     }
 }
 
@@ -199,7 +256,7 @@ async fn in_time<T>(
 
 fn no_response(operation: &str) -> Failure {
     Failure {
-        is_denied: false,
+        kind: ErrorKind::Unavailable,
         message: format!("{operation} failed: no response in time"),
     }
 }
@@ -233,8 +290,8 @@ fn judge(
         (count, listed) => {
             let failures = [count.err(), listed.err()].into_iter().flatten();
             // What nobody read must stay pending, so an outage outweighs a denial.
-            match failures.min_by_key(|failure| failure.is_denied) {
-                Some(failure) if failure.is_denied => {
+            match failures.min_by_key(Failure::is_denied) {
+                Some(failure) if failure.is_denied() => {
                     (Subscription::NotVisible, warning(&failure.message))
                 }
                 failure => {
@@ -252,11 +309,12 @@ mod tests {
 
     #[test]
     fn every_pair_of_responses_is_judged() {
-        let failure = |is_denied| Failure {
-            is_denied,
-            message: format!("denied: {is_denied}"),
+        let failure = |kind: ErrorKind| Failure {
+            kind,
+            message: kind.name().to_owned(),
         };
-        let (denied, failed) = (|| failure(true), || failure(false));
+        let denied = || failure(ErrorKind::AccessDenied);
+        let failed = || failure(ErrorKind::Unavailable);
         let judged = |count, listed| match judge("topic", count, listed) {
             (Subscription::Confirmed, warning) => ("confirmed", warning.is_some()),
             (Subscription::NotVisible, warning) => ("not visible", warning.is_some()),

@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use crate::alert::batch::RevocationBatch;
 use crate::arn::CertificateAuthorityArn;
-use crate::error::AuditError;
 use crate::revocation::reason::ReasonCounts;
 use crate::text::visible::visible;
 use crate::timestamp::Timestamp;
@@ -12,17 +11,41 @@ use crate::timestamp::Timestamp;
 /// Everything that one message says.
 #[derive(Clone, Debug)]
 pub struct Alert {
-    /// The certificate authority that the alert is about.
-    pub certificate_authority: CertificateAuthorityArn,
-    /// The common name of its own subject, if it could be looked up; may be any text.
-    pub name: Option<String>,
-    /// When the report that states the revocations was written to S3; for errors, when the error
-    /// first occurred.
+    /// The stack that sends it.
+    pub stack: Stack,
+    /// The certificate authorities that the alert is about: exactly one for `revocations`, `replay` and
+    /// `test`; sorted by ARN for alerts about the watch.
+    pub certificate_authorities: Vec<Authority>,
+    /// When the report that states the revocations was written to S3; for alerts about the watch, when
+    /// the function noticed.
     pub detected_at: Timestamp,
     /// What happened.
     pub kind: AlertKind,
     /// The operator's own page for the people who get alerts about revocations.
     pub runbook_url: Option<String>,
+}
+
+/// A stack: one function with its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// The AWS partition, such as `aws`.
+    pub partition: String,
+    /// The account ID.
+    pub account: String,
+    /// The region.
+    pub region: String,
+    /// Where its state is, as `s3://BUCKET/PREFIX`: identifies the stack.
+    pub state: String,
+}
+
+/// A certificate authority as messages name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// Its ARN.
+    pub arn: CertificateAuthorityArn,
+    /// The common name of its own subject, if it could be looked up; may be any text. Alerts about many
+    /// certificate authorities look up the first few only.
+    pub name: Option<String>,
 }
 
 impl Alert {
@@ -36,10 +59,37 @@ impl Alert {
         }
     }
 
-    /// Returns the name of the certificate authority, else its ID.
-    pub(super) fn authority_name(&self) -> &str {
+    /// Returns the certificate authority of `revocations`, `replay` or `test`.
+    pub(super) fn authority(&self) -> &Authority {
+        &self.certificate_authorities[0]
+    }
+
+    /// Returns the certificate authority if the alert is about exactly one.
+    pub(super) fn only_authority(&self) -> Option<&Authority> {
+        match self.certificate_authorities.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Removes the names of certificate authorities.
+    pub(super) fn hide_names(&mut self) {
+        let without = match &mut self.kind {
+            AlertKind::WatchSummary(summary) => summary.without_revocation_checking.as_mut(),
+            _ => None,
+        };
+        let authorities = &mut self.certificate_authorities;
+        for authority in authorities.iter_mut().chain(without.into_iter().flatten()) {
+            authority.name = None;
+        }
+    }
+}
+
+impl Authority {
+    /// Returns the name, else the ID.
+    pub fn name(&self) -> &str {
         let name = self.name.as_deref().filter(|name| !name.trim().is_empty());
-        name.unwrap_or(self.certificate_authority.id())
+        name.unwrap_or(self.arn.id())
     }
 }
 
@@ -57,38 +107,112 @@ pub enum AlertKind {
         /// The ID of the request.
         request_id: String,
     },
-    /// The first audit of a certificate authority is complete.
+    /// The first audits of certificate authorities are complete.
     WatchStarted {
-        /// The report that was audited.
-        report: ReportSource,
-        /// Every revocation in the report, by reason.
-        revoked: ReasonCounts,
-        /// Revocations before this time are counted but not reported.
-        notify_from: Timestamp,
-        /// Number of revocations that are reported, in a separate message.
-        to_notify: u64,
+        /// What they found, in the order of the certificate authorities.
+        audits: Vec<FirstAudit>,
+        /// When that was first to be announced: distinguishes the message from an earlier one.
+        since: Option<Timestamp>,
     },
-    /// An error that needs operator action stops the audits.
+    /// An error that needs operator action stops audits.
     WatchFailed {
-        /// The error.
-        error: AuditError,
-        /// The last complete audit, if there was one.
+        /// The error, of the first of the certificate authorities.
+        error: WatchError,
+        /// Number of certificate authorities for which this error was alerted before.
+        earlier: u64,
+        /// The oldest of the last complete audits, if each had one.
         last_complete_audit_at: Option<Timestamp>,
     },
-    /// Audits work again.
+    /// Audits work again: the error is over for the last certificate authority.
     WatchRecovered {
-        /// The stable name of the error that is over.
+        /// The stable name of the error.
         error_type: String,
+        /// The affected resource, if the error has one other than the certificate authority.
+        resource: Option<String>,
         /// When it first occurred.
         since: Timestamp,
-        /// The first report that was audited completely afterwards.
-        report: ReportSource,
+        /// When the oldest of the reports was requested that were audited completely since then;
+        /// `None` if every certificate authority left the list instead.
+        audited_since: Option<Timestamp>,
+        /// Number of certificate authorities that left the list instead of recovering.
+        left: u64,
     },
+    /// Certificate authorities are no longer audited.
+    WatchStopped {
+        /// Whether the stack audits every CA that is ACTIVE or DISABLED, as opposed to a list.
+        all: bool,
+        /// When that was first to be announced: distinguishes the message from an earlier one.
+        since: Option<Timestamp>,
+    },
+    /// What the watch did since the last summary. The certificate authorities are those watched.
+    WatchSummary(WatchSummary),
     /// A sample revocation, to test where messages go.
     Test {
         /// The ID of the request.
         request_id: String,
     },
+}
+
+/// What a first audit found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstAudit {
+    /// Number of certificates in the report.
+    pub certificates: u64,
+    /// Number of revoked certificates in the report.
+    pub revoked: u64,
+    /// Revocations before this time are counted but not reported.
+    pub notify_from: Timestamp,
+}
+
+/// An error that stops audits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchError {
+    /// The stable name of its kind.
+    pub kind: String,
+    /// The affected resource, if it is not the certificate authority itself: errors of one kind and
+    /// resource have one cause.
+    pub resource: Option<String>,
+    /// What failed, and why.
+    pub message: String,
+    /// What to do next.
+    pub hint: String,
+    /// When it first occurred.
+    pub since: Timestamp,
+}
+
+/// What the watch did since the last summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchSummary {
+    /// When the last summary was due; `None` for the first one.
+    pub since: Option<Timestamp>,
+    /// When the next summary is due.
+    pub next_at: Option<Timestamp>,
+    /// When the report of the oldest last complete audit was requested.
+    pub oldest_audit_at: Option<Timestamp>,
+    /// Number of certificate authorities without a complete audit.
+    pub never_audited: u64,
+    /// Number of certificate authorities whose state could not be read: their numbers are missing.
+    pub unknown: u64,
+    /// Revocations notified since the last summary.
+    pub notified: ReasonCounts,
+    /// Errors that are announced and not over.
+    pub problems: Vec<OpenProblem>,
+    /// Certificate authorities with neither CRL nor OCSP whose certificates are not short-lived; `None`
+    /// if AWS did not list them.
+    pub without_revocation_checking: Option<Vec<Authority>>,
+}
+
+/// An announced error that is not over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenProblem {
+    /// The stable name of the error.
+    pub kind: String,
+    /// The affected resource, if it is not the certificate authority itself.
+    pub resource: Option<String>,
+    /// When it first occurred.
+    pub since: Timestamp,
+    /// Number of certificate authorities that it affects.
+    pub certificate_authorities: u64,
 }
 
 /// The location of an S3 object.

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use crate::audit::context::Audit;
 use crate::error::{AuditError, ErrorKind, Remedy};
+use crate::revocation::reason::ReasonCounts;
 use crate::state::control::CompleteAudit;
 use crate::state::notified_set::NotifiedSet;
 use crate::state::store::VersionedState;
@@ -22,7 +23,7 @@ impl Audit<'_> {
     pub(super) async fn commit_notified(
         &self,
         state: &mut VersionedState,
-        notified: NotifiedSet,
+        (notified, counts): (NotifiedSet, ReasonCounts),
         mut complete: Option<CompleteAudit>,
     ) -> Result<(), AuditError> {
         let (control, count) = (&mut state.control, notified.keys().len() as u64);
@@ -34,12 +35,16 @@ impl Audit<'_> {
             }
             return Ok(());
         }
+        control.notified_by_reason.merge(&counts);
         let mut notified = Arc::new(notified);
         loop {
             let written = self.write_notified(state, &mut notified, &mut complete);
             let error = match written.await {
                 Ok(true) => break,
-                Ok(false) => continue,
+                Ok(false) => {
+                    state.control.notified_by_reason.merge(&counts);
+                    continue;
+                }
                 Err(error) => error,
             };
             // SNS has accepted the message: any time left is well spent on saving that.

@@ -1,23 +1,26 @@
 //! What the audits of one invocation share, and what the stages of one audit share.
 
 use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::alert::publish::{Published, Publisher, Unpublished};
-use crate::alert::{Alert, AlertKind};
+use crate::alert::{Alert, AlertKind, Authority, MAX_NAMED, Stack};
 use crate::arn::CertificateAuthorityArn;
 use crate::audit::scan_limiter::ScanLimiter;
 use crate::aws::certificate_authorities::Names;
 use crate::aws::clients::Clients;
+use crate::aws::failure::bucket_uri;
 use crate::budget::{Budget, Pacer};
 use crate::config::Config;
 use crate::error::{AuditError, ErrorKind};
 use crate::event::{Mode, Request, Trigger};
 use crate::response::{AuditResponse, Outcome};
-use crate::state::control::{CLOCK_TOLERANCE, Lease};
+use crate::state::control::{CLOCK_TOLERANCE, Control, CurrentError, Lease};
 use crate::state::store::{Store, VersionedState};
 use crate::timestamp::Timestamp;
 
@@ -55,7 +58,9 @@ pub(crate) struct Run<'a> {
     pub names: &'a Names,
     pub request: &'a Request,
     pub invocation: &'a Invocation,
-    pub budget: &'a Budget,
+    pub stack: Stack,
+    /// The time for audits: announcing their results has its own.
+    pub budget: Budget,
     pub store: Store<'a>,
     pub publisher: Publisher<'a>,
     /// Paces report requests: one per second and account (AWS Private CA quotas).
@@ -63,26 +68,104 @@ pub(crate) struct Run<'a> {
     /// Paces report status lookups: half of the 20 per second and account.
     pub status_pacer: Pacer,
     pub scan_limiter: ScanLimiter,
+    /// Whether the topic had a confirmed subscription when one was last looked for: known from the
+    /// health document or from this run; `None` if neither says.
+    pub had_subscription: Mutex<Option<bool>>,
 }
 
+/// Timeout for looking up the names of an alert's CAs.
+const NAMES_TIMEOUT: Duration = Duration::from_secs(3);
+
 impl Run<'_> {
-    /// Publishes an alert about a CA.
+    /// Publishes an alert about CAs. It counts as sent only if somebody reads it: a confirmed
+    /// subscription of the topic was seen now or, if SNS cannot say now, before; otherwise, `unverified`
+    /// says why not.
     pub async fn publish(
         &self,
-        arn: &CertificateAuthorityArn,
+        arns: &[CertificateAuthorityArn],
         kind: AlertKind,
         detected_at: Timestamp,
         until: Instant,
     ) -> Result<Published, Unpublished> {
         let alert = Alert {
-            certificate_authority: arn.clone(),
-            name: self.names.get(self.clients, arn).await,
+            stack: self.stack.clone(),
+            certificate_authorities: self.authorities(arns).await,
             detected_at,
             kind,
             runbook_url: self.config.runbook_url.clone(),
         };
         // Boxed: every audit is as large as its deepest await.
-        Box::pin(self.publisher.publish(alert, until)).await
+        let published = Box::pin(self.publisher.publish(alert, until)).await;
+        let mut had_subscription = self.had_subscription();
+        let mut published = published.inspect_err(|unpublished| {
+            // Whoever had subscribed before is gone.
+            if ErrorKind::silences_the_topic(unpublished.error.kind.name()) {
+                *had_subscription = Some(false);
+            }
+        })?;
+        if published.has_reader {
+            *had_subscription = Some(true);
+        } else if *had_subscription == Some(true)
+            && let Some(error) = published.unverified.take()
+        {
+            published.warnings.push(error.message);
+        }
+        Ok(published)
+    }
+
+    /// Returns CAs with the names of the first few, as far as they can be looked up in time.
+    async fn authorities(&self, arns: &[CertificateAuthorityArn]) -> Vec<Authority> {
+        let named = arns.iter().map(|arn| Authority {
+            arn: arn.clone(),
+            name: None,
+        });
+        let mut authorities: Vec<_> = named.collect();
+        let look_up = async {
+            for authority in authorities.iter_mut().take(MAX_NAMED) {
+                authority.name = self.names.get(self.clients, &authority.arn).await;
+            }
+        };
+        if tokio::time::timeout(NAMES_TIMEOUT, look_up).await.is_err() {
+            warn!("CA names not looked up in time; using the CA IDs");
+        }
+        authorities
+    }
+
+    /// Returns whether the topic had a confirmed subscription when one was last looked for.
+    pub fn had_subscription(&self) -> MutexGuard<'_, Option<bool>> {
+        let known = self.had_subscription.lock();
+        known.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns an error as the state records it, beginning now.
+    pub fn current_error(&self, error: &AuditError) -> CurrentError {
+        CurrentError {
+            kind: error.kind.name().to_owned(),
+            resource: self.affected_resource(error),
+            message: error.message.clone(),
+            hint: error.hint.clone(),
+            since: self.budget.now(),
+        }
+    }
+
+    /// Returns the resource that an error affects, if it is not the CA itself.
+    pub fn affected_resource(&self, error: &AuditError) -> Option<String> {
+        use ErrorKind::{
+            ReportBucketNotFound, ReportFailed, ReportImplausible, ReportInvalid, ReportOverdue,
+            ReportUnfinished, ReportVanished, StateNewer, StateUnreadable,
+        };
+        let bucket = &self.config.report_bucket;
+        match error.kind {
+            kind if kind.concerns_one_ca() => None,
+            StateUnreadable | StateNewer => Some(self.stack.state.clone()),
+            ReportFailed | ReportImplausible | ReportInvalid | ReportOverdue | ReportUnfinished
+            | ReportVanished => Some(format!("{}/audit-report/", bucket_uri(bucket))),
+            ReportBucketNotFound => Some(bucket_uri(bucket)),
+            kind if ErrorKind::silences_the_topic(kind.name()) => {
+                Some(self.config.topic_arn.clone())
+            }
+            _ => error.resource.clone(),
+        }
     }
 
     /// Whether the run may wait for Private CA's request limit and for other runs.
@@ -90,6 +173,24 @@ impl Run<'_> {
         self.request.trigger != Trigger::Manual
     }
 }
+
+/// The result of one CA's audit.
+#[derive(Debug)]
+pub(crate) struct AuditResult {
+    pub response: AuditResponse,
+    /// The control document that the audit saved; `None` if it saved none.
+    pub control: Option<Control>,
+}
+
+impl From<AuditResponse> for AuditResult {
+    fn from(response: AuditResponse) -> Self {
+        let control = None;
+        Self { response, control }
+    }
+}
+
+/// Where audits send the control documents that they find first, or `None` if they cannot read it.
+pub(crate) type StatesFound = UnboundedSender<(CertificateAuthorityArn, Option<Control>)>;
 
 /// What a stage yields; or the response that the audit ends with, although nothing failed.
 pub(super) type Step<T> = ControlFlow<AuditResponse, T>;
@@ -101,6 +202,7 @@ pub(super) struct Audit<'a> {
     pub mode: Mode,
     /// Whether a report may be requested; otherwise only a pending one is read.
     pub accepts_requests: bool,
+    pub found: &'a StatesFound,
 }
 
 impl Audit<'_> {
@@ -111,8 +213,15 @@ impl Audit<'_> {
     /// that run still lives (a duplicate delivery), its conditional writes fail from then on.
     pub async fn take_lease(&self) -> Result<Step<VersionedState>, AuditError> {
         let (budget, invocation) = (self.run.budget, self.run.invocation);
+        let mut found = Some(self.found);
         loop {
-            let mut state = self.run.store.load(self.arn, budget.now()).await?;
+            let state = self.run.store.load(self.arn, budget.now()).await;
+            if let Some(found) = found.take() {
+                let control = state.as_ref().ok().map(|state| state.control.clone());
+                // Nobody may be listening anymore.
+                found.send((self.arn.clone(), control)).ok();
+            }
+            let mut state = state?;
             if let Some(holder) = state.control.lease_holder(budget.now())
                 && holder.request_id != invocation.request_id
             {
@@ -150,34 +259,6 @@ impl Audit<'_> {
         let mut response = AuditResponse::new(self.arn.clone(), Outcome::Busy);
         response.busy_until = Some(holder.until);
         response
-    }
-
-    /// Publishes an alert that counts as sent only if somebody reads it: a confirmed subscription of the
-    /// topic was seen now or, if SNS cannot say now, before.
-    pub async fn publish(
-        &self,
-        kind: AlertKind,
-        detected_at: Timestamp,
-        until: Instant,
-        confirmed_topic: &mut Option<String>,
-    ) -> Result<Published, Unpublished> {
-        let (run, topic_arn) = (self.run, &self.run.config.topic_arn);
-        let published = run.publish(self.arn, kind, detected_at, until).await;
-        let mut published = published.inspect_err(|unpublished| {
-            // Whoever had subscribed before is gone.
-            let kind = unpublished.error.kind;
-            if kind == ErrorKind::TopicWithoutSubscription || kind == ErrorKind::TopicNotFound {
-                *confirmed_topic = None;
-            }
-        })?;
-        if published.has_reader {
-            *confirmed_topic = Some(topic_arn.clone());
-        } else if confirmed_topic.as_ref() == Some(topic_arn)
-            && let Some(error) = published.unverified.take()
-        {
-            published.warnings.push(error.message);
-        }
-        Ok(published)
     }
 
     /// Saves the state. If a duplicate delivery of this request has taken the lease over, Lambda need not

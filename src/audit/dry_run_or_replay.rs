@@ -50,8 +50,7 @@ impl Audit<'_> {
         let last = state.control.last_complete_audit.as_ref();
         response.last_complete_audit_at = last.map(|audit| audit.requested_at);
         if !self.mode.is_dry_run() {
-            let detected_at = report.object.last_modified;
-            let warnings = self.alert(&mut state.control, findings.alerts, detected_at);
+            let warnings = self.alert(findings.alert, report.object.last_modified);
             response.warnings.extend(warnings.await?);
         }
         Ok(response)

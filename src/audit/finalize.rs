@@ -1,65 +1,73 @@
-//! Ends an audit: announces changes of the watch itself, releases the lease and saves.
+//! Ends an audit: records its error, releases the lease and saves.
 
-use crate::audit::context::Audit;
+use crate::audit::context::{Audit, AuditResult};
 use crate::error::{AuditError, ErrorKind, Remedy};
 use crate::event::{Mode, Trigger};
 use crate::response::{AuditResponse, Outcome};
-use crate::state::control::{Control, RecordedError};
+use crate::state::control::{Control, CurrentError, SeenError};
 use crate::state::store::VersionedState;
 
 impl Audit<'_> {
-    /// Announces an error or its end, releases the lease and saves the state.
+    /// Records an error that needs an operator, releases the lease and saves the state.
     pub(super) async fn finalize(
         &self,
         mut state: VersionedState,
         result: Result<AuditResponse, AuditError>,
-        marker: Option<RecordedError>,
-    ) -> Result<AuditResponse, AuditError> {
+    ) -> AuditResult {
         let control = &mut state.control;
-        let known = control.error.clone();
         let mut response =
             result.unwrap_or_else(|error| AuditResponse::failed(self.arn.clone(), error));
         if let Some(error) = response.error.take() {
-            let seen = &mut control.unconfirmed_error;
-            response.error = Some(self.confirm(control.error.as_ref(), seen, error));
+            response.error = Some(self.confirm(control, error));
         }
         if let Some(error) = self.overdue(control, &response) {
             response.outcome = Outcome::Failed;
             response.error = Some(error);
         }
-        match &response.error {
-            // The operator who accepts a report reads the response; only the next audit shows whether
-            // new reports are plausible again.
-            _ if self.mode == Mode::AcceptReport => {}
-            Some(error) if response.remedy() == Some(Remedy::Operator) => {
-                self.announce_error(control, error).await;
-            }
-            // The report that was read is complete, even if a newer one is still awaited.
-            None if response.read.is_some() => self.announce_recovery(control).await,
-            _ => {}
+        // The operator who accepts a report reads the response; only the next audit shows whether new
+        // reports are plausible again.
+        if self.mode != Mode::AcceptReport
+            && let Some(error) = &response.error
+            && error.remedy() == Remedy::Operator
+        {
+            control.set_error(self.run.current_error(error));
         }
         let last = control.last_complete_audit.as_ref();
         response.last_complete_audit_at = last.map(|audit| audit.requested_at);
         let first_seen_at = Some(control.first_seen_at);
         response.stats.unaudited_since = response.last_complete_audit_at.or(first_seen_at);
         control.release(&self.run.invocation.nonce);
-        if let Err(failure) = self.save(&mut state).await {
-            // The state does not know what was just announced.
-            let announced = state
-                .control
-                .error
-                .filter(RecordedError::possibly_announced);
-            if announced != known
-                && let Some(error) = announced
-            {
-                self.run.store.write_error_marker(self.arn, &error).await;
+        match self.save(&mut state).await {
+            Ok(()) => AuditResult {
+                response,
+                control: Some(state.control),
+            },
+            Err(failure) => AuditResponse::failed(self.arn.clone(), failure).into(),
+        }
+    }
+
+    /// Confirms an error that an earlier run recorded or saw; remembers one that no run has seen
+    /// before. Lambda's retries and other runs at about the same time confirm nothing.
+    fn confirm(&self, control: &mut Control, error: AuditError) -> AuditError {
+        if !error.is_unconfirmed {
+            return error;
+        }
+        let (name, request_id) = (error.kind.name(), &self.run.invocation.request_id);
+        let (now, interval) = (self.run.budget.now(), self.run.config.report_interval);
+        let current = self.run.current_error(&error);
+        let known = control.error.as_ref();
+        if known.is_some_and(|known| known.is_same(&current)) {
+            return error.confirmed();
+        }
+        let seen = &mut control.unconfirmed_error;
+        match seen.as_ref().filter(|seen| seen.kind == name) {
+            Some(seen) if seen.is_confirmed_by(request_id, now, interval) => error.confirmed(),
+            Some(_) => error,
+            None => {
+                *seen = Some(SeenError::new(name, now, request_id));
+                error
             }
-            return Err(failure);
         }
-        if let Some(error) = marker {
-            self.run.store.remove_error_marker(self.arn, &error).await;
-        }
-        Ok(response)
     }
 
     /// Counts a scheduled run without a complete audit; returns an error after too many of them.
@@ -72,11 +80,12 @@ impl Audit<'_> {
             return None;
         }
         // People who know of another error know that there is no audit.
-        let knows_other = |known: &RecordedError| {
-            known.possibly_announced() && known.kind != ErrorKind::ReportOverdue.name()
+        let is_other = |known: &CurrentError| {
+            let kind = &known.kind;
+            kind != ErrorKind::ReportOverdue.name() && !ErrorKind::silences_the_topic(kind)
         };
         if response.remedy() == Some(Remedy::Operator)
-            || control.error.as_ref().is_some_and(knows_other)
+            || control.error.as_ref().is_some_and(is_other)
         {
             return None;
         }

@@ -11,6 +11,7 @@ use crate::event::Mode;
 use crate::report::scanner::ScanTotals;
 use crate::response::{AuditResponse, AuditStats, MAX_LISTED, Outcome, ReportContents};
 use crate::revocation::distinguished_name::decode;
+use crate::revocation::reason::ReasonCounts;
 use crate::state::control::{CompleteAudit, Control};
 use crate::state::notified_set::NotifiedSet;
 use crate::text::numbers::count;
@@ -18,8 +19,10 @@ use crate::text::numbers::count;
 /// The result of a scan, by what becomes of each part.
 pub(super) struct Findings {
     pub response: AuditResponse,
-    pub alerts: Vec<AlertKind>,
+    pub alert: Option<AlertKind>,
     pub notified: NotifiedSet,
+    /// Numbers of revocations in the alert.
+    pub counts: ReasonCounts,
     /// The audit to record as complete, or why the report is invalid.
     pub result: Result<CompleteAudit, AuditError>,
 }
@@ -62,21 +65,11 @@ impl Audit<'_> {
         if !matches!(self.mode, Mode::Replay { .. }) {
             new.notified.merge(new.newly_seen.into_keys());
         }
-        let mut alerts = Vec::new();
-        if let Some(notify_from) = new.notify_from
-            && result.is_ok()
-            && !control.started
-        {
-            alerts.push(AlertKind::WatchStarted {
-                report: source.clone(),
-                revoked: new.revoked,
-                notify_from,
-                to_notify: new.batch.counts.total(),
-            });
-        }
-        if new.batch.counts.total() > 0 {
+        let counts = new.batch.counts.clone();
+        let mut alert = None;
+        if counts.total() > 0 {
             let revocations = RevocationAlert::new(new.batch, source, scan.full_list);
-            alerts.push(match self.mode {
+            alert = Some(match self.mode {
                 Mode::Replay { since, .. } => AlertKind::Replay {
                     revocations,
                     since,
@@ -87,7 +80,8 @@ impl Audit<'_> {
         }
         Findings {
             response,
-            alerts,
+            alert,
+            counts,
             notified: new.notified,
             result,
         }

@@ -2,6 +2,8 @@
 //!
 //! Each stage is a file, from one value to the next; this one puts them in order.
 
+use std::slice;
+
 use futures_util::future::join_all;
 use tracing::{info, warn};
 
@@ -18,14 +20,13 @@ mod context;
 mod dry_run_or_replay;
 mod finalize;
 mod findings;
-mod monitoring;
 mod new_revocations;
 mod obtain_report;
 mod scan;
 mod scan_limiter;
 
 pub use context::Invocation;
-pub(crate) use context::{Run, Target};
+pub(crate) use context::{AuditResult, Run, StatesFound, Target};
 pub(crate) use scan_limiter::ScanLimiter;
 
 use context::{Audit, Step};
@@ -33,8 +34,12 @@ use obtain_report::MIN_TIME_AFTER_WAIT;
 use scan::keep_or_abandon;
 use scan_limiter::ScanSlot;
 
-/// Audits CAs side by side; returns a response for each, in their order, except those skipped.
-pub(crate) async fn audit_all(run: &Run<'_>, targets: &[Target]) -> Vec<AuditResponse> {
+/// Audits CAs side by side; returns a result for each, in their order.
+pub(crate) async fn audit_all(
+    run: &Run<'_>,
+    targets: &[Target],
+    found: &StatesFound,
+) -> Vec<AuditResult> {
     // Every audit has its slot before the first one starts.
     let slots: Vec<_> = targets
         .iter()
@@ -50,14 +55,15 @@ pub(crate) async fn audit_all(run: &Run<'_>, targets: &[Target]) -> Vec<AuditRes
                 arn: &target.arn,
                 mode,
                 accepts_requests: target.accepts_requests,
+                found,
             };
-            let response = audit.respond(scan_slot).await;
-            (response.outcome != Outcome::Skipped).then(|| {
-                log(&response);
-                response
-            })
+            let result = audit.respond(scan_slot).await;
+            if result.response.outcome != Outcome::Skipped {
+                log(&result.response);
+            }
+            result
         });
-    join_all(audits).await.into_iter().flatten().collect()
+    join_all(audits).await
 }
 
 fn log(response: &AuditResponse) {
@@ -79,36 +85,29 @@ fn log(response: &AuditResponse) {
 }
 
 impl Audit<'_> {
-    /// Audits the CA; returns a response whatever happens, and in time.
-    async fn respond(&self, scan_slot: ScanSlot<'_>) -> AuditResponse {
+    /// Audits the CA; returns a result whatever happens, and in time.
+    async fn respond(&self, scan_slot: ScanSlot<'_>) -> AuditResult {
         // Boxed: hundreds are in memory at once, each as large as its deepest await.
         let work = Box::pin(async move {
             match self.mode {
                 Mode::Audit | Mode::AcceptReport => self.audit_with_lease(&scan_slot).await,
-                _ => self.dry_run_or_replay(&scan_slot).await,
+                _ => self.dry_run_or_replay(&scan_slot).await.map(Into::into),
             }
         });
         tokio::time::timeout_at(self.run.budget.response_deadline(), work)
             .await
             .unwrap_or_else(|_| Err(self.out_of_time("the run ended during the audit")))
-            .unwrap_or_else(|error| AuditResponse::failed(self.arn.clone(), error))
+            .unwrap_or_else(|error| AuditResponse::failed(self.arn.clone(), error).into())
     }
 
     /// Audits under the lease, from the first look at the state to the last write.
-    async fn audit_with_lease(
-        &self,
-        scan_slot: &ScanSlot<'_>,
-    ) -> Result<AuditResponse, AuditError> {
-        let mut state = match self.take_lease().await {
-            Ok(Step::Continue(state)) => state,
-            Ok(Step::Break(busy)) => return Ok(busy),
-            Err(error) => {
-                return Err(self.announce_error_without_state(error).await);
-            }
+    async fn audit_with_lease(&self, scan_slot: &ScanSlot<'_>) -> Result<AuditResult, AuditError> {
+        let mut state = match self.take_lease().await? {
+            Step::Continue(state) => state,
+            Step::Break(busy) => return Ok(busy.into()),
         };
-        let marker = self.adopt_error_marker(&mut state.control).await;
         let result = self.audit_reports(&mut state, scan_slot).await;
-        self.finalize(state, result, marker).await
+        Ok(self.finalize(state, result).await)
     }
 
     /// Audits the pending report or a new one. After an outdated report, which misses later
@@ -135,7 +134,7 @@ impl Audit<'_> {
     /// was requested before this run, a report interval ago.
     fn is_outdated(&self, control: &Control) -> bool {
         let (budget, interval) = (self.run.budget, self.run.config.report_interval);
-        let began = Timestamp::from(budget.clock() - budget.elapsed());
+        let began = budget.began();
         let is_old = control.last_complete_audit.as_ref().is_some_and(|last| {
             last.requested_at < began && budget.now().since(last.requested_at) >= interval
         });
@@ -158,10 +157,9 @@ impl Audit<'_> {
         // The memory is held until the commit.
         let (scan, _memory) = self.scan(state, &report, scan_slot).await?;
         let findings = self.findings(&state.control, &report, scan);
-        let (mut response, alerts) = (findings.response, findings.alerts);
-        let detected_at = report.object.last_modified;
-        let warnings = self.alert(&mut state.control, alerts, detected_at).await?;
-        response.warnings.extend(warnings);
+        let mut response = findings.response;
+        let warnings = self.alert(findings.alert, report.object.last_modified);
+        response.warnings.extend(warnings.await?);
         let complete = match findings.result {
             Ok(complete) => Some(complete),
             Err(invalid) => {
@@ -170,41 +168,30 @@ impl Audit<'_> {
                 None
             }
         };
-        self.commit_notified(state, findings.notified, complete)
-            .await?;
+        let notified = (findings.notified, findings.counts);
+        self.commit_notified(state, notified, complete).await?;
         Ok(response)
     }
 
-    /// Publishes alerts while there is still time to save the state; returns warnings.
+    /// Publishes an alert, if there is one, while there is still time to save the state; returns
+    /// warnings.
     ///
-    /// If nobody may have read them, all go out, and the audit fails as if none had.
+    /// If nobody may have read it, the audit fails as if it had not gone out.
     async fn alert(
         &self,
-        control: &mut Control,
-        alerts: Vec<AlertKind>,
+        alert: Option<AlertKind>,
         detected_at: Timestamp,
     ) -> Result<Vec<String>, AuditError> {
-        let until = self.run.budget.save_deadline();
-        let mut warnings = Vec::new();
-        let (mut is_started, mut unverified) = (false, None);
-        for kind in alerts {
-            let is_start = matches!(kind, AlertKind::WatchStarted { .. });
-            let published = self.publish(kind, detected_at, until, &mut control.confirmed_topic);
-            let published = published.await.map_err(|unpublished| unpublished.error)?;
-            warnings.extend(published.warnings);
-            is_started |= is_start;
-            // Recorded even if the next alert fails, so that it is not sent twice.
-            control.started |= is_start && published.unverified.is_none();
-            unverified = unverified.or(published.unverified);
+        let Some(kind) = alert else {
+            return Ok(Vec::new());
+        };
+        let (run, until) = (self.run, self.run.budget.save_deadline());
+        let arns = slice::from_ref(self.arn);
+        let published = run.publish(arns, kind, detected_at, until).await;
+        let published = published.map_err(|unpublished| unpublished.error)?;
+        match published.unverified {
+            Some(error) => Err(error),
+            None => Ok(published.warnings),
         }
-        if let Some(error) = unverified {
-            if control.confirmed_topic.as_ref() != Some(&self.run.config.topic_arn) {
-                return Err(error);
-            }
-            // A later alert found a reader.
-            warnings.push(error.message);
-        }
-        control.started |= is_started;
-        Ok(warnings)
     }
 }

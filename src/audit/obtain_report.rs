@@ -169,7 +169,7 @@ impl Audit<'_> {
             clients: self.run.clients,
             arn: self.arn,
             bucket: &self.run.config.report_bucket,
-            budget: self.run.budget,
+            budget: &self.run.budget,
         }
     }
 

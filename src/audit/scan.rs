@@ -132,7 +132,7 @@ impl<'a> Audit<'a> {
             last_audit: last.map(|audit| audit.requested_at),
             memory_bytes: memory_bytes(control.notified_count),
         };
-        let permit = scan_slot.acquire(request, self.run.budget).await;
+        let permit = scan_slot.acquire(request, &self.run.budget).await;
         permit.ok_or_else(|| self.out_of_time("the run had no time left to scan its report"))
     }
 

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use aws_sdk_acmpca::types::{CertificateAuthority, CertificateAuthorityStatus, ResourceOwner};
+use aws_sdk_acmpca::types::{
+    CertificateAuthority, CertificateAuthorityStatus, CertificateAuthorityUsageMode,
+    CrlConfiguration, OcspConfiguration, ResourceOwner, RevocationConfiguration,
+};
 use tracing::{info, warn};
 
 use crate::arn::CertificateAuthorityArn;
@@ -19,22 +22,77 @@ const NAME_TIMEOUT: Duration = Duration::from_secs(3);
 /// (AWS General Reference, "AWS Private Certificate Authority endpoints and quotas").
 const NAME_PACE: Duration = Duration::from_millis(100);
 
-/// The CAs that the account owns in a region.
-#[derive(Debug, Default)]
-pub struct Listed {
-    /// Those whose audit reports Private CA writes.
-    pub auditable: Vec<CertificateAuthorityArn>,
-    /// The others, such as deleted ones: a report requested earlier may still be pending.
-    pub skipped: Vec<CertificateAuthorityArn>,
+/// A CA that the account owns, as Private CA lists it.
+#[derive(Clone, Debug)]
+pub struct ListedCa {
+    /// Its ARN.
+    pub arn: CertificateAuthorityArn,
+    /// Its common name.
+    pub name: Option<String>,
+    /// Its status, such as `ACTIVE`.
+    pub status: Option<CertificateAuthorityStatus>,
+    /// How clients can learn of revocations.
+    pub checking: RevocationChecking,
+}
+
+impl ListedCa {
+    /// Whether Private CA writes audit reports of it.
+    pub fn is_auditable(&self) -> bool {
+        matches!(
+            self.status,
+            Some(CertificateAuthorityStatus::Active | CertificateAuthorityStatus::Disabled)
+        )
+    }
+}
+
+/// How clients can learn that a certificate of a CA was revoked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RevocationChecking {
+    /// Whether the CA publishes a CRL.
+    pub crl: bool,
+    /// Whether the CA has an OCSP responder.
+    pub ocsp: bool,
+    /// Whether the CA issues only certificates that are valid for at most seven days (usage mode
+    /// `SHORT_LIVED_CERTIFICATE`), which are usually not revoked.
+    pub short_lived: bool,
+}
+
+impl RevocationChecking {
+    fn of(ca: &CertificateAuthority) -> Self {
+        let configured = ca.revocation_configuration();
+        let crl = configured.and_then(RevocationConfiguration::crl_configuration);
+        let ocsp = configured.and_then(RevocationConfiguration::ocsp_configuration);
+        Self {
+            crl: crl.is_some_and(CrlConfiguration::enabled),
+            ocsp: ocsp.is_some_and(OcspConfiguration::enabled),
+            short_lived: ca.usage_mode()
+                == Some(&CertificateAuthorityUsageMode::ShortLivedCertificate),
+        }
+    }
+
+    /// Returns what clients can check, in words.
+    pub fn text(self) -> &'static str {
+        match (self.crl, self.ocsp) {
+            (true, true) => "CRL and OCSP",
+            (true, false) => "CRL only",
+            (false, true) => "OCSP only",
+            (false, false) if self.short_lived => "short-lived certificates: no CRL or OCSP needed",
+            (false, false) => "no CRL and no OCSP: revocation has no effect on clients",
+        }
+    }
+
+    /// Whether a revocation has no effect on clients, although certificates are valid for long.
+    pub fn is_missing(self) -> bool {
+        !self.crl && !self.ocsp && !self.short_lived
+    }
 }
 
 /// Lists every CA that the account owns in the region, and caches their names.
 ///
 /// # Errors
 /// If `ListCertificateAuthorities` fails.
-pub async fn list(clients: &Clients, names: &Names) -> Result<Listed, AuditError> {
-    let mut listed = Listed::default();
-    let mut skipped = Vec::new();
+pub async fn list(clients: &Clients, names: &Names) -> Result<Vec<ListedCa>, AuditError> {
+    let mut listed = Vec::new();
     let mut pages = clients
         .acmpca
         .list_certificate_authorities()
@@ -49,18 +107,28 @@ pub async fn list(clients: &Clients, names: &Names) -> Result<Listed, AuditError
         let Some(arn) = ca.arn().and_then(CertificateAuthorityArn::parse) else {
             continue;
         };
-        names.insert(&arn, common_name(&ca));
-        match ca.status() {
-            Some(CertificateAuthorityStatus::Active | CertificateAuthorityStatus::Disabled) => {
-                listed.auditable.push(arn);
-            }
-            status => {
-                let status = status.map_or("no status", CertificateAuthorityStatus::as_str);
-                skipped.push(format!("{} ({status})", arn.id()));
-                listed.skipped.push(arn);
-            }
-        }
+        let name = common_name(&ca);
+        names.insert(&arn, name.clone());
+        listed.push(ListedCa {
+            name,
+            status: ca.status().cloned(),
+            checking: RevocationChecking::of(&ca),
+            arn,
+        });
     }
+    Ok(listed)
+}
+
+/// Logs which of the listed CAs cannot be audited.
+pub fn log_skipped(listed: &[ListedCa]) {
+    let skipped = listed.iter().filter(|ca| !ca.is_auditable());
+    let skipped: Vec<String> = skipped
+        .map(|ca| {
+            let status = ca.status.as_ref();
+            let status = status.map_or("no status", CertificateAuthorityStatus::as_str);
+            format!("{} ({status})", ca.arn.id())
+        })
+        .collect();
     if !skipped.is_empty() {
         warn!(
             count = skipped.len(),
@@ -68,8 +136,7 @@ pub async fn list(clients: &Clients, names: &Names) -> Result<Listed, AuditError
             "CAs skipped; they are neither ACTIVE nor DISABLED"
         );
     }
-    info!(count = listed.auditable.len(), "CAs listed");
-    Ok(listed)
+    info!(count = listed.len() - skipped.len(), "CAs listed");
 }
 
 /// A cache of CA names for the life of the process.
@@ -125,4 +192,38 @@ impl Names {
 fn common_name(ca: &CertificateAuthority) -> Option<String> {
     let configuration = ca.certificate_authority_configuration()?;
     configuration.subject()?.common_name().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_says_how_clients_learn_of_revocations() {
+        for (crl, ocsp, short_lived, text) in [
+            (true, true, false, "CRL and OCSP"),
+            (true, false, true, "CRL only"),
+            (false, true, false, "OCSP only"),
+            (
+                false,
+                false,
+                false,
+                "no CRL and no OCSP: revocation has no effect on clients",
+            ),
+            (
+                false,
+                false,
+                true,
+                "short-lived certificates: no CRL or OCSP needed",
+            ),
+        ] {
+            let checking = RevocationChecking {
+                crl,
+                ocsp,
+                short_lived,
+            };
+            assert_eq!(checking.text(), text);
+            assert_eq!(checking.is_missing(), text.contains("no effect"));
+        }
+    }
 }

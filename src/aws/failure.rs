@@ -115,11 +115,32 @@ impl CallFailure {
 
     /// Returns an error of the given kind with this failure's message.
     pub fn error_of(&self, kind: ErrorKind, target: &str) -> AuditError {
-        AuditError::new(
-            kind,
-            format!("{} failed for {target}: {}", self.operation, self.message),
-        )
+        let message = format!("{} failed for {target}: {}", self.operation, self.message);
+        AuditError {
+            resource: Some(self.resource(target)),
+            ..AuditError::new(kind, message)
+        }
     }
+
+    /// Returns what the service or the SDK says, without the call.
+    pub fn reason(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns what the call needed, whatever CA it was for: the bucket, the topic, or the operation
+    /// of Private CA.
+    fn resource(&self, target: &str) -> String {
+        match target.strip_prefix("s3://") {
+            Some(object) => bucket_uri(object.split('/').next().unwrap_or_default()),
+            None if target.contains(":sns:") => target.to_owned(),
+            None => format!("acm-pca:{}", self.operation),
+        }
+    }
+}
+
+/// Returns a bucket as errors name it.
+pub fn bucket_uri(bucket: &str) -> String {
+    format!("s3://{bucket}")
 }
 
 impl fmt::Display for CallFailure {

@@ -8,7 +8,7 @@ use aws_sdk_acmpca::types::AuditReportResponseFormat;
 use aws_sdk_s3::types::Object;
 use tracing::{info, warn};
 
-use crate::aws::failure::{CallFailure, FailureClass};
+use crate::aws::failure::{CallFailure, FailureClass, bucket_uri};
 use crate::budget::Pacer;
 use crate::error::{AuditError, ErrorKind};
 use crate::pending_report::PendingReport;
@@ -198,8 +198,13 @@ fn refusal(failure: &CallFailure, calls: &ReportCalls) -> Result<Requested, Audi
             ErrorKind::CertificateAuthorityNotFound
         }
         Some("InvalidArgsException" | "ValidationException") => {
-            let refused = failure.error_of(ErrorKind::ReportBucketRefused, &target);
-            return Ok(Requested::Refused(refused));
+            let (arn, bucket, reason) = (calls.arn, calls.bucket, failure.reason());
+            let message =
+                format!("AWS Private CA cannot write audit reports of {arn} to {bucket}: {reason}");
+            return Ok(Requested::Refused(AuditError {
+                resource: Some(bucket_uri(bucket)),
+                ..AuditError::new(ErrorKind::ReportBucketRefused, message)
+            }));
         }
         _ if failure.is_denied() => ErrorKind::AccessDenied,
         _ => return Ok(Requested::Refused(failure.rejected(&target))),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How urgent a revocation is. A greater value is worse.
 #[derive(
@@ -155,18 +155,44 @@ pub const OTHER: &str = "OTHER";
 impl ReasonCounts {
     /// Counts one revocation.
     pub fn add(&mut self, reason: &RevocationReason) {
+        self.add_many(reason, 1);
+    }
+
+    /// Adds other numbers.
+    pub fn merge(&mut self, others: &Self) {
+        for (name, number) in others.iter() {
+            self.add_many(&RevocationReason::from_report(name), number);
+        }
+    }
+
+    /// Returns the numbers without earlier ones, which are part of them.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = Self::default();
+        let earlier: BTreeMap<&str, u64> = earlier.iter().collect();
+        for (name, number) in self.iter() {
+            let before = earlier.get(name).copied().unwrap_or_default();
+            let more = number.saturating_sub(before);
+            since.add_many(&RevocationReason::from_report(name), more);
+        }
+        since
+    }
+
+    fn add_many(&mut self, reason: &RevocationReason, number: u64) {
+        if number == 0 {
+            return;
+        }
         if let Some(known) = self.known.get_mut(order(reason)) {
-            *known += 1;
+            *known += number;
             return;
         }
         match label(reason) {
-            NOT_STATED => self.not_stated += 1,
-            OTHER => self.other += 1,
+            NOT_STATED => self.not_stated += number,
+            OTHER => self.other += number,
             beyond if self.cut_off.as_deref().is_some_and(|first| first <= beyond) => {
-                self.other += 1;
+                self.other += number;
             }
             name => {
-                *self.unknown.entry(name.to_owned()).or_default() += 1;
+                *self.unknown.entry(name.to_owned()).or_default() += number;
                 if self.unknown.len() > MAX_UNKNOWN_REASONS
                     && let Some((name, count)) = self.unknown.pop_last()
                 {
@@ -197,6 +223,22 @@ impl ReasonCounts {
             .chain([(OTHER, self.other), (NOT_STATED, self.not_stated)])
             .chain(known(Severity::Low))
             .filter(|&(_, count)| count > 0)
+    }
+}
+
+impl Serialize for ReasonCounts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for ReasonCounts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut counts = Self::default();
+        for (name, number) in BTreeMap::<String, u64>::deserialize(deserializer)? {
+            counts.add_many(&RevocationReason::from_report(&name), number);
+        }
+        Ok(counts)
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::arn::CertificateAuthorityArn;
 use crate::error::{AuditError, ErrorKind};
 use crate::pending_report::PendingReport;
+use crate::revocation::reason::ReasonCounts;
 use crate::timestamp::Timestamp;
 
 /// The version of the documents that this program writes, and the only one that it reads.
@@ -58,18 +59,17 @@ pub struct Control {
     pub(crate) runs_without_audit: u32,
     /// When the first of those runs ended.
     pub(crate) without_audit_since: Option<Timestamp>,
-    /// Whether `watch-started` was published.
-    pub(crate) started: bool,
-    /// The topic on which a confirmed subscription was seen last.
-    pub(crate) confirmed_topic: Option<String>,
     /// The current error that needs operator action.
-    pub error: Option<RecordedError>,
+    pub error: Option<CurrentError>,
     /// An error that may be over by the next run: it needs an operator if a later run sees it again.
-    pub(crate) unconfirmed_error: Option<RecordedError>,
+    pub(crate) unconfirmed_error: Option<SeenError>,
     /// The key of the notified set; none before the first audit.
     pub notified_set: Option<String>,
     /// Number of revocations in the notified set.
     pub(crate) notified_count: u64,
+    /// Numbers of revocations in messages so far, by reason.
+    #[serde(default)]
+    pub(crate) notified_by_reason: ReasonCounts,
 }
 
 /// The right to audit a CA, for a limited time.
@@ -105,36 +105,57 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// An error that needs operator action, and whether it was announced.
+/// An error that needs operator action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RecordedError {
+pub struct CurrentError {
+    /// The stable name of its kind.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// The affected resource, if it is not the CA itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resource: Option<String>,
+    pub(crate) message: String,
+    pub(crate) hint: String,
+    /// When it first occurred.
+    pub(crate) since: Timestamp,
+}
+
+impl CurrentError {
+    /// Whether both have one cause, if they are of one CA.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.resource == other.resource
+    }
+}
+
+/// An error that a run saw, and that may be over by the next run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SeenError {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) since: Timestamp,
-    /// Whether `watch-failed` was published.
-    pub(crate) announced: bool,
-    /// Whether it may have been: SNS's response was lost.
-    pub(crate) maybe_announced: bool,
     /// The request ID of the invocation that saw it first; Lambda's retries have the same.
     pub(crate) seen_by: String,
 }
 
-impl RecordedError {
-    /// Creates an error that has not been announced.
+impl SeenError {
     pub(crate) fn new(kind: &str, since: Timestamp, seen_by: &str) -> Self {
         Self {
             kind: kind.to_owned(),
             since,
-            announced: false,
-            maybe_announced: false,
             seen_by: seen_by.to_owned(),
         }
     }
 
-    /// Whether people may know of it, so that its end is announced.
-    pub(crate) fn possibly_announced(&self) -> bool {
-        self.announced || self.maybe_announced
+    /// Whether another run sees this error again, not at about the same time.
+    pub(crate) fn is_confirmed_by(
+        &self,
+        request_id: &str,
+        now: Timestamp,
+        report_interval: Duration,
+    ) -> bool {
+        self.seen_by != request_id && now.since(self.since) >= report_interval / 2
     }
 }
 
@@ -184,12 +205,11 @@ impl Control {
             last_complete_audit: None,
             runs_without_audit: 0,
             without_audit_since: None,
-            started: false,
-            confirmed_topic: None,
             error: None,
             unconfirmed_error: None,
             notified_set: None,
             notified_count: 0,
+            notified_by_reason: ReasonCounts::default(),
         }
     }
 
@@ -299,13 +319,9 @@ impl Control {
         report.is_some_and(|report| report.id == report_id)
     }
 
-    /// Keeps what a run did that found this newer document when it wanted to save its own: it may have
-    /// published `watch-started`, and ended a scan of the same report.
+    /// Keeps what a run did that found this newer document when it wanted to save its own: it ended a
+    /// scan of the same report.
     pub(crate) fn keep_progress(&mut self, ours: &Control) {
-        self.started |= ours.started;
-        if ours.confirmed_topic.is_some() {
-            self.confirmed_topic.clone_from(&ours.confirmed_topic);
-        }
         if let Some(report) = &ours.pending_report
             && self.is_pending(&report.id)
         {
@@ -321,10 +337,22 @@ impl Control {
         }
     }
 
+    /// Records the current error. One with the same cause began when it first occurred.
+    pub(crate) fn set_error(&mut self, error: CurrentError) {
+        let known = self.error.take().filter(|known| known.is_same(&error));
+        let since = known.map_or(error.since, |known| known.since);
+        self.error = Some(CurrentError { since, ..error });
+    }
+
     pub(crate) fn complete(&mut self, audit: CompleteAudit) {
         self.pending_report = None;
         self.scanning = None;
         self.unconfirmed_error = None;
+        // A report that is older than the error cannot show that it is over. Nobody could be notified
+        // about an error of the topic itself.
+        self.error.take_if(|error| {
+            error.since <= audit.requested_at || ErrorKind::silences_the_topic(&error.kind)
+        });
         self.last_complete_audit = Some(audit);
         self.runs_without_audit = 0;
         self.without_audit_since = None;
@@ -342,6 +370,7 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::revocation::reason::RevocationReason;
 
     fn arn() -> CertificateAuthorityArn {
         CertificateAuthorityArn::parse("arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566").unwrap()
@@ -376,13 +405,22 @@ mod tests {
             nonce: "n".to_owned(),
             until: at("2026-11-21T04:15:30Z"),
         });
-        control.error = Some(RecordedError {
+        control.error = Some(CurrentError {
             kind: "AccessDenied".to_owned(),
+            resource: Some("s3://amzn-s3-demo-bucket".to_owned()),
+            message: "GetObject failed".to_owned(),
+            hint: "Grant it.".to_owned(),
             since: at("2026-11-21T04:00:00Z"),
-            announced: true,
-            maybe_announced: false,
+        });
+        control.unconfirmed_error = Some(SeenError {
+            kind: "RequestRejected".to_owned(),
+            since: at("2026-11-21T04:00:00Z"),
             seen_by: "r".to_owned(),
         });
+        let reasons = ["KEY_COMPROMISE", "NEW_REASON", "KEY_COMPROMISE"];
+        for reason in reasons.map(RevocationReason::from_report) {
+            control.notified_by_reason.add(&reason);
+        }
         assert_eq!(
             Control::read(&control.to_json(), &arn(), "here"),
             Ok(control)

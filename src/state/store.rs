@@ -1,8 +1,7 @@
 //! Reads and writes the state in S3; control documents are written conditionally only.
 
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,19 +14,22 @@ use tracing::{info, warn};
 use crate::arn::CertificateAuthorityArn;
 use crate::aws::failure::{CallFailure, FailureClass, chain};
 use crate::error::{AuditError, ErrorKind, Remedy};
-use crate::state::control::{Control, RecordedError, unreadable};
+use crate::state::control::{Control, unreadable};
+use crate::state::health::HealthDocument;
 use crate::state::notified_set::{NotifiedSet, NotifiedSetReader};
 use crate::timestamp::Timestamp;
 
 /// Maximum attempts of a conditional write.
 const WRITE_ATTEMPTS: u32 = 6;
 
+/// Maximum concurrent reads of control documents other than those of audits.
+pub(crate) const CONCURRENT_READS: usize = 64;
+
+/// Timeout for one of them.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Maximum reads of an object whose body breaks off: the SDK retries requests only.
 const READ_ATTEMPTS: u32 = 3;
-
-/// Errors that the control document could not record and S3 did not store: only this process knows
-/// of them.
-pub(crate) type UnsavedErrors = Mutex<HashMap<CertificateAuthorityArn, RecordedError>>;
 
 /// The state of all CAs in S3.
 pub(crate) struct Store<'a> {
@@ -35,12 +37,19 @@ pub(crate) struct Store<'a> {
     pub bucket: &'a str,
     /// The key prefix: empty, or ends in `/`.
     pub prefix: &'a str,
-    pub unsaved_errors: &'a UnsavedErrors,
 }
 
 /// A control document and the version of it that S3 has.
 pub(crate) struct VersionedState {
     pub control: Control,
+    /// `None` if S3 has none yet.
+    e_tag: Option<String>,
+}
+
+/// The health document and the version of it that S3 has.
+#[derive(Clone)]
+pub(crate) struct VersionedHealth {
+    pub health: HealthDocument,
     /// `None` if S3 has none yet.
     e_tag: Option<String>,
 }
@@ -78,6 +87,20 @@ impl Store<'_> {
         Ok(VersionedState { control, e_tag })
     }
 
+    /// Reads the control document like [`Self::load`], within [`READ_TIMEOUT`].
+    pub async fn load_in_time(
+        &self,
+        arn: &CertificateAuthorityArn,
+        now: Timestamp,
+    ) -> Result<VersionedState, AuditError> {
+        let state = tokio::time::timeout(READ_TIMEOUT, self.load(arn, now)).await;
+        state.unwrap_or_else(|_| {
+            let location = self.location(&self.control_key(arn));
+            let message = format!("no response from S3 to reading {location} in time");
+            Err(AuditError::new(ErrorKind::Unavailable, message))
+        })
+    }
+
     /// Writes the control document if S3 still has the version that was read; otherwise the error is
     /// `StateConflict`. A write whose response was lost is recognized by its nonce.
     pub async fn save(
@@ -85,20 +108,101 @@ impl Store<'_> {
         state: &mut VersionedState,
         run_nonce: &str,
     ) -> Result<(), AuditError> {
-        state.control.sequence += 1;
-        state.control.nonce = format!("{run_nonce}-{}", state.control.sequence);
-        let key = self.control_key(&state.control.certificate_authority_arn);
-        let location = self.location(&key);
+        let VersionedState { control, e_tag } = state;
+        control.sequence += 1;
+        control.nonce = format!("{run_nonce}-{}", control.sequence);
+        let arn = control.certificate_authority_arn.clone();
+        let write = ConditionalWrite {
+            key: self.control_key(&arn),
+            body: control.to_json(),
+            nonce: &control.nonce,
+            run_nonce,
+        };
+        self.write(write, e_tag, async || {
+            let stored = self.load(&arn, control.first_seen_at).await?;
+            Ok((stored.control.nonce, stored.e_tag))
+        })
+        .await
+    }
+
+    /// Reads the health document; returns a new one if there is none. One that is unreadable is
+    /// replaced as well, because it can be rebuilt.
+    ///
+    /// # Errors
+    /// If S3 does not return it, or if a newer version of this program wrote it.
+    pub async fn load_health(&self) -> Result<VersionedHealth, AuditError> {
+        let (health, e_tag) = self.stored_health().await?;
+        let health = match health {
+            Err(error) if error.kind == ErrorKind::StateUnreadable => {
+                let error = error.message;
+                warn!(error, "health document unreadable; rebuilding it");
+                HealthDocument::default()
+            }
+            read => read?,
+        };
+        Ok(VersionedHealth { health, e_tag })
+    }
+
+    /// Reads the health document without replacing an unreadable one.
+    pub async fn read_health(&self) -> Result<HealthDocument, AuditError> {
+        self.stored_health().await?.0
+    }
+
+    async fn stored_health(
+        &self,
+    ) -> Result<(Result<HealthDocument, AuditError>, Option<String>), AuditError> {
+        let key = self.health_key();
+        Ok(
+            match self.get(&key, Vec::new, Vec::extend_from_slice).await? {
+                Object::Found(bytes, e_tag) => {
+                    (HealthDocument::read(&bytes, &self.location(&key)), e_tag)
+                }
+                Object::Missing { .. } => (Ok(HealthDocument::default()), None),
+            },
+        )
+    }
+
+    /// Writes the health document if S3 still has the version that was read, like [`Self::save`].
+    pub async fn save_health(
+        &self,
+        stored: &mut VersionedHealth,
+        run_nonce: &str,
+    ) -> Result<(), AuditError> {
+        let VersionedHealth { health, e_tag } = stored;
+        health.sequence += 1;
+        health.nonce = format!("{run_nonce}-{}", health.sequence);
+        let write = ConditionalWrite {
+            key: self.health_key(),
+            body: health.to_json(),
+            nonce: &health.nonce,
+            run_nonce,
+        };
+        self.write(write, e_tag, async || {
+            let stored = self.load_health().await?;
+            Ok((stored.health.nonce, stored.e_tag))
+        })
+        .await
+    }
+
+    /// Writes a document if S3 still has the version `e_tag`, which becomes that of the new one.
+    /// `reread` returns nonce and ETag of the document that S3 has.
+    async fn write(
+        &self,
+        write: ConditionalWrite<'_>,
+        e_tag: &mut Option<String>,
+        reread: impl AsyncFn() -> Result<(String, Option<String>), AuditError>,
+    ) -> Result<(), AuditError> {
+        let location = self.location(&write.key);
         let mut attempt = 0;
         loop {
-            let put = self.put(&key, state.control.to_json().into());
-            let put = match &state.e_tag {
+            let put = self.put(&write.key, write.body.clone().into());
+            let put = match &e_tag {
                 Some(e_tag) => put.if_match(e_tag),
                 None => put.if_none_match("*"),
             };
             let failure = match send(put).await {
-                Ok(e_tag) => {
-                    state.e_tag = e_tag;
+                Ok(written) => {
+                    *e_tag = written;
                     return Ok(());
                 }
                 Err(failure) => failure,
@@ -110,8 +214,24 @@ impl Store<'_> {
                 return Err(failure.error(&location));
             }
             warn!(location, error = %failure, "state write outcome unknown; re-reading");
-            if self.is_stored(state, run_nonce, &location).await? {
-                return Ok(());
+            match reread().await {
+                // Either this document, or an earlier write of this run, which seemed to have failed.
+                Ok((nonce, stored)) if nonce.starts_with(&format!("{}-", write.run_nonce)) => {
+                    *e_tag = stored;
+                    if nonce == write.nonce {
+                        return Ok(());
+                    }
+                }
+                Ok((_, stored)) if stored != *e_tag => {
+                    let message = format!("another run changed {location}");
+                    return Err(AuditError::new(ErrorKind::StateConflict, message));
+                }
+                Ok(_) => {}
+                Err(error) if error.remedy() == Remedy::Retry => {
+                    let error = error.message;
+                    warn!(location, error, "state write outcome still unknown");
+                }
+                Err(error) => return Err(error),
             }
             attempt += 1;
             if attempt == WRITE_ATTEMPTS {
@@ -121,39 +241,6 @@ impl Store<'_> {
                 });
             }
             tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
-        }
-    }
-
-    /// Whether S3 has this control document although a write of it seemed to fail; if not, sets the
-    /// version that the next write replaces.
-    async fn is_stored(
-        &self,
-        state: &mut VersionedState,
-        run_nonce: &str,
-        location: &str,
-    ) -> Result<bool, AuditError> {
-        let control = &state.control;
-        let arn = &control.certificate_authority_arn;
-        match self.load(arn, control.first_seen_at).await {
-            // Either this document, or an earlier write of this run, which seemed to have failed.
-            Ok(stored) if stored.control.nonce.starts_with(&format!("{run_nonce}-")) => {
-                state.e_tag = stored.e_tag;
-                Ok(stored.control.nonce == state.control.nonce)
-            }
-            Ok(stored) if stored.e_tag != state.e_tag => Err(AuditError::new(
-                ErrorKind::StateConflict,
-                format!(
-                    "another run changed the state of {arn} (sequence {})",
-                    stored.control.sequence
-                ),
-            )),
-            Ok(_) => Ok(false),
-            Err(error) if error.remedy() == Remedy::Retry => {
-                let error = error.message;
-                warn!(location, error, "state write outcome still unknown");
-                Ok(false)
-            }
-            Err(error) => Err(error),
         }
     }
 
@@ -251,81 +338,6 @@ impl Store<'_> {
         }
     }
 
-    /// Returns the error that the control document could not record; `None` also if S3
-    /// does not say whether there is one. An error if there is one and S3 denies reading it.
-    pub async fn read_error_marker(
-        &self,
-        arn: &CertificateAuthorityArn,
-    ) -> Result<Option<RecordedError>, AuditError> {
-        if let Some(error) = self.unsaved_errors().get(arn) {
-            return Ok(Some(error.clone()));
-        }
-        let key = self.error_marker_key(arn);
-        let failure = match self.get(&key, Vec::new, Vec::extend_from_slice).await {
-            Ok(Object::Found(bytes, _)) => match serde_json::from_slice(&bytes) {
-                Ok(error) => return Ok(Some(error)),
-                Err(error) => unreadable(error.to_string()),
-            },
-            Ok(Object::Missing { .. }) => return Ok(None),
-            Err(failure) => failure,
-        };
-        warn!(
-            certificate_authority = arn.id(),
-            key,
-            error = failure.message,
-            "cannot check whether an error was announced"
-        );
-        // Listing needs another permission than reading.
-        let is_refused = matches!(
-            failure.kind,
-            ErrorKind::AccessDenied | ErrorKind::RequestRejected
-        );
-        let is_there = is_refused && self.list(&key).await.is_ok_and(|keys| keys.contains(&key));
-        if is_there { Err(failure) } else { Ok(None) }
-    }
-
-    /// Records an error outside the control document: in a marker, or in this process if S3 does not
-    /// store that. Returns whether S3 stored it.
-    pub async fn write_error_marker(
-        &self,
-        arn: &CertificateAuthorityArn,
-        error: &RecordedError,
-    ) -> bool {
-        // First, because the run may end while S3 does not respond.
-        self.unsaved_errors().insert(arn.clone(), error.clone());
-        let key = self.error_marker_key(arn);
-        let body = serde_json::to_vec_pretty(error).expect("an error has string keys only");
-        let stored = send(self.put(&key, body.into())).await;
-        match &stored {
-            // An error that the next run may confirm stays here: reading the marker may be refused.
-            Ok(_) if !error.possibly_announced() => {}
-            Ok(_) => drop(self.unsaved_errors().remove(arn)),
-            Err(failure) => {
-                warn!(certificate_authority = arn.id(), key, error = %failure, "error not stored; only this process knows of it");
-            }
-        }
-        stored.is_ok()
-    }
-
-    /// Removes the error marker once the control document records the error; if that is denied,
-    /// marks it as not announced, so that its end is not announced again.
-    pub async fn remove_error_marker(&self, arn: &CertificateAuthorityArn, error: &RecordedError) {
-        self.unsaved_errors().remove(arn);
-        let key = self.error_marker_key(arn);
-        if let Err(failure) = self.delete(&key).await {
-            warn!(certificate_authority = arn.id(), key, error = %failure, "error marker not removed");
-            if error.possibly_announced() {
-                let over = RecordedError::new(&error.kind, error.since, &error.seen_by);
-                self.write_error_marker(arn, &over).await;
-            }
-        }
-    }
-
-    fn unsaved_errors(&self) -> MutexGuard<'_, HashMap<CertificateAuthorityArn, RecordedError>> {
-        let errors = self.unsaved_errors.lock();
-        errors.unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Reads an object in chunks: `start` creates what `feed` adds them to. An object whose body
     /// breaks off is read again from the start.
     async fn get<T>(
@@ -411,8 +423,8 @@ impl Store<'_> {
         format!("{}{}.json", self.prefix, arn.id())
     }
 
-    fn error_marker_key(&self, arn: &CertificateAuthorityArn) -> String {
-        format!("{}error.json", self.ca_prefix(arn))
+    fn health_key(&self) -> String {
+        format!("{}health.json", self.prefix)
     }
 
     fn notified_prefix(&self, arn: &CertificateAuthorityArn) -> String {
@@ -422,6 +434,15 @@ impl Store<'_> {
     fn location(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.bucket)
     }
+}
+
+/// A document to write under conditions.
+struct ConditionalWrite<'a> {
+    key: String,
+    body: Vec<u8>,
+    nonce: &'a str,
+    /// The beginning of the nonces of a run's writes.
+    run_nonce: &'a str,
 }
 
 /// Writes an object; returns its ETag.

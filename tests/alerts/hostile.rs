@@ -2,7 +2,8 @@
 //! same, and their text appears only where the message shows the subject.
 
 use crate::support::{
-    accepted, alert, collect, document, email, hostile_subjects, report, revocation, serial, sms,
+    accepted, alert, collect, document, email, hostile_subjects, renamed, report, revocation,
+    serial, sms,
 };
 use pca_revocation_watch::alert::{Alert, AlertKind, RevocationAlert};
 use pca_revocation_watch::text::visible::is_invisible;
@@ -189,8 +190,7 @@ fn reduced_messages_contain_no_text_of_the_subject() {
 #[test]
 fn ca_names_are_defanged_too() {
     for name in hostile_subjects() {
-        let mut alert = alert_of(HARMLESS);
-        alert.name = Some(name);
+        let alert = renamed(alert_of(HARMLESS), Some(&name));
         let text = email(&alert.message());
         assert!(!text.chars().any(|c| c != '\n' && is_invisible(c)));
         assert_eq!(

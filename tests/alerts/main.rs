@@ -3,4 +3,6 @@
 mod hostile;
 mod messages;
 mod properties;
+mod routing;
 mod support;
+mod watch;

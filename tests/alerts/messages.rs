@@ -6,13 +6,12 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::{
-    self, AUTHORITY, accepted, alert, arn, collect, detected_at, document, email, many, revocation,
-    revocations, sample, scenarios, serial, seven, sms,
+    self, AUTHORITY, accepted, alert, arn, collect, detected_at, document, email, many, renamed,
+    revocation, revocations, sample, scenarios, serial, seven, sms, watch,
 };
 use pca_revocation_watch::alert::{
-    Alert, AlertKind, ObjectLocation, RevocationAlert, RevocationBatch,
+    Alert, AlertKind, Authority, ObjectLocation, RevocationAlert, RevocationBatch, Stack,
 };
-use pca_revocation_watch::error::{AuditError, ErrorKind};
 use pca_revocation_watch::revocation::key::{RevocationId, RevocationKey};
 use pca_revocation_watch::revocation::reason::{RevocationReason, Severity};
 use pca_revocation_watch::revocation::record::{ReportTime, Revocation};
@@ -81,6 +80,7 @@ fn json_messages_match_the_schema() {
             "id",
             "severity",
             "certificateAuthorityArn",
+            "accountId",
             "reasons",
         ] {
             assert_eq!(whole[member], reduced[member]);
@@ -166,14 +166,14 @@ fn subject_lines_say_the_worst_first() {
 
 #[test]
 fn long_names_share_the_subject_line() {
-    let mut alert = revocations([revocation(
+    let alert = revocations([revocation(
         &serial(1),
         &format!("CN={}", "a.very.long.name.".repeat(6)),
         "CERTIFICATE_AUTHORITY_COMPROMISE",
         "2018-02-26T20:00:36+0000",
     )]);
-    alert.name = Some("A Certificate Authority of a Very Long Name ".repeat(3));
-    let message = alert.message();
+    let name = "A Certificate Authority of a Very Long Name ".repeat(3);
+    let message = renamed(alert, Some(&name)).message();
     accepted(&message);
     assert_eq!(message.subject.len(), 99);
     assert!(
@@ -191,19 +191,20 @@ fn long_names_share_the_subject_line() {
 #[test]
 fn ca_name_changes_only_its_field_and_texts_for_people() {
     for (_, named) in scenarios() {
-        let mut nameless = named.clone();
-        nameless.name = None;
+        let is_one = named.certificate_authorities.len() == 1;
+        let nameless = renamed(named.clone(), None);
         let (named, nameless) = (named.message(), nameless.message());
         let mut document = support::document(&named);
         let name = document
             .as_object_mut()
             .and_then(|fields| fields.shift_remove("certificateAuthorityName"));
-        assert_eq!(name, Some(json!("Example Corp Issuing CA")));
+        assert_eq!(name, is_one.then(|| json!("Example Corp Issuing CA")));
         assert_eq!(document, support::document(&nameless));
         assert_eq!(named.id, nameless.id);
         assert_eq!(named.attributes, nameless.attributes);
-        assert!(
+        assert_eq!(
             nameless.subject.contains("11223344-1234-1122"),
+            is_one,
             "{}",
             nameless.subject
         );
@@ -217,24 +218,28 @@ fn every_kind_is_marked_in_every_format() {
         ("replay", "REPLAY"),
         ("watch-started", "MONITORING STARTED"),
         ("watch-failed", "MONITORING FAILED"),
+        ("watch-failed-many", "MONITORING FAILED"),
         ("watch-recovered", "MONITORING RECOVERED"),
+        ("watch-stopped", "MONITORING STOPPED"),
+        ("watch-summary", "MONITORING SUMMARY"),
         ("test", "TEST"),
     ] {
         let (_, alert) = scenarios()
             .into_iter()
             .find(|(name, _)| *name == scenario)
             .expect("a scenario");
+        let kind = scenario.trim_end_matches("-many");
         for message in [alert.message(), alert.reduced()] {
             assert!(message.subject.contains(mark), "{}", message.subject);
             assert!(sms(&message).contains(mark));
             let first_line = email(&message).lines().next().map(str::to_owned);
             assert!(first_line.expect("a line").contains(mark));
-            assert_eq!(document(&message)["type"], scenario);
+            assert_eq!(document(&message)["type"], kind);
         }
         let card = document(&alert.chat());
         let title = card["content"]["title"].as_str().expect("a title");
         assert!(title.contains(mark), "{title}");
-        assert_eq!(card["metadata"]["eventType"], scenario);
+        assert_eq!(card["metadata"]["eventType"], kind);
     }
 }
 
@@ -493,12 +498,24 @@ fn console_links_follow_the_partition() {
             "https://us-gov-west-1.console.amazonaws-us-gov.com/acm-pca/home?region=us-gov-west-1#/certificateAuthorities",
         ),
     ] {
+        let arn = arn(text);
+        let stack = Stack {
+            partition: arn.partition().to_owned(),
+            region: arn.region().to_owned(),
+            ..support::stack()
+        };
+        let certificate_authorities = vec![Authority { arn, name: None }];
         let alert = Alert {
-            certificate_authority: arn(text),
+            certificate_authorities,
             ..revocations([sample()])
         };
         assert!(email(&alert.message()).contains(link));
         assert!(alert.chat().body.contains(link));
+        let alert = Alert {
+            stack,
+            ..watch(2, support::stopped(true))
+        };
+        assert!(email(&alert.message()).contains(link));
     }
 }
 
@@ -584,9 +601,8 @@ fn every_format_names_account_region_and_runbook() {
     assert!(context.starts_with("Example Corp Issuing CA \u{b7} 123456789012 \u{b7} us-east-1"));
 
     let unnamed = Alert {
-        name: None,
         runbook_url: None,
-        ..alert
+        ..renamed(alert, None)
     };
     let message = unnamed.message();
     assert!(document(&message).get("certificateAuthorityName").is_none());
@@ -692,25 +708,4 @@ fn emails_keep_names_and_identifiers_on_one_line() {
             );
         }
     }
-}
-
-#[test]
-fn watch_failed_says_the_consequence_and_what_to_do() {
-    let alert = alert(AlertKind::WatchFailed {
-        error: AuditError {
-            hint: "hint ".repeat(1000),
-            ..AuditError::new(ErrorKind::AccessDenied, "m\u{e9}ssage\n".repeat(1000))
-        },
-        last_complete_audit_at: None,
-    });
-    assert_eq!(alert.message().severity, Severity::High);
-    let text = email(&alert.message());
-    assert!(text.contains("Last complete audit: none yet\n"));
-    assert!(text.contains("No revocation is lost: alerts go out as soon as audits work again."));
-    assert_valid(&schema(), &document(&alert.message()));
-    assert!(
-        accepted(&alert.reduced())["email"]
-            .as_str()
-            .is_some_and(str::is_ascii)
-    );
 }

@@ -7,12 +7,11 @@ use std::collections::BTreeSet;
 use crate::messages::{assert_valid, schema};
 use crate::support::{
     self, AUTHORITY, SIZE_LIMIT, accepted, alert, collect, detected_at, document, full_list, many,
-    report, serial,
+    renamed, report, serial,
 };
 use pca_revocation_watch::alert::{
     Alert, AlertKind, Message, ObjectLocation, RevocationAlert, RevocationBatch,
 };
-use pca_revocation_watch::error::{AuditError, ErrorKind};
 use pca_revocation_watch::revocation::key::{RevocationId, RevocationKey};
 use pca_revocation_watch::revocation::reason::RevocationReason;
 use pca_revocation_watch::revocation::record::{ReportTime, Revocation};
@@ -255,7 +254,6 @@ proptest! {
         report.certificates = u64::MAX;
         report.revoked = u64::MAX;
         let alert = Alert {
-            name: Some(name),
             runbook_url: Some(format!("https://{}", "w".repeat(492))),
             ..alert(AlertKind::Replay {
                 revocations: RevocationAlert::new(batch, report, Some(location)),
@@ -263,6 +261,7 @@ proptest! {
                 request_id: "r".repeat(64),
             })
         };
+        let alert = renamed(alert, Some(&name));
         accepted(&alert.message());
         reduced(&alert);
         accepted(&alert.chat());
@@ -295,10 +294,6 @@ proptest! {
         });
         let (batch, _) = collect(revoked.into_iter().chain(many(60)).chain(others));
         let revocations = || RevocationAlert::new(batch.clone(), source.clone(), Some(location.clone()));
-        let error = AuditError {
-            hint: text.clone(),
-            ..AuditError::new(ErrorKind::AccessDenied, text.clone())
-        };
         let kinds = [
             AlertKind::Revocations(revocations()),
             AlertKind::Replay {
@@ -306,23 +301,11 @@ proptest! {
                 since: detected_at(),
                 request_id: "r".repeat(64),
             },
-            AlertKind::WatchStarted {
-                report: source.clone(),
-                revoked: batch.counts.clone(),
-                notify_from: detected_at(),
-                to_notify: u64::MAX,
-            },
-            AlertKind::WatchFailed { error, last_complete_audit_at: Some(detected_at()) },
-            AlertKind::WatchRecovered {
-                error_type: text.clone(),
-                since: detected_at(),
-                report: source.clone(),
-            },
             AlertKind::Test { request_id: "r".repeat(64) },
         ];
         let schema = schema();
         for kind in kinds {
-            let alert = Alert { name: Some(text.clone()), ..alert(kind) };
+            let alert = renamed(alert(kind), Some(&text));
             let message = reduced(&alert);
             assert_valid(&schema, &document(&message));
             // The full form respects any limit from there on.

@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use pca_revocation_watch::alert::{
-    Alert, AlertKind, Message, ObjectLocation, ReportSource, RevocationAlert, RevocationBatch,
+    Alert, AlertKind, Authority, FirstAudit, Message, ObjectLocation, OpenProblem, ReportSource,
+    RevocationAlert, RevocationBatch, Stack, WatchError, WatchSummary,
 };
 use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::error::{AuditError, ErrorKind};
@@ -260,12 +261,60 @@ pub fn collect(revocations: impl IntoIterator<Item = Revocation>) -> (Revocation
 
 pub fn alert(kind: AlertKind) -> Alert {
     Alert {
-        certificate_authority: arn(AUTHORITY),
-        name: Some("Example Corp Issuing CA".to_owned()),
+        stack: stack(),
+        certificate_authorities: authorities(1),
         detected_at: detected_at(),
         kind,
         runbook_url: Some("https://wiki.example.com/pki/revoked".to_owned()),
     }
+}
+
+pub fn stack() -> Stack {
+    Stack {
+        partition: "aws".to_owned(),
+        account: "123456789012".to_owned(),
+        region: "us-east-1".to_owned(),
+        state: "s3://amzn-s3-demo-bucket/revocation-watch/pca-revocation-watch/".to_owned(),
+    }
+}
+
+/// The first one is [`AUTHORITY`].
+pub fn authorities(number: usize) -> Vec<Authority> {
+    const NAMES: [&str; 3] = ["Issuing", "Device", "VPN"];
+    let authority = |position: usize| Authority {
+        arn: match position {
+            0 => arn(AUTHORITY),
+            _ => arn(&format!(
+                "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/2233{position:04}-1234-1122-2233-112233445566"
+            )),
+        },
+        name: Some(match NAMES.get(position) {
+            Some(name) => format!("Example Corp {name} CA"),
+            None => format!("Example Corp Plant {position} CA"),
+        }),
+    };
+    (0..number).map(authority).collect()
+}
+
+/// An alert about monitoring some certificate authorities.
+pub fn watch(number: usize, kind: AlertKind) -> Alert {
+    Alert {
+        certificate_authorities: authorities(number),
+        ..alert(kind)
+    }
+}
+
+/// The same alert with other names, or none.
+pub fn renamed(mut alert: Alert, name: Option<&str>) -> Alert {
+    let without = match &mut alert.kind {
+        AlertKind::WatchSummary(summary) => summary.without_revocation_checking.as_mut(),
+        _ => None,
+    };
+    let authorities = &mut alert.certificate_authorities;
+    for authority in authorities.iter_mut().chain(without.into_iter().flatten()) {
+        authority.name = name.map(str::to_owned);
+    }
+    alert
 }
 
 pub fn sample_alert(revocations: impl IntoIterator<Item = Revocation>) -> RevocationAlert {
@@ -310,45 +359,112 @@ fn make_scenarios() -> Vec<(&'static str, Alert)> {
         ("five-thousand", revocations(many(5000))),
         ("hostile", revocations([hostile])),
         ("replay", alert(replay)),
-        ("watch-started", watch_started()),
-        ("watch-failed", watch_failed()),
+        ("watch-started", watch(3, started(3))),
+        ("watch-failed", watch(1, failed(denied(), 0))),
+        ("watch-failed-many", watch(20, failed(refused(), 0))),
+        ("watch-recovered", watch(20, recovered(refused(), 0))),
+        ("watch-stopped", watch(2, stopped(false))),
         (
-            "watch-recovered",
-            alert(AlertKind::WatchRecovered {
-                error_type: "AccessDenied".to_owned(),
-                since: at("2018-02-26T18:00:31Z"),
-                report: report(),
-            }),
+            "watch-summary",
+            watch(12, AlertKind::WatchSummary(summary())),
         ),
         ("test", alert(AlertKind::Test { request_id })),
     ]
 }
 
-fn watch_started() -> Alert {
-    let mut revoked = ReasonCounts::default();
-    revoked.add(&RevocationReason::KeyCompromise);
-    alert(AlertKind::WatchStarted {
-        report: ReportSource {
-            previous_requested_at: None,
-            ..report()
-        },
-        revoked,
-        notify_from: at("2018-02-25T20:30:02Z"),
-        to_notify: 1,
-    })
+/// The end of a watch.
+pub fn stopped(all: bool) -> AlertKind {
+    let since = Some(at("2018-02-26T20:30:02Z"));
+    AlertKind::WatchStopped { all, since }
 }
 
-fn watch_failed() -> Alert {
-    let denied =
-        "AWS denied acm-pca:CreateCertificateAuthorityAuditReport on this certificate authority.";
-    let error = AuditError {
-        hint: "Compare the function's role with the policies in template.yaml; look for a service control policy, a bucket, topic or key policy that denies it.".to_owned(),
-        ..AuditError::new(ErrorKind::AccessDenied, denied)
-    };
-    alert(AlertKind::WatchFailed {
+/// The first audits of several certificate authorities.
+pub fn started(number: u64) -> AlertKind {
+    let audits = (0..number).map(|position| FirstAudit {
+        certificates: 2 + 1_200 * position,
+        revoked: 1 + 7 * position,
+        notify_from: at("2018-02-25T20:30:02Z").saturating_add(Duration::from_secs(position)),
+    });
+    AlertKind::WatchStarted {
+        audits: audits.collect(),
+        since: Some(at("2018-02-26T20:30:02Z")),
+    }
+}
+
+pub fn denied() -> WatchError {
+    let action = "acm-pca:CreateCertificateAuthorityAuditReport";
+    let message = format!(
+        "CreateCertificateAuthorityAuditReport failed for {AUTHORITY}: AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/pca-revocation-watch-WatchRole-1A2B3C4D5E6F/pca-revocation-watch is not authorized to perform: {action} on resource: {AUTHORITY} with an explicit deny in a service control policy"
+    );
+    let since = at("2018-02-26T20:30:31Z");
+    error(ErrorKind::AccessDenied, action, message, since)
+}
+
+fn error(kind: ErrorKind, resource: &str, message: String, since: Timestamp) -> WatchError {
+    let error = AuditError::new(kind, message);
+    WatchError {
+        kind: kind.name().to_owned(),
+        resource: Some(resource.to_owned()),
+        message: error.message,
+        hint: error.hint,
+        since,
+    }
+}
+
+pub fn refused() -> WatchError {
+    let message = format!(
+        "AWS Private CA cannot write audit reports of {AUTHORITY} to amzn-s3-demo-bucket: ValidationException: Permission error with your S3 bucket 'amzn-s3-demo-bucket'. Check that your bucket policy, encryption settings, S3 Block Public Access settings, and global account permissions are configured correctly. For more information, check the service documentation."
+    );
+    error(
+        ErrorKind::ReportBucketRefused,
+        "s3://amzn-s3-demo-bucket",
+        message,
+        at("2018-02-26T20:00:31Z"),
+    )
+}
+
+pub fn failed(error: WatchError, earlier: u64) -> AlertKind {
+    AlertKind::WatchFailed {
         error,
-        last_complete_audit_at: Some(at("2018-02-26T20:00:31Z")),
-    })
+        earlier,
+        last_complete_audit_at: Some(at("2018-02-26T19:30:02Z")),
+    }
+}
+
+pub fn recovered(error: WatchError, left: u64) -> AlertKind {
+    AlertKind::WatchRecovered {
+        error_type: error.kind,
+        resource: error.resource,
+        since: error.since,
+        audited_since: Some(at("2018-02-26T20:30:02Z")),
+        left,
+    }
+}
+
+pub fn summary() -> WatchSummary {
+    let mut notified = ReasonCounts::default();
+    notified.add(&RevocationReason::KeyCompromise);
+    notified.add(&RevocationReason::Superseded);
+    notified.add(&RevocationReason::Superseded);
+    WatchSummary {
+        since: Some(at("2018-02-19T20:30:31Z")),
+        next_at: Some(at("2018-03-05T20:30:31Z")),
+        oldest_audit_at: Some(at("2018-02-26T20:00:02Z")),
+        never_audited: 0,
+        unknown: 0,
+        notified,
+        problems: Vec::new(),
+        without_revocation_checking: Some(vec![authorities(2).remove(1)]),
+    }
+}
+
+pub fn problem(position: usize) -> OpenProblem {
+    OpenProblem {
+        kind: "AccessDenied".to_owned(),
+        resource: Some(format!("s3://amzn-s3-demo-bucket{position}")),
+        since: at("2018-02-26T18:00:31Z"),
+        certificate_authorities: 1 + position as u64,
+    }
 }
 
 /// Asserts that SNS accepts the message (`Publish`, Amazon SNS API Reference and FAQs); returns the

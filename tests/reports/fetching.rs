@@ -110,7 +110,7 @@ async fn damaged_download_is_refused_and_nothing_is_published() {
         assert!(text(&only(&corrupted)["error"]["message"]).contains("crc64nvme"));
         assert_eq!(types, Vec::<String>::new());
         assert_eq!(only(&again)["published"], 1, "{again:#}");
-        assert_eq!(world.types(), ["watch-started", "revocations"]);
+        assert_eq!(world.types(), ["revocations", "watch-started"]);
     }
 }
 

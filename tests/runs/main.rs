@@ -9,4 +9,6 @@ mod crash;
 mod demo;
 mod events_queue;
 mod many_certificate_authorities;
+mod status;
+mod watch;
 mod whole_runs;

@@ -8,6 +8,7 @@ use crate::account::many::{
     AUDITABLE, Account, BUCKET, CERTIFICATE_AUTHORITIES, Certificates, outcomes,
 };
 use crate::account::{InProcess, TIMEOUT};
+use local_aws::PrivateCaAccess;
 use pca_revocation_watch::config::Config;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -86,7 +87,7 @@ async fn one_invocation_audits_200_cas_within_the_quotas() {
     assert_all_but_the_failing_audited(&account, &first);
     assert_eq!(
         types(&account),
-        expect(&[("watch-failed", 1), ("watch-started", AUDITABLE - 1)])
+        expect(&[("watch-failed", 1), ("watch-started", 1)])
     );
     assert_quotas_kept(&account);
 
@@ -140,8 +141,8 @@ async fn next_run_reads_200_late_reports_within_the_quotas() {
         .set_reports(|reports| reports.delay = Duration::from_secs(1200));
     let began = Instant::now();
 
-    // Just enough time to request all of them.
-    let short = Duration::from_secs(AUDITABLE as u64 + 40);
+    // Just enough time to request all of them, and half a minute to announce the results.
+    let short = Duration::from_secs(AUDITABLE as u64 + 70);
     let first = function.invoke_for(scheduled(), short).await.unwrap();
     // No report is so old yet that a new one is requested as well.
     tokio::time::sleep_until(began + PERIOD - Duration::from_secs(1)).await;
@@ -149,6 +150,33 @@ async fn next_run_reads_200_late_reports_within_the_quotas() {
 
     assert_eq!(outcomes(&first), expect(&[("waiting", AUDITABLE)]));
     assert_eq!(outcomes(&second), expect(&[("audited", AUDITABLE)]));
-    assert_eq!(types(&account), expect(&[("watch-started", AUDITABLE)]));
+    assert_eq!(types(&account), expect(&[("watch-started", 1)]));
     assert_quotas_kept(&account);
+}
+
+/// Private CA refuses to write to the bucket, for a period.
+#[tokio::test(start_paused = true)]
+async fn one_broken_bucket_policy_sends_two_messages() {
+    let (account, function) = account();
+    let began = Instant::now();
+    function.invoke(scheduled()).await.unwrap();
+    types(&account);
+    let s3 = account.aws.s3();
+    s3.set_private_ca_access(BUCKET, PrivateCaAccess::missing_policy(BUCKET));
+
+    tokio::time::sleep_until(began + PERIOD).await;
+    let failed = function.invoke(scheduled()).await.unwrap();
+    let first = types(&account);
+    tokio::time::sleep_until(began + 2 * PERIOD).await;
+    function.invoke(scheduled()).await.unwrap();
+    let second = types(&account);
+    s3.set_private_ca_access(BUCKET, PrivateCaAccess::Granted);
+    tokio::time::sleep_until(began + 3 * PERIOD).await;
+    let repaired = function.invoke(scheduled()).await.unwrap();
+
+    assert_eq!(outcomes(&failed), expect(&[("failed", AUDITABLE)]));
+    assert_eq!(first, expect(&[("watch-failed", 1)]));
+    assert_eq!(second, BTreeMap::new());
+    assert_eq!(outcomes(&repaired), expect(&[("audited", AUDITABLE)]));
+    assert_eq!(types(&account), expect(&[("watch-recovered", 1)]));
 }

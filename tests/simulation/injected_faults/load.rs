@@ -39,7 +39,7 @@ fn no_ca_starves_if_all_scans_take_longer_than_a_run() {
     let figures = load::simulate(Load {
         certificate_authorities: 20,
         periods: 16,
-        run: Duration::from_secs(70),
+        run: Duration::from_secs(78),
         scan: Duration::from_secs(28),
     });
     assert_eq!(figures.violations, [""; 0]);

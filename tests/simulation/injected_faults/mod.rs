@@ -5,6 +5,8 @@
 //! These are whole runs in the simulated world, scheduled half an hour apart. `worlds.rs` injects
 //! failures of single calls, and `tests/runs/crash.rs` kills the real binary.
 
+mod causes;
+mod health;
 mod implausible;
 mod load;
 mod publishing;
@@ -13,12 +15,13 @@ mod requests;
 mod responses;
 mod runs;
 mod states;
+mod summary;
 
 use crate::simulator::checks;
-use crate::simulator::scenario::control_key;
+use crate::simulator::scenario::{control_key, health_key};
 use crate::simulator::world::{BUCKET, Ended, InvokeOptions, PERIOD, World};
 use local_aws::ReportFormat;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const REPORTS: &str = "audit-report/";
 const STATE: &str = "revocation-watch/";
@@ -66,6 +69,33 @@ async fn run(world: &World) -> Value {
     audit_of(&world.schedule(InvokeOptions::default()).await).clone()
 }
 
+/// Runs the next scheduled invocation and returns the whole response.
+async fn run_all(world: &World) -> Value {
+    world.next_period().await;
+    let ended = world.schedule(InvokeOptions::default()).await;
+    let response = ended.response();
+    response.unwrap_or_else(|| panic!("{ended:?}")).clone()
+}
+
+/// Runs the next scheduled invocation, which must audit every CA.
+async fn run_all_audited(world: &World) -> Value {
+    let response = run_all(world).await;
+    assert_eq!(response["status"], "ok", "{response:#}");
+    let audits = response["certificateAuthorities"].as_array();
+    let mut audits = audits.expect("a list").iter();
+    assert!(
+        audits.all(|audit| audit["outcome"] == "audited"),
+        "{response:#}"
+    );
+    response
+}
+
+/// Returns the warnings of an audit or of a response, one per line.
+fn warnings(response: &Value) -> String {
+    let all = response["warnings"].as_array().into_iter().flatten();
+    all.filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+}
+
 /// Returns an invocation's entry for the first CA.
 fn audit_of(ended: &Ended) -> &Value {
     let response = ended.response().unwrap_or_else(|| panic!("{ended:?}"));
@@ -99,14 +129,26 @@ async fn assert_alerted_once_without_errors(world: &World, serial: &str) {
     assert_eq!(messages_of_type(world, "watch-failed").len(), 0);
 }
 
-/// Returns the JSON messages of a type, oldest first.
-fn messages_of_type(world: &World, kind: &str) -> Vec<Value> {
+/// Returns the JSON messages, oldest first.
+fn messages(world: &World) -> Vec<Value> {
     let published = world.aws.sns().messages();
     let messages = published.iter().map(|message| {
         let text = &message.variants["default"];
-        serde_json::from_str::<Value>(text).expect("the message is JSON")
+        serde_json::from_str(text).expect("the message is JSON")
     });
+    messages.collect()
+}
+
+/// Returns the JSON messages of a type, oldest first.
+fn messages_of_type(world: &World, kind: &str) -> Vec<Value> {
+    let messages = messages(world).into_iter();
     messages.filter(|message| message["type"] == kind).collect()
+}
+
+/// Returns the types of all messages, oldest first.
+fn types(world: &World) -> Vec<String> {
+    let kind = |message: &Value| message["type"].as_str().unwrap_or_default().to_owned();
+    messages(world).iter().map(kind).collect()
 }
 
 /// Returns the only message of a type.
@@ -141,7 +183,16 @@ fn sorted<const N: usize>(serials: [&String; N]) -> Vec<String> {
 
 /// Returns the control document of the first CA.
 fn control(world: &World) -> Value {
-    let bytes = world.aws.s3().get(BUCKET, &control_key(world, 0));
+    document(world, &control_key(world, 0))
+}
+
+/// Returns the health document.
+fn health(world: &World) -> Value {
+    document(world, &health_key(world))
+}
+
+fn document(world: &World, key: &str) -> Value {
+    let bytes = world.aws.s3().get(BUCKET, key);
     serde_json::from_slice(&bytes.expect("there is a state")).expect("the state is JSON")
 }
 
@@ -173,6 +224,7 @@ fn assert_failure_alerted(world: &World, audit: &Value, times: usize) {
     for message in failed {
         assert_eq!(message["error"]["type"], audit["error"]["type"]);
         assert_eq!(message["error"]["hint"], audit["error"]["hint"]);
+        assert_eq!(message["certificateAuthorityArns"], json!([world.cas[0]]));
     }
     assert_eq!(messages_of_type(world, "watch-recovered").len(), 0);
 }
@@ -187,10 +239,13 @@ fn assert_failed_and_recovered_once(world: &World, kind: &str) -> (Value, Value)
     (failed, recovered)
 }
 
-/// Checks that the recovery has the type and start of the error.
+/// Checks that the recovery has the type, resource, start and CAs of the error.
 fn assert_same_error((failed, recovered): (Value, Value)) {
     assert_eq!(failed["error"]["type"], recovered["error"]["type"]);
-    assert_eq!(failed["since"], recovered["since"]);
+    assert_eq!(failed["error"]["resource"], recovered["error"]["resource"]);
+    for field in ["since", "certificateAuthorityArns"] {
+        assert_eq!(failed[field], recovered[field], "{field}");
+    }
 }
 
 fn put(world: &World, key: &str, content: String) {
@@ -202,15 +257,11 @@ fn crash_next_run(world: &World) {
     world.kill_at_key(control_key(world, 0));
 }
 
-/// What still works to alert on an error and to save it.
+/// What an error still reaches.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Available {
-    /// SNS and the state.
+    /// SNS and the health document.
     Everything,
-    /// SNS and the error marker, while the control document cannot be read.
-    ErrorMarker,
-    /// SNS and the process's memory: nothing can be written to S3.
-    ProcessMemory,
     /// The response and the log only.
     ResponseOnly,
 }
@@ -219,13 +270,13 @@ enum Available {
 /// Revocations from before and during the fault are alerted once, after its end.
 ///
 /// The error and its end are alerted once each, although the second run starts in a new process, unless
-/// SNS itself is affected.
+/// SNS itself or the health document is affected.
 async fn assert_alerted_once_while_it_lasts<E: FnOnce(&World)>(
     expected_error: ExpectedError,
     available: Available,
     begin: impl FnOnce(&World) -> E,
 ) {
-    let sns_works = available != Available::ResponseOnly;
+    let is_alerted = available == Available::Everything;
     let world = audited_world(&[]).await;
     let before = world.revoke(0, "KEY_COMPROMISE");
     world.was_refused.set(true);
@@ -234,12 +285,12 @@ async fn assert_alerted_once_while_it_lasts<E: FnOnce(&World)>(
     let during = (expected_error.kind != "CertificateAuthorityNotFound")
         .then(|| world.revoke(0, "SUPERSEDED"));
     for number in 0..3 {
-        if number == 1 && available != Available::ProcessMemory {
+        if number == 1 {
             crash_next_run(&world);
         }
         let audit = run(&world).await;
         assert_failed(&audit, &expected_error);
-        assert_failure_alerted(&world, &audit, usize::from(sns_works));
+        assert_failure_alerted(&world, &audit, usize::from(is_alerted));
         assert_eq!(alerted_serials(&world), [""; 0]);
     }
 
@@ -249,13 +300,13 @@ async fn assert_alerted_once_while_it_lasts<E: FnOnce(&World)>(
     let mut expected: Vec<String> = during.into_iter().chain([before]).collect();
     expected.sort();
     assert_eq!(alerted_serials(&world), expected);
-    if !sns_works {
+    if !is_alerted {
         assert_eq!(messages_of_type(&world, "watch-failed").len(), 0);
         assert_eq!(messages_of_type(&world, "watch-recovered").len(), 0);
         return;
     }
-    let messages = assert_failed_and_recovered_once(&world, expected_error.kind);
-    if available == Available::Everything {
-        assert_same_error(messages);
-    }
+    assert_same_error(assert_failed_and_recovered_once(
+        &world,
+        expected_error.kind,
+    ));
 }

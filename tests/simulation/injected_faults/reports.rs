@@ -336,7 +336,7 @@ fn runs_that_die_while_waiting_do_not_abandon_a_report() {
         for period in 1..=4 {
             world.until(PERIOD * period).await;
             // The first run requests the report and saves that, the others resume it.
-            let waits_at = if period == 1 { 6 } else { 3 };
+            let waits_at = if period == 1 { 5 } else { 2 };
             world.inject([Injection {
                 run: 0,
                 call: waits_at,
@@ -347,7 +347,7 @@ fn runs_that_die_while_waiting_do_not_abandon_a_report() {
             assert!(matches!(ended, Ended::Killed), "{ended:?}");
             let observed = world.observed();
             let calls = &observed.runs.last().expect("a run").calls;
-            assert_eq!(calls.last().expect("a call").call.operation, "HeadObject");
+            assert_eq!(calls[waits_at].call.operation, "HeadObject");
             drop(observed);
             assert_eq!(control(&world)["pendingReport"]["attempts"], 0);
         }
@@ -649,14 +649,38 @@ fn report_never_ready_is_alerted_as_overdue_then_as_failed() {
 
         assert_settles(&world).await;
 
-        let kind = |message: &Value| message["error"]["type"].clone();
-        let failed = messages_of_type(&world, "watch-failed");
-        let kinds: Vec<Value> = failed.iter().map(kind).collect();
-        assert_eq!(kinds, ["ReportOverdue", "ReportFailed"]);
-        assert_eq!(
-            kind(&only_message(&world, "watch-recovered")),
-            "ReportFailed"
-        );
+        for message_type in ["watch-failed", "watch-recovered"] {
+            let messages = messages_of_type(&world, message_type);
+            let kinds = messages.iter().map(|message| &message["error"]["type"]);
+            let kinds: Vec<&Value> = kinds.collect();
+            assert_eq!(kinds, ["ReportOverdue", "ReportFailed"], "{message_type}");
+        }
+        assert_eq!(alerted_serials(&world), [serial]);
+    });
+}
+
+/// Nobody was notified of the topic's error.
+#[test]
+fn error_of_the_topic_does_not_hide_an_overdue_audit() {
+    on_paused_clock(1, async {
+        let world = audited_world(&[]).await;
+        world.was_refused.set(true);
+        let serial = world.revoke(0, "KEY_COMPROMISE");
+        world.unsubscribe_all();
+        let audit = run(&world).await;
+        assert_eq!(audit["error"]["type"], "TopicWithoutSubscription");
+        world.subscribe();
+        let reading = On::operation("GetObject").key_contains(REPORTS).always();
+        world.aws.inject(reading, Fault::CutBody { after: 0 });
+
+        for _ in 0..4 {
+            world.next_period().await;
+            world.schedule(InvokeOptions::default()).await;
+        }
+
+        only_message(&world, "watch-failed");
+        assert_settles(&world).await;
+        assert_failed_and_recovered_once(&world, "ReportOverdue");
         assert_eq!(alerted_serials(&world), [serial]);
     });
 }

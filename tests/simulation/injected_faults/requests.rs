@@ -1,5 +1,5 @@
 //! Report requests: how old an audit is, requests that return an earlier report, refusals that say
-//! nothing about permissions, and CAs that accept no requests any more.
+//! nothing about permissions, and CAs that accept no requests anymore.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use super::{
     REPORTS, STATE, alerted_serials, assert_alerted_once_without_errors,
-    assert_failed_and_recovered_once, assert_settles, audit_of, audited_world, control,
-    messages_of_type, only_message, run, run_audited, sorted,
+    assert_failed_and_recovered_once, assert_same_error, assert_settles, audit_of, audited_world,
+    control, messages_of_type, only_message, run, run_audited, sorted,
 };
 use crate::simulator::on_paused_clock;
+use crate::simulator::scenario::control_key;
 use crate::simulator::world::{BUCKET, Ended, InvokeOptions, PERIOD, World, keep_log};
 
 const CREATE: &str = "CreateCertificateAuthorityAuditReport";
@@ -83,7 +84,7 @@ fn stale_report_is_followed_by_a_new_one_in_the_same_run() {
         assert_eq!(audit["revocations"].as_array().map(Vec::len), Some(2));
         assert_eq!(alerted_serials(&world), sorted([&listed, &later]));
         assert_eq!(
-            only_message(&world, "watch-recovered")["report"]["requestedAt"],
+            only_message(&world, "watch-recovered")["lastCompleteAuditAt"],
             now
         );
         assert_eq!(requests(&world), 3);
@@ -113,7 +114,11 @@ fn stale_report_alone_is_neither_fresh_nor_a_recovery() {
             assert_eq!(messages_of_type(&world, "watch-recovered").len(), 0);
             assert_settles(&world).await;
             assert_eq!(alerted_serials(&world), sorted([&listed, &later]));
-            assert_eq!(messages_of_type(&world, "watch-recovered").len(), 1);
+            // The second refusal is another error: a permission of Private CA, not of S3.
+            let errors = 1 + usize::from(denied);
+            for kind in ["watch-failed", "watch-recovered"] {
+                assert_eq!(messages_of_type(&world, kind).len(), errors, "{kind}");
+            }
         });
     }
 }
@@ -279,7 +284,10 @@ fn early_request_is_no_error_whatever_its_code() {
 
 /// Refusals that may be over soon, and the calls that get them.
 fn passing_refusals() -> [(On, Fault); 5] {
-    let state = |operation| On::operation(operation).key_contains(STATE);
+    let is_control = |key: &String| key.starts_with(STATE) && !key.ends_with("health.json");
+    let control = |operation| {
+        On::operation(operation).when(move |call| call.key.as_ref().is_some_and(is_control))
+    };
     let error = |status, code| Fault::error(status, code, "The request was refused.");
     [
         (On::operation(CREATE), error(400, "RequestFailedException")),
@@ -289,7 +297,7 @@ fn passing_refusals() -> [(On, Fault); 5] {
             error(403, "InvalidSignatureException"),
         ),
         (On::operation(CREATE), error(400, "SomethingNewException")),
-        (state("GetObject"), error(403, "RequestTimeTooSkewed")),
+        (control("GetObject"), error(403, "RequestTimeTooSkewed")),
     ]
 }
 
@@ -371,28 +379,26 @@ fn lasting_refusal_is_announced_behind_another_error() {
     });
 }
 
-/// A disabled key is a denial. Of other codes, no later run in a new process could know.
+/// A disabled key is a denial: no second run has to see it.
 #[test]
-fn refusal_of_the_whole_state_is_announced_at_once() {
-    for (code, expected) in [
-        ("SomethingNewException", "RequestRejected"),
-        ("KMS.DisabledException", "AccessDenied"),
-    ] {
-        on_paused_clock(1, async {
-            let world = audited_world(&[]).await;
-            for operation in ["GetObject", "PutObject"] {
-                let refused = Fault::error(400, code, "The request was refused.");
-                let calls = On::operation(operation).key_contains(STATE).always();
-                world.aws.inject(calls, refused);
-            }
-            world.until(PERIOD).await;
+fn disabled_key_of_a_control_document_is_announced_at_once() {
+    on_paused_clock(1, async {
+        let world = audited_world(&[]).await;
+        world.was_refused.set(true);
+        for operation in ["GetObject", "PutObject"] {
+            let disabled = Fault::error(400, "KMS.DisabledException", "The key is disabled.");
+            let calls = On::operation(operation).key_contains(control_key(&world, 0));
+            world.aws.inject(calls.always(), disabled);
+        }
 
-            world.schedule(InvokeOptions::default()).await;
+        run(&world).await;
 
-            let failed = only_message(&world, "watch-failed");
-            assert_eq!(failed["error"]["type"], expected, "{failed:#}");
-        });
-    }
+        let failed = only_message(&world, "watch-failed");
+        assert_eq!(failed["error"]["type"], "AccessDenied", "{failed:#}");
+        world.aws.clear_faults();
+        assert_settles(&world).await;
+        assert_same_error(assert_failed_and_recovered_once(&world, "AccessDenied"));
+    });
 }
 
 /// A refusal that is over by the next run leaves nothing behind that would confirm a later one.
@@ -441,7 +447,7 @@ fn unavailable_service_is_no_missing_permission() {
     }
 }
 
-/// Returns a world whose CA accepts no requests any more while its report, which lists a revocation,
+/// Returns a world whose CA accepts no requests anymore while its report, which lists a revocation,
 /// is on its way; and the serial.
 async fn world_with_deleted_ca(variables: &[(&str, &str)]) -> (World, String) {
     let world = audited_world(variables).await;
@@ -469,6 +475,7 @@ fn deleted_ca_has_its_pending_report_read_then_is_skipped() {
         assert_eq!(response["certificateAuthorities"], json!([]));
         assert_eq!(requests(&world), before);
         assert_eq!(messages_of_type(&world, "watch-failed").len(), 0);
+        only_message(&world, "watch-stopped");
     });
 }
 
@@ -493,7 +500,7 @@ fn deleted_ca_without_pending_report_is_never_requested() {
     });
 }
 
-/// If the state of a skipped CA cannot be read, nobody knows whether a report is pending.
+/// If the state of a skipped CA cannot be read, it is unknown whether a report is pending.
 #[test]
 fn states_of_many_deleted_cas_are_read_in_time() {
     on_paused_clock(1, async {
@@ -510,17 +517,31 @@ fn states_of_many_deleted_cas_are_read_in_time() {
     });
 }
 
+/// Its pending report is read once its state is restored. It is older than the error, whose end shows only
+/// when the CA leaves.
 #[test]
 fn deleted_ca_with_unreadable_state_is_not_skipped() {
     on_paused_clock(1, async {
         let all = [("CERTIFICATE_AUTHORITY_ARNS", "*")];
-        let (world, _) = world_with_deleted_ca(&all).await;
-        world.aws.s3().deny("s3:GetObject", BUCKET, STATE);
+        let (world, serial) = world_with_deleted_ca(&all).await;
+        let key = control_key(&world, 0);
+        world.aws.s3().deny("s3:GetObject", BUCKET, &key);
 
         let audit = run(&world).await;
 
         assert_eq!(audit["error"]["type"], "AccessDenied", "{audit:#}");
-        assert_eq!(messages_of_type(&world, "watch-failed").len(), 1);
+        only_message(&world, "watch-failed");
+        world.aws.s3().allow_all();
+        run_audited(&world).await;
+        assert_eq!(alerted_serials(&world), [serial]);
+        for kind in ["watch-recovered", "watch-stopped"] {
+            assert_eq!(messages_of_type(&world, kind).len(), 0);
+        }
+        run(&world).await;
+        only_message(&world, "watch-stopped");
+        let (failed, recovered) = assert_failed_and_recovered_once(&world, "AccessDenied");
+        assert_eq!(recovered["counts"]["left"], 1);
+        assert_same_error((failed, recovered));
     });
 }
 

@@ -10,7 +10,7 @@ use pca_revocation_watch::state::notified_set::NotifiedSetReader;
 use serde_json::Value;
 
 use super::plan::{Failure, TRANSIENT_REFUSALS, outcome_is_unknown};
-use super::scenario::control_key;
+use super::scenario::{control_key, health_key};
 use super::world::{BUCKET, Ended, InvokeOptions, ObservedCall, PERIOD, Revoked, Run, World};
 
 /// Runs the schedule without errors for a number of periods, and returns the violations found then.
@@ -54,6 +54,9 @@ pub fn all(world: &World) -> Vec<String> {
     states_are_consistent(world, &mut violations);
     state_is_saved_first(world, &mut violations);
     watch_messages_alternate(world, &messages, &mut violations);
+    summaries_are_true(world, &messages, &mut violations);
+    health_is_at_rest(world, &mut violations);
+    changes_are_announced(world, &mut violations);
     stated_audits_are_true(world, &messages, &mut violations);
     recoveries_are_true(&messages, &mut violations);
     verdicts_are_true(world, &messages, &mut violations);
@@ -212,7 +215,13 @@ fn was_not_committed(world: &World, message: usize) -> bool {
         let checks = ["GetTopicAttributes", "ListSubscriptionsByTopic"];
         seen.injected.is_some() && checks.contains(&seen.call.operation.as_str())
     });
-    is_unverified || had_unknown_outcome(run, &run.calls[publish]) || state_was_refused()
+    // The run's time was over before SNS responded.
+    let mut warnings = run.warnings.iter();
+    let is_cut_off = warnings.any(|warning| warning.contains("may or may not have accepted"));
+    is_unverified
+        || is_cut_off
+        || had_unknown_outcome(run, &run.calls[publish])
+        || state_was_refused()
 }
 
 /// Returns whether the run that published a message failed to read or write part of its state.
@@ -344,10 +353,6 @@ fn control_is_at_rest(
     if control.lease.is_some() || control.pending_report.is_some() || control.error.is_some() {
         violations.push(format!("{key} is not at rest: {control:?}"));
     }
-    let error_marker = key.replace(".json", "/error.json");
-    if world.aws.s3().get(BUCKET, &error_marker).is_some() {
-        violations.push(format!("{error_marker} still exists"));
-    }
     let mut notified = BTreeSet::new();
     let set = control
         .notified_set
@@ -413,63 +418,225 @@ fn state_is_saved_first(world: &World, violations: &mut Vec<String>) {
     }
 }
 
-/// Checks that `watch-started` comes once, and `watch-failed` and `watch-recovered` alternate.
+/// Checks that each CA's start is announced once, and again only after it left; and that each error of
+/// it begins and ends in turn.
 fn watch_messages_alternate(world: &World, messages: &Messages, violations: &mut Vec<String>) {
     for ca in &world.cas {
-        let of_ca = |kind| {
-            messages
-                .of_type(kind)
-                .filter(|(_, message)| message["certificateAuthorityArn"] == ca.as_str())
-                .map(|(number, _)| *number)
-                .collect::<Vec<_>>()
+        starts_and_stops_alternate(world, messages, ca, violations);
+        failures_and_recoveries_alternate(world, messages, ca, violations);
+    }
+}
+
+/// Returns whether a message about the watch concerns a CA.
+fn concerns(message: &Value, ca: &str) -> bool {
+    let arns = message["certificateAuthorityArns"].as_array();
+    arns.is_some_and(|arns| arns.iter().any(|arn| arn == ca))
+}
+
+fn starts_and_stops_alternate(
+    world: &World,
+    messages: &Messages,
+    ca: &str,
+    violations: &mut Vec<String>,
+) {
+    let mut last: Option<(usize, bool)> = None;
+    for (number, message) in &messages.messages {
+        let is_start = match message["type"].as_str() {
+            Some("watch-started") => true,
+            Some("watch-stopped") => false,
+            _ => continue,
         };
-        let started = of_ca("watch-started");
-        if started.is_empty() {
-            violations.push(format!("{ca} has no watch-started"));
+        if !concerns(message, ca) {
+            continue;
         }
-        for pair in started.windows(2) {
-            if !may_be_repeated(world, pair[0], pair[1]) {
-                violations.push(format!("NOISE: {ca} has two watch-started"));
-            }
+        if !is_start && !world.left.borrow().contains(ca) {
+            violations.push(format!("FALSE STOP: message {number}: {ca} never left"));
         }
-        let (failed, recovered) = (of_ca("watch-failed"), of_ca("watch-recovered"));
-        match (failed.last(), recovered.last()) {
-            // The failure was not saved, and had ended by the next run.
-            (Some(failed), _) if was_not_committed(world, *failed) => {}
-            (Some(failed), None) => {
-                violations.push(format!(
-                    "message {failed}: watch-failed of {ca} has no watch-recovered"
-                ));
-            }
-            (Some(failed), Some(recovered)) if failed > recovered => {
-                violations.push(format!(
-                    "message {failed}: watch-failed of {ca} has no watch-recovered"
-                ));
-            }
-            // If SNS did not confirm `watch-failed`, the recovery is published to be sure.
-            (None, Some(_)) if has_failed_publish(world) => {}
-            (None, Some(recovered)) => {
-                violations.push(format!(
-                    "message {recovered}: watch-recovered of {ca} has no watch-failed"
-                ));
-            }
-            _ => {}
+        let is_repeated = last.is_some_and(|(_, before)| before == is_start);
+        // If it is not known whether an end went out, the next start is published to be sure.
+        let is_permitted = last.is_none_or(|(before, _)| {
+            may_be_repeated(world, before, *number)
+                || world.rebuilds.get() > 0
+                || (is_start && world.left.borrow().contains(ca))
+                    && may_be_unannounced(world, *number)
+        });
+        if is_repeated && !is_permitted {
+            violations.push(format!("NOISE: message {number} repeats {message}"));
         }
-        let kinds: Vec<(usize, String)> = messages
-            .of_type("watch-failed")
-            .filter(|(_, message)| message["certificateAuthorityArn"] == ca.as_str())
-            .map(|(number, message)| (*number, message["error"]["type"].to_string()))
-            .collect();
-        for pair in kinds.windows(2) {
-            let recovered_between = recovered.iter().any(|r| (pair[0].0..pair[1].0).contains(r));
-            if pair[0].1 == pair[1].1
-                && !recovered_between
-                && !may_be_repeated(world, pair[0].0, pair[1].0)
+        last = Some((*number, is_start));
+    }
+    if last.is_none_or(|(_, is_start)| !is_start) {
+        violations.push(format!("UNANNOUNCED: the last word on {ca} is {last:?}"));
+    }
+}
+
+fn failures_and_recoveries_alternate(
+    world: &World,
+    messages: &Messages,
+    ca: &str,
+    violations: &mut Vec<String>,
+) {
+    // Problems of the CA that were announced and are not over: the last message about each.
+    let mut open: HashMap<(String, String), usize> = HashMap::new();
+    let mut over = HashMap::new();
+    for (number, message) in &messages.messages {
+        let is_failure = match message["type"].as_str() {
+            Some("watch-failed") => true,
+            Some("watch-recovered") => false,
+            _ => continue,
+        };
+        if !concerns(message, ca) {
+            continue;
+        }
+        let error = &message["error"];
+        let problem = (error["type"].to_string(), error["resource"].to_string());
+        if is_failure {
+            if let Some(before) = open.insert(problem, *number)
+                && !may_be_repeated(world, before, *number)
+                && world.rebuilds.get() == 0
             {
-                violations.push(format!("NOISE: {} of {ca} was alerted twice", pair[0].1));
+                violations.push(format!("NOISE: message {number} repeats {message}"));
             }
+            continue;
+        }
+        let is_open = open.remove(&problem).is_some();
+        let before = over.insert(problem, *number);
+        let is_repeated = before.is_some_and(|before| may_be_repeated(world, before, *number));
+        // If it is not known whether `watch-failed` went out, the recovery is published to be sure.
+        if !is_open && !is_repeated && !may_be_unannounced(world, *number) {
+            violations.push(format!("message {number} has no watch-failed: {message}"));
         }
     }
+    for (problem, number) in open {
+        // The intent of announcing it was in the document, unless that was lost. SNS may accept a message
+        // after the run that published it, and after the recovery.
+        let by = world.observed().published_by.get(number).copied();
+        let was_late = by.is_none_or(|(run, _)| run == usize::MAX);
+        if world.rebuilds.get() == 0 && !was_late {
+            let what = format!("watch-failed of {problem:?} has no watch-recovered");
+            violations.push(format!("message {number}: {what} for {ca}"));
+        }
+    }
+}
+
+/// Returns whether a run before a message meant to publish one, and died or got no response.
+fn may_be_unannounced(world: &World, message: usize) -> bool {
+    let observed = world.observed();
+    let until = observed.published_by.get(message).map(|&(run, _)| run);
+    let runs = &observed.runs[..until.map_or(0, |run| run.min(observed.runs.len()))];
+    runs.iter().any(Run::was_killed) || has_failed_call(runs, &["Publish", "PutObject"])
+}
+
+/// Checks that summaries come once per interval, and count no revocation twice.
+fn summaries_are_true(world: &World, messages: &Messages, violations: &mut Vec<String>) {
+    let accepted = world.aws.sns().messages();
+    let summaries: Vec<_> = messages.of_type("watch-summary").collect();
+    let interval = world.config.summary_interval.unwrap_or_default();
+    for pair in summaries.windows(2) {
+        let (before, number) = (pair[0].0, pair[1].0);
+        // A late summary does not delay the next one.
+        let is_early = accepted[number].at < accepted[before].at + interval / 2;
+        if is_early && !may_be_repeated(world, before, number) && world.rebuilds.get() == 0 {
+            violations.push(format!("NOISE: message {number} is an early summary"));
+        }
+    }
+    let counted: u64 = summaries
+        .iter()
+        .filter_map(|(_, message)| message["counts"]["notified"].as_u64())
+        .sum();
+    let alerted = all_alerted(world, messages).len() as u64;
+    let is_repeated = summaries.windows(2).any(|pair| {
+        let (before, number) = (pair[0].0, pair[1].0);
+        may_be_repeated(world, before, number)
+    });
+    if counted > alerted && !is_repeated && world.rebuilds.get() == 0 {
+        violations.push(format!(
+            "summaries count {counted} revocations, not {alerted}"
+        ));
+    }
+}
+
+/// Checks that the health document says what is: no problems, and every CA is watched. A dead run's
+/// lease may be left.
+fn health_is_at_rest(world: &World, violations: &mut Vec<String>) {
+    let key = health_key(world);
+    let Some(bytes) = world.aws.s3().get(BUCKET, &key) else {
+        violations.push(format!("{key} does not exist"));
+        return;
+    };
+    let health: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let watched = |ca: &String| {
+        let watched = &health["certificateAuthorities"][ca];
+        watched["watched"] == true && watched["announced"] == true
+    };
+    let is_at_rest =
+        health["problems"].as_array().is_some_and(Vec::is_empty) && health["unrecorded"].is_null();
+    if !is_at_rest || !world.cas.iter().all(watched) {
+        violations.push(format!("{key} is not at rest: {health}"));
+    }
+}
+
+/// Checks that every condition that the state recorded was announced by the end of each full run that
+/// was alone and had no reason not to announce it.
+fn changes_are_announced(world: &World, violations: &mut Vec<String>) {
+    violations.extend(world.unannounced.borrow_mut().drain(..));
+}
+
+/// Returns what a run left unannounced although it was alone, unless it says so itself.
+pub fn unannounced(world: &World, number: usize, ended: &Ended) -> Vec<String> {
+    let response = match ended.response() {
+        Some(response) if response["warnings"].is_null() => response,
+        _ => return Vec::new(),
+    };
+    let object = |key: &str| {
+        let bytes = world.aws.s3().get(BUCKET, key)?;
+        serde_json::from_slice::<Value>(&bytes).ok()
+    };
+    let health = object(&health_key(world)).unwrap_or_default();
+    let mut unannounced = Vec::new();
+    let audits = response["certificateAuthorities"].as_array();
+    for audit in audits.into_iter().flatten() {
+        let arn = &audit["certificateAuthorityArn"];
+        let ca = world.cas.iter().position(|ca| arn == ca.as_str());
+        let control = ca.and_then(|ca| object(&control_key(world, ca)));
+        // What an audit committed before it could not save its error is left to the next run.
+        if let Some(control) = control
+            && audit["error"]["type"] == control["error"]["type"]
+        {
+            let what = unannounced_of(world, &control, &health);
+            unannounced.extend(what.map(|what| format!("UNANNOUNCED: run {number}: {what}")));
+        }
+    }
+    unannounced
+}
+
+/// Returns what the health document does not say of a CA's control document.
+fn unannounced_of(world: &World, control: &Value, health: &Value) -> Option<String> {
+    let arn = control["certificateAuthorityArn"].as_str()?;
+    let watched = &health["certificateAuthorities"][arn];
+    if control["lastCompleteAudit"].is_object() && watched["announced"] != true {
+        return Some(format!("the start of {arn}"));
+    }
+    let error = &control["error"];
+    let is_open = |affected: &Value| affected["announced"] == true && affected["over"].is_null();
+    let is_known = |problem: &Value| {
+        problem["type"] == error["type"]
+            && problem["resource"] == error["resource"]
+            && is_open(&problem["certificateAuthorities"][arn])
+    };
+    let mut problems = health["problems"].as_array().into_iter().flatten();
+    if error.is_object() {
+        let is_announced = error["resource"] == world.topic || problems.any(is_known);
+        return (!is_announced).then(|| format!("{error} of {arn}"));
+    }
+    let audited_at = super::world::timestamp(&control["lastCompleteAudit"]["requestedAt"]);
+    let should_be_over = |problem: &Value| {
+        let affected = &problem["certificateAuthorities"][arn];
+        is_open(affected) && super::world::timestamp(&affected["since"]) <= audited_at
+    };
+    problems
+        .any(should_be_over)
+        .then(|| format!("the recovery of {arn}: {health}"))
 }
 
 /// Maximum time between a report's request as Private CA knows it and as the function states it: the
@@ -559,12 +726,14 @@ fn first_published(world: &World, messages: &Messages) -> HashMap<CaAndSerial, S
     first
 }
 
-/// Checks that an error's end is announced only after a report that was requested after it began.
+/// Checks that an error's end is announced only after a report that was requested after it began, or
+/// because its CAs left.
 fn recoveries_are_true(messages: &Messages, violations: &mut Vec<String>) {
     for (number, message) in messages.of_type("watch-recovered") {
         let since = super::world::timestamp(&message["since"]);
-        let requested_at = super::world::timestamp(&message["report"]["requestedAt"]);
-        if since.is_none() || requested_at < since {
+        let audited_at = super::world::timestamp(&message["lastCompleteAuditAt"]);
+        let all_left = message["counts"]["left"] == message["counts"]["certificateAuthorities"];
+        if since.is_none() || (audited_at < since && !all_left) {
             violations.push(format!(
                 "FALSE RECOVERY: message {number} relies on an older report: {message}"
             ));
@@ -624,17 +793,14 @@ fn copies_are_few(world: &World, messages: &Messages, violations: &mut Vec<Strin
     }
 }
 
-fn has_failed_publish(world: &World) -> bool {
-    let observed = world.observed();
-    let mut published = observed.runs.iter().flat_map(|run| {
-        failed_calls(
-            run.calls
-                .iter()
-                .filter(|seen| seen.call.operation == "Publish"),
-            None,
-        )
+/// Returns whether a call of these operations failed in any of the runs.
+fn has_failed_call(runs: &[Run], operations: &[&str]) -> bool {
+    let mut failed = runs.iter().flat_map(|run| {
+        let calls = run.calls.iter();
+        let of_operations = calls.filter(|seen| operations.contains(&seen.call.operation.as_str()));
+        failed_calls(of_operations, run.ended_at)
     });
-    published.next().is_some()
+    failed.next().is_some()
 }
 
 /// Time that Lambda's runtime needs to deliver the response; it takes none here.
@@ -682,6 +848,7 @@ fn is_visible(run: &Run) -> bool {
                     || !audit["warnings"].is_null()
             };
             !run.warnings.is_empty()
+                || !response["warnings"].is_null()
                 || response["certificateAuthorities"]
                     .as_array()
                     .is_some_and(|all| all.iter().any(malformed))

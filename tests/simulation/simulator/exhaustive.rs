@@ -169,12 +169,12 @@ pub fn calls(scenario: Scenario) -> Vec<Call> {
             let all = response["certificateAuthorities"].as_array();
             all.is_some_and(|all| all.iter().all(|audit| audit["outcome"] == "audited"))
         });
-        use Scenario::{Emptied, Expired, Invalid, Slow, UnreadableState};
+        use Scenario::{Emptied, Expired, Invalid, Refused, Slow, UnreadableState};
         assert_eq!(
             is_audited,
             !matches!(
                 scenario,
-                Emptied | Expired | Invalid | Slow | UnreadableState
+                Emptied | Expired | Invalid | Refused | Slow | UnreadableState
             ),
             "{scenario:?} without failures: {response:?}"
         );

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::checks;
 use super::on_paused_clock;
-use super::scenario::{SMALLEST_TOPIC, control_key, revocation};
-use super::world::{InvokeOptions, PERIOD, TIMEOUT, World};
+use super::scenario::{SMALLEST_TOPIC, control_key, health_key, revocation};
+use super::world::{BUCKET, InvokeOptions, PERIOD, TIMEOUT, World};
 
 const REASONS: &[&str] = &[
     "KEY_COMPROMISE",
@@ -44,6 +44,9 @@ pub fn simulate(seed: u64) -> Summary {
         }
         if rng.u8(..4) == 0 {
             variables.push(("CERTIFICATE_AUTHORITY_ARNS", "*"));
+        }
+        if rng.u8(..4) == 0 {
+            variables.push(("SUMMARY_INTERVAL_HOURS", "1"));
         }
         let world = World::new(seed, rng.usize(1..=3), &variables);
         world.set_latency(Duration::from_millis(rng.u64(1..400)));
@@ -109,7 +112,7 @@ async fn simulate_period(world: &World, rng: &mut Rng) {
     for _ in 0..rng.u8(..3) {
         let at = start + Duration::from_millis(rng.u64(..900_000));
         let options = random_options(rng);
-        let what = rng.u8(..6);
+        let (what, ca) = (rng.u8(..7), rng.usize(..world.cas.len()));
         activities.push(Box::pin(async move {
             world.until(at).await;
             match what {
@@ -124,6 +127,10 @@ async fn simulate_period(world: &World, rng: &mut Rng) {
                     world
                         .invoke_asynchronously(revocation(world), options)
                         .await
+                }
+                4 => {
+                    let one = json!({ "certificateAuthorityArns": [world.cas[ca]] });
+                    world.invoke(one, options).await
                 }
                 _ => world.invoke(json!({}), options).await,
             };
@@ -156,8 +163,15 @@ fn inject_lasting_problem(world: &World, rng: &mut Rng) -> u32 {
         quiet
     };
     let refuse = || world.was_refused.set(true);
+    let watches_all = world.config.certificate_authorities.is_none();
+    let leave = |status| {
+        pca.set_status(ca, status);
+        if watches_all {
+            world.left.borrow_mut().insert(ca.clone());
+        }
+    };
     match rng.u8(..30) {
-        0 => pca.set_status(ca, Status::Expired),
+        0 => leave(Status::Expired),
         1 => pca.set_status(ca, Status::Disabled),
         2 => return next(NextReport::new().outcome(Outcome::Failed), 2),
         3 => return next(NextReport::new().outcome(Outcome::NotWritten), 4),
@@ -170,12 +184,12 @@ fn inject_lasting_problem(world: &World, rng: &mut Rng) -> u32 {
         7 => world.unsubscribe_all(),
         8 => {
             refuse();
-            world.aws.s3().set_private_ca_access(
-                super::world::BUCKET,
-                local_aws::PrivateCaAccess::missing_policy(super::world::BUCKET),
-            );
+            world
+                .aws
+                .s3()
+                .set_private_ca_access(BUCKET, local_aws::PrivateCaAccess::missing_policy(BUCKET));
         }
-        9 => pca.set_status(ca, Status::Deleted),
+        9 => leave(Status::Deleted),
         // Nobody can know that a first report should not be empty.
         10 if was_audited(world, number) => {
             return next(NextReport::new().content(emptied(world)), 3);
@@ -186,17 +200,36 @@ fn inject_lasting_problem(world: &World, rng: &mut Rng) -> u32 {
         14 => sns.set_maximum_message_size(&world.topic, SMALLEST_TOPIC),
         15 => pca.set_reports(|reports| reports.repeats = true),
         16 => sns.set_page_size(1),
+        17 => damage_health(world, rng),
         _ => {}
     }
     0
 }
 
+/// Removes or damages the health document, which is then rebuilt, or replaces it for a period by one of
+/// a newer version.
+fn damage_health(world: &World, rng: &mut Rng) {
+    let (s3, key) = (world.aws.s3(), health_key(world));
+    let Some(health) = s3.get(BUCKET, &key) else {
+        return;
+    };
+    match rng.u8(..3) {
+        0 => s3.delete(BUCKET, &key),
+        1 => drop(s3.put(BUCKET, &key, &health[..health.len() / 2])),
+        _ => {
+            let newer =
+                String::from_utf8_lossy(&health).replace("\"version\": 1", "\"version\": 2");
+            s3.put(BUCKET, &key, newer.into_bytes());
+            world.newer_health.replace(Some(health.to_vec()));
+            return;
+        }
+    }
+    world.rebuilds.set(world.rebuilds.get() + 1);
+}
+
 /// Returns whether the CA has a complete audit.
 fn was_audited(world: &World, ca: usize) -> bool {
-    let control = world
-        .aws
-        .s3()
-        .get(super::world::BUCKET, &control_key(world, ca));
+    let control = world.aws.s3().get(BUCKET, &control_key(world, ca));
     let control = control.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     control.is_some_and(|control| control["lastCompleteAudit"].is_object())
 }
@@ -241,7 +274,10 @@ fn repair(world: &World) {
     world
         .aws
         .s3()
-        .set_private_ca_access(super::world::BUCKET, local_aws::PrivateCaAccess::Granted);
+        .set_private_ca_access(BUCKET, local_aws::PrivateCaAccess::Granted);
+    if let Some(health) = world.newer_health.take() {
+        world.aws.s3().put(BUCKET, &health_key(world), health);
+    }
     sns.count_confirmed_as(&world.topic, None);
     sns.set_maximum_message_size(&world.topic, 262_144);
     world.subscribe();

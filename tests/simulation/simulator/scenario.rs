@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use local_aws::{JsonLayout, NextReport, ReportFormat, Status, render};
+use local_aws::{JsonLayout, NextReport, PrivateCaAccess, ReportFormat, Status, render};
 use serde_json::{Value, json};
 
 use super::plan::Injection;
@@ -56,6 +56,12 @@ pub enum Scenario {
     Uncounted,
     /// A CA that was deleted after its report was requested, and one that was not.
     Deleted,
+    /// A CA that is no longer auditable, and one that is.
+    Left,
+    /// Two CAs whose reports the bucket refuses.
+    Refused,
+    /// A periodic summary that is due.
+    Summary,
 }
 
 impl Scenario {
@@ -81,6 +87,9 @@ impl Scenario {
         Scenario::SmallTopic,
         Scenario::Uncounted,
         Scenario::Deleted,
+        Scenario::Left,
+        Scenario::Refused,
+        Scenario::Summary,
     ];
 
     pub fn named(name: &str) -> Option<Self> {
@@ -92,13 +101,18 @@ impl Scenario {
 
     fn certificate_authorities(self) -> usize {
         match self {
-            Scenario::Steady | Scenario::Expired | Scenario::All | Scenario::Deleted => 2,
+            Scenario::Steady
+            | Scenario::Expired
+            | Scenario::All
+            | Scenario::Deleted
+            | Scenario::Left
+            | Scenario::Refused => 2,
             _ => 1,
         }
     }
 
     /// Builds the situation, injects the failures, and returns the world after the affected runs and
-    /// all of Lambda's retries, with nothing injected any more.
+    /// all of Lambda's retries, with nothing injected anymore.
     pub async fn run(self, seed: u64, injections: &[Injection]) -> World {
         let world = self.world(seed);
         for ca in 0..world.cas.len() {
@@ -128,6 +142,10 @@ impl Scenario {
             world.aws.private_ca().set_status(ca, Status::Active);
         }
         world
+            .aws
+            .s3()
+            .set_private_ca_access(BUCKET, PrivateCaAccess::Granted);
+        world
     }
 
     fn world(self, seed: u64) -> World {
@@ -140,7 +158,10 @@ impl Scenario {
                 ];
                 World::new(seed, cas, &variables)
             }
-            Scenario::Deleted => World::new(seed, cas, &[("CERTIFICATE_AUTHORITY_ARNS", "*")]),
+            Scenario::Deleted | Scenario::Left => {
+                World::new(seed, cas, &[("CERTIFICATE_AUTHORITY_ARNS", "*")])
+            }
+            Scenario::Summary => World::new(seed, cas, &[("SUMMARY_INTERVAL_HOURS", "1")]),
             Scenario::Chat => {
                 let chat = "arn:aws:sns:us-east-1:123456789012:chat";
                 let world = World::new(seed, cas, &[("CHAT_TOPIC_ARN", chat)]);
@@ -169,6 +190,7 @@ impl Scenario {
                 world.schedule(InvokeOptions::ending_in(30)).await;
                 if self == Scenario::Deleted {
                     pca.set_status(&world.cas[0], Status::Deleted);
+                    world.left.borrow_mut().insert(world.cas[0].clone());
                 }
             }
             Scenario::Stale => {
@@ -186,6 +208,20 @@ impl Scenario {
                     .expect("the interval is over");
             }
             Scenario::Expired => pca.set_status(&world.cas[1], Status::Expired),
+            Scenario::Left => {
+                pca.set_status(&world.cas[1], Status::Expired);
+                world.left.borrow_mut().insert(world.cas[1].clone());
+            }
+            Scenario::Refused => {
+                world.was_refused.set(true);
+                let refused = PrivateCaAccess::missing_policy(BUCKET);
+                world.aws.s3().set_private_ca_access(BUCKET, refused);
+            }
+            Scenario::Summary => {
+                world.until(PERIOD).await;
+                world.revoke(0, "SUPERSEDED");
+                world.schedule(InvokeOptions::default()).await;
+            }
             _ => {}
         }
     }
@@ -273,6 +309,11 @@ async fn run_with_unreadable_state(world: &World, injections: &[Injection]) {
 pub fn control_key(world: &World, ca: usize) -> String {
     let id = world.cas[ca].rsplit('/').next().expect("an ARN has an id");
     format!("{}{id}.json", world.config.state_prefix)
+}
+
+/// Returns the key of the health document.
+pub fn health_key(world: &World) -> String {
+    format!("{}health.json", world.config.state_prefix)
 }
 
 /// Returns Private CA's event for the latest revocation.

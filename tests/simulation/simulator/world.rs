@@ -1,7 +1,7 @@
 //! The world: an account, its CAs, and Lambda running the function.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::checks;
 use super::plan::{Extent, Failure, Injection, failures};
+use super::scenario::health_key;
 
 pub const BUCKET: &str = "amzn-s3-demo-bucket";
 pub const PERIOD: Duration = Duration::from_secs(1800);
@@ -42,6 +44,16 @@ pub struct World {
     pub revoked: RefCell<Vec<Revoked>>,
     /// Whether AWS had a reason to refuse something for more than a call.
     pub was_refused: Cell<bool>,
+    /// CAs that were not auditable for some time, although every auditable CA is watched.
+    pub left: RefCell<BTreeSet<String>>,
+    /// How often the health document was lost.
+    pub rebuilds: Cell<u32>,
+    /// The health document that one of a newer version has replaced.
+    pub newer_health: Cell<Option<Vec<u8>>>,
+    /// What full runs should have announced and did not.
+    pub unannounced: RefCell<Vec<String>>,
+    /// Number of runs in progress, and of those that have begun.
+    active: Cell<(u32, u32)>,
     began: Instant,
     idle: RefCell<Vec<Rc<Process>>>,
     names: Cell<u32>,
@@ -196,6 +208,11 @@ impl World {
             topic,
             revoked: RefCell::default(),
             was_refused: Cell::new(false),
+            left: RefCell::default(),
+            rebuilds: Cell::new(0),
+            newer_health: Cell::default(),
+            unannounced: RefCell::default(),
+            active: Cell::new((0, 0)),
             began: Instant::now(),
             idle: RefCell::default(),
             names: Cell::new(0),
@@ -353,21 +370,7 @@ impl World {
     }
 
     async fn attempt(&self, payload: &Value, options: InvokeOptions, request_id: &str) -> Ended {
-        let kill = Arc::new(Notify::new());
-        let number = {
-            let mut observed = self.observed();
-            observed.runs.push(Run {
-                payload: payload.clone(),
-                left: options.left,
-                calls: Vec::new(),
-                warnings: Vec::new(),
-                ended: None,
-                took: Duration::ZERO,
-                ended_at: None,
-                kill: Arc::clone(&kill),
-            });
-            observed.runs.len() - 1
-        };
+        let (number, kill) = self.record(payload, options);
         let idle = self.idle.borrow_mut().pop();
         let process = idle.unwrap_or_else(|| self.new_process());
         let clock = self.aws.clock().now();
@@ -384,6 +387,7 @@ impl World {
             nonce: format!("{:016x}", fastrand::u64(..)),
         };
         let began = Instant::now();
+        let solo = self.begin();
         let ended = {
             // Boxed: the compiler limits how deep futures nest.
             let mut handled = Box::pin(process.0.handle(payload, &invocation));
@@ -405,6 +409,10 @@ impl World {
         if matches!(ended, Ended::Returned(_) | Ended::Failed(_)) {
             self.idle.borrow_mut().push(process);
         }
+        if self.end(solo) && is_full(payload) {
+            let unannounced = checks::unannounced(self, number, &ended);
+            self.unannounced.borrow_mut().extend(unannounced);
+        }
         let mut observed = self.observed();
         let run = &mut observed.runs[number];
         run.took = began.elapsed();
@@ -412,6 +420,45 @@ impl World {
         run.warnings = take_log(number);
         run.ended = Some(ended.clone());
         ended
+    }
+
+    /// Records a run that begins; returns its index and what kills it.
+    fn record(&self, payload: &Value, options: InvokeOptions) -> (usize, Arc<Notify>) {
+        let kill = Arc::new(Notify::new());
+        let mut observed = self.observed();
+        observed.runs.push(Run {
+            payload: payload.clone(),
+            left: options.left,
+            calls: Vec::new(),
+            warnings: Vec::new(),
+            ended: None,
+            took: Duration::ZERO,
+            ended_at: None,
+            kill: Arc::clone(&kill),
+        });
+        (observed.runs.len() - 1, kill)
+    }
+
+    /// Counts a run that begins; returns its number if it is alone and the health document is free.
+    fn begin(&self) -> Option<u32> {
+        let (active, begun) = self.active.get();
+        self.active.set((active + 1, begun + 1));
+        (active == 0 && !self.is_health_leased()).then_some(begun + 1)
+    }
+
+    /// Counts a run that ends; returns whether it was alone all the time.
+    fn end(&self, solo: Option<u32>) -> bool {
+        let (active, begun) = self.active.get();
+        self.active.set((active - 1, begun));
+        solo == Some(begun)
+    }
+
+    /// Returns whether a run holds the lease on the health document, or died with it.
+    fn is_health_leased(&self) -> bool {
+        let bytes = self.aws.s3().get(BUCKET, &health_key(self));
+        let health = bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        let until = health.and_then(|health| timestamp(&health["lease"]["until"]));
+        until.is_some_and(|until| SystemTime::from(until) + PERIOD / 30 > self.aws.clock().now())
     }
 
     /// Describes every run, call and message.
@@ -660,6 +707,11 @@ impl Observed {
             Some((run, index))
         })
     }
+}
+
+/// Returns whether an event starts a full run that records what it does.
+fn is_full(payload: &Value) -> bool {
+    payload == &json!({}) || payload["detail-type"] == "Scheduled Event"
 }
 
 pub fn scheduled() -> Value {
