@@ -60,6 +60,7 @@ const VALUES: &[(&str, &[&str])] = &[
         &["", "KEY_COMPROMISE", "KEY_COMPROMISE,A_A_COMPROMISE"],
     ),
     ("InitialLookbackHours", &["24", "0", "87600"]),
+    ("SummaryIntervalHours", &["", "168", "1", "8784"]),
     (
         "RunbookUrl",
         &["", "https://wiki.example.com/pki?page=revoked#now"],
@@ -238,6 +239,9 @@ fn invalid_parameter_values_are_rejected() {
         ("RevocationEvents", "true"),
         ("NotifyReasons", "KEYCOMPROMISE"),
         ("InitialLookbackHours", "-1"),
+        ("SummaryIntervalHours", "0"),
+        ("SummaryIntervalHours", "8785"),
+        ("SummaryIntervalHours", "weekly"),
         ("RunbookUrl", "wiki.example.com"),
         ("RunbookUrl", "https://wiki.example.com/key compromise"),
         ("ExistingTopicArn", "revocations"),
@@ -299,6 +303,7 @@ fn longest_ca_list_fits_the_lambda_environment_limit() {
     let mut environment = environment(&deploy(&[
         ("CertificateAuthorities", &longest_ca_list()),
         ("NotifyReasons", &reasons),
+        ("SummaryIntervalHours", "8784"),
         ("RunbookUrl", &format!("https://{}", "w".repeat(192))),
         ("ExistingTopicArn", &topic),
         ("ChatTopicArn", &topic),
@@ -329,9 +334,18 @@ fn template_defaults_equal_the_code_defaults() {
         deployed.state_prefix,
         format!("{}{STACK}/", own.state_prefix)
     );
+    // Only the template knows the schedule.
+    assert_eq!(
+        (
+            deployed.audit_interval.map(|interval| interval.as_secs()),
+            own.audit_interval
+        ),
+        (Some(1800), None)
+    );
     assert_eq!(
         Config {
             state_prefix: own.state_prefix.clone(),
+            audit_interval: None,
             ..deployed
         },
         own
@@ -344,6 +358,8 @@ fn parameters_reach_the_configuration() {
         ("CertificateAuthorities", TWO_ARNS),
         ("NotifyReasons", "KEY_COMPROMISE"),
         ("InitialLookbackHours", "48"),
+        ("AuditIntervalMinutes", "360"),
+        ("SummaryIntervalHours", "168"),
         ("RunbookUrl", "https://wiki.example.com/pki"),
         ("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat"),
         (
@@ -359,6 +375,14 @@ fn parameters_reach_the_configuration() {
         Some(BTreeSet::from([RevocationReason::KeyCompromise]))
     );
     assert_eq!(config.initial_lookback.as_secs(), 48 * 3600);
+    assert_eq!(
+        config.audit_interval.map(|interval| interval.as_secs()),
+        Some(360 * 60)
+    );
+    assert_eq!(
+        config.summary_interval.map(|interval| interval.as_secs()),
+        Some(168 * 3600)
+    );
     assert_eq!(
         config.runbook_url.as_deref(),
         Some("https://wiki.example.com/pki")
@@ -425,8 +449,9 @@ fn role_reaches_only_reports_and_state_of_its_stack() {
         let control = state("11223344.json");
         let notified = state("11223344/notified-7.jsonl");
         let full = state("11223344/full-list/1.jsonl");
+        let health = state("health.json");
 
-        for key in [&control, &notified, &full] {
+        for key in [&control, &notified, &full, &health] {
             for action in ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"] {
                 assert_eq!(
                     allowing(&role, action, key),
@@ -435,14 +460,11 @@ fn role_reaches_only_reports_and_state_of_its_stack() {
                 );
             }
         }
-        for key in [&notified, &state("11223344/error.json")] {
-            assert_eq!(
-                allowing(&role, "s3:DeleteObject", key),
-                ["DeleteSupersededState"],
-                "{key}"
-            );
-        }
-        for key in [&control, &full, &object("audit-report/1/2.json")] {
+        assert_eq!(
+            allowing(&role, "s3:DeleteObject", &notified),
+            ["DeleteSupersededState"]
+        );
+        for key in [&control, &full, &health, &object("audit-report/1/2.json")] {
             assert!(
                 allowing(&role, "s3:DeleteObject", key).is_empty(),
                 "{key} may be deleted"
@@ -535,11 +557,10 @@ fn deploy_all(certificate_authorities: &str) -> Deployment {
     ])
 }
 
-/// Returns every kind of call in the list except those of one operation.
-fn all_calls_except(left_out: &str) -> BTreeSet<(String, What)> {
+/// Returns every kind of call in the list.
+fn all_calls() -> BTreeSet<(String, What)> {
     CALLS
         .iter()
-        .filter(|(_, operation, _)| *operation != left_out)
         .map(|(_, operation, what)| ((*operation).to_owned(), *what))
         .collect()
 }
@@ -559,10 +580,9 @@ async fn role_allows_exactly_the_calls_that_are_made() {
     let calls = record(config.clone()).await;
 
     // ListCertificateAuthorities includes the names.
-    assert_eq!(
-        kinds(&calls, &config),
-        all_calls_except("DescribeCertificateAuthority")
-    );
+    let mut expected = all_calls();
+    expected.retain(|(operation, _)| operation != "DescribeCertificateAuthority");
+    assert_eq!(kinds(&calls, &config), expected);
     let needed = needs_of(&calls);
     let granted = grants(&statements(&deployment, "WatchRole"));
     assert_eq!(differences(&granted, &needed), [""; 0]);
@@ -648,10 +668,7 @@ async fn role_for_a_ca_list_allows_exactly_the_calls_made() {
     let deployment = deploy_all(TWO_ARNS);
     let config = local_config(&deployment);
     let calls = record(config.clone()).await;
-    assert_eq!(
-        kinds(&calls, &config),
-        all_calls_except("ListCertificateAuthorities")
-    );
+    assert_eq!(kinds(&calls, &config), all_calls());
     let needed = needs_of(&calls);
     let granted = grants(&statements(&deployment, "WatchRole"));
     assert_eq!(differences(&granted, &needed), [""; 0]);
@@ -672,8 +689,6 @@ fn role_for_a_ca_list_allows_audits_of_listed_cas_only() {
         );
     }
     assert!(allowing(&role, CREATE, &other).is_empty());
-    assert!(allowing(&role, LIST, "*").is_empty());
-
     let all = deploy(&[("CertificateAuthorities", "*")]);
     let role = statements(&all, "WatchRole");
     assert_eq!(
@@ -764,6 +779,10 @@ fn interval_mapping_gives_valid_alarm_and_schedule_periods() {
         let mapped = &intervals[&minutes.to_string()];
         assert_eq!(mapped["Seconds"], minutes * 60);
         assert_eq!(mapped["ThreeIntervalsMinutes"], minutes * 3);
+        // Nobody waits hours to learn that messages do not get through.
+        let repeated = mapped["HealthErrorPeriods"].as_u64().unwrap() - 1;
+        assert_eq!(repeated > 0, minutes <= 60);
+        assert!(repeated * minutes <= 60, "{minutes}");
 
         let deployment = deploy(&[("AuditIntervalMinutes", &minutes.to_string())]);
         for (id, alarm) in alarms(&deployment) {
@@ -791,10 +810,6 @@ fn alarms_and_dashboard_use_metrics_that_are_emitted() {
     let emitted = metrics();
     let mut alarmed = BTreeSet::new();
     for (id, alarm) in alarms(&deployment) {
-        assert!(
-            !list(&alarm["AlarmActions"]).is_empty(),
-            "{id} notifies no topic"
-        );
         if alarm["Namespace"] == NAMESPACE {
             let metric = alarm["MetricName"].as_str().unwrap();
             assert!(
@@ -811,7 +826,12 @@ fn alarms_and_dashboard_use_metrics_that_are_emitted() {
     }
     assert_eq!(
         alarmed,
-        BTreeSet::from(["AuditsFailed", "OldestAuditAgeMinutes", "ShrunkenReports"])
+        BTreeSet::from([
+            "AuditsFailed",
+            "HealthErrors",
+            "OldestAuditAgeMinutes",
+            "ShrunkenReports"
+        ])
     );
 
     let body = text(&deployment.resources["Dashboard"]["Properties"]["DashboardBody"]);
@@ -877,12 +897,52 @@ fn dashboard_query_shows_every_per_ca_property() {
     assert!(line["_aws"]["Timestamp"].is_number());
 }
 
+/// An old age is the message `watch-failed`: if it kept this alarm on, the end of all runs would not
+/// set it off.
 #[test]
-fn watch_silent_alarm_fires_on_missing_data() {
+fn watch_silent_alarm_fires_on_missing_data_only() {
     let deployment = deploy(&[]);
     let alarm = &deployment.resources["WatchSilentAlarm"]["Properties"];
     assert_eq!(alarm["TreatMissingData"], "breaching");
-    assert_eq!(alarm["Threshold"], 90);
+    assert_eq!(alarm["Statistic"], "SampleCount");
+    assert_eq!(alarm["ComparisonOperator"], "LessThanThreshold");
+    assert_eq!(alarm["Threshold"], 1);
+}
+
+/// Alarms on what the messages `watch-failed` and `watch-recovered` say anyway.
+const REPEATING_ALARMS: [&str; 2] = ["AuditAgeAlarm", "AuditFailedAlarm"];
+
+#[test]
+fn email_gets_exactly_the_alarms_that_no_message_replaces() {
+    let own_topic = "arn:aws:sns:us-east-1:123456789012:alarms";
+    let chat = ("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat");
+    let email = ("NotificationEmail", "security@example.com");
+
+    let deployment = deploy(&[chat, email]);
+    let subscription = &deployment.resources["AlarmEmailSubscription"]["Properties"];
+    assert_eq!(subscription["Endpoint"], email.1);
+    let stack_topic = text(&subscription["TopicArn"]);
+    let page = read(root().join(OPERATIONS_PAGE));
+    for (id, alarm) in alarms(&deployment) {
+        let is_emailed = !REPEATING_ALARMS.contains(&id.as_str());
+        let topics = list(&alarm["AlarmActions"]);
+        assert_eq!(topics.contains(&stack_topic), is_emailed, "{id}");
+        assert_eq!(topics.len(), usize::from(is_emailed), "{id}");
+        let row = page
+            .lines()
+            .find(|line| line.starts_with("| `") && line.contains(&format!("`{id}`")))
+            .unwrap_or_else(|| panic!("{OPERATIONS_PAGE} lacks {id}"));
+        let cell = if is_emailed { "| yes |" } else { "| no |" };
+        assert!(row.contains(cell), "{OPERATIONS_PAGE}: {row}");
+        // An OK goes where the alarm went.
+        let oks = alarm.get("OKActions").map(list).unwrap_or_default();
+        assert!(oks.is_empty() || oks == topics, "{id}");
+    }
+
+    let deployment = deploy(&[chat, ("AlarmTopicArn", own_topic)]);
+    for (id, alarm) in alarms(&deployment) {
+        assert_eq!(list(&alarm["AlarmActions"]), [own_topic], "{id}");
+    }
 }
 
 #[test]
@@ -977,7 +1037,8 @@ fn sample_events_parse_as_the_intended_requests() {
     ));
     assert_eq!(request("test-message.json").mode, Mode::TestMessage);
     assert_eq!(request("accept-report.json").mode, Mode::AcceptReport);
-    assert_eq!(seen.len(), 11);
+    assert_eq!(request("status.json").mode, Mode::Status);
+    assert_eq!(seen.len(), 12);
 }
 
 #[test]
@@ -1009,7 +1070,10 @@ fn operations_page_lists_metrics_alarms_and_indirect_grants() {
     let page = read(root().join(OPERATIONS_PAGE));
     let deployment = deploy(&[("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat")]);
     let metrics = metrics();
-    let cost = format!("\n| {} metrics,", metrics.len());
+    let fixed_costs = [
+        format!("\n| {} metrics,", metrics.len()),
+        format!("\n| {} alarms,", alarms(&deploy(&[])).count()),
+    ];
     let sids = INDIRECT_GRANTS.iter().map(|(sid, ..)| *sid);
     let alarms = alarms(&deployment).map(|(id, _)| id.as_str());
     let metrics = metrics.iter().map(String::as_str);
@@ -1019,5 +1083,7 @@ fn operations_page_lists_metrics_alarms_and_indirect_grants() {
             "{OPERATIONS_PAGE} lacks {name}"
         );
     }
-    assert!(page.contains(&cost), "{OPERATIONS_PAGE} lacks {cost:?}");
+    for cost in fixed_costs {
+        assert!(page.contains(&cost), "{OPERATIONS_PAGE} lacks {cost:?}");
+    }
 }

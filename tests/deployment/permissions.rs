@@ -233,6 +233,8 @@ pub fn needs(call: &Call) -> Vec<Need> {
                     prefix: Some(call.prefix.clone().unwrap_or_default()),
                     ..need("s3:ListBucket", bucket)
                 }],
+                "GetBucketVersioning" => vec![need("s3:GetBucketVersioning", bucket)],
+                "GetBucketEncryption" => vec![need("s3:GetEncryptionConfiguration", bucket)],
                 other => panic!("add the permissions of s3 operation {other}"),
             }
         }

@@ -13,6 +13,8 @@ use crate::account::InProcess;
 ///
 /// A new call in the source must be added here, and [`record`] needs a scenario that makes it.
 pub const CALLS: &[(&str, &str, What)] = &[
+    ("bucket.rs", "GetBucketEncryption", What::Bucket),
+    ("bucket.rs", "GetBucketVersioning", What::Bucket),
     (
         "certificate_authorities.rs",
         "DescribeCertificateAuthority",
@@ -38,16 +40,17 @@ pub const CALLS: &[(&str, &str, What)] = &[
         What::CertificateAuthority,
     ),
     ("request.rs", "ListObjectsV2", What::Reports),
-    ("store.rs", "DeleteObject", What::ErrorMarker),
     ("store.rs", "DeleteObject", What::NotifiedSet),
     ("store.rs", "GetObject", What::Control),
-    ("store.rs", "GetObject", What::ErrorMarker),
+    ("store.rs", "GetObject", What::HealthDocument),
     ("store.rs", "GetObject", What::NotifiedSet),
     ("store.rs", "ListObjectsV2", What::NotifiedSets),
     ("store.rs", "PutObject", What::Control),
-    ("store.rs", "PutObject", What::ErrorMarker),
+    ("store.rs", "PutObject", What::HealthDocument),
     ("store.rs", "PutObject", What::NotifiedSet),
+    ("topic.rs", "GetTopicAttributes", What::ChatTopic),
     ("topic.rs", "GetTopicAttributes", What::Topic),
+    ("topic.rs", "ListSubscriptionsByTopic", What::ChatTopic),
     ("topic.rs", "ListSubscriptionsByTopic", What::Topic),
     (
         "wait.rs",
@@ -62,6 +65,7 @@ pub const CALLS: &[(&str, &str, What)] = &[
 pub enum What {
     Account,
     CertificateAuthority,
+    Bucket,
     Report,
     /// The rest of a report whose response body ended early.
     PartOfReport,
@@ -69,8 +73,8 @@ pub enum What {
     Control,
     NotifiedSet,
     NotifiedSets,
-    /// Records an announced error that the control document could not record.
-    ErrorMarker,
+    /// Records what was announced about the watch itself.
+    HealthDocument,
     FullList,
     Topic,
     ChatTopic,
@@ -99,7 +103,9 @@ impl What {
                 Some(What::NotifiedSets)
             };
         }
-        let key = call.key.as_deref()?;
+        let Some(key) = call.key.as_deref() else {
+            return call.bucket.is_some().then_some(What::Bucket);
+        };
         if is_report(key) {
             return Some(if call.range.is_some() {
                 What::PartOfReport
@@ -107,13 +113,13 @@ impl What {
                 What::Report
             });
         }
-        let (_, name) = key
-            .strip_prefix(&config.state_prefix)?
-            .split_once('/')
-            .unwrap_or(("", ""));
+        let name = key.strip_prefix(&config.state_prefix)?;
+        if name == "health.json" {
+            return Some(What::HealthDocument);
+        }
+        let (_, name) = name.split_once('/').unwrap_or(("", ""));
         Some(match name {
             "" => What::Control,
-            "error.json" => What::ErrorMarker,
             name if name.starts_with("notified-") => What::NotifiedSet,
             name if name.starts_with("full-list/") => What::FullList,
             _ => return None,
@@ -139,6 +145,7 @@ const BETWEEN_INVOCATIONS: Duration = Duration::from_secs(1_860);
 pub async fn record(config: Config) -> Vec<Call> {
     let account = Account::new(config);
     account.audit_repeatedly().await;
+    account.read_the_status().await;
     account.lose_replies().await;
     account.run_without_saving().await;
     account.damage_the_state().await;
@@ -259,6 +266,20 @@ impl Account {
         sns.count_confirmed_as(topic, Some(0));
         assert_eq!(self.invoke(json!({ "testMessage": true })).await, "");
         sns.count_confirmed_as(topic, None);
+    }
+
+    /// The status of topics whose subscriptions SNS does not count.
+    async fn read_the_status(&self) {
+        let chat = self.config.chat_topic_arn.as_ref();
+        let topics = || [&self.config.topic_arn].into_iter().chain(chat);
+        for topic in topics() {
+            self.aws.sns().count_confirmed_as(topic, Some(0));
+        }
+        let response = self.function.invoke(json!({ "status": true })).await;
+        assert_eq!(response.expect("a response")["status"], "ok");
+        for topic in topics() {
+            self.aws.sns().count_confirmed_as(topic, None);
+        }
     }
 
     /// A control document that is damaged, then restored.
