@@ -179,6 +179,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn time_is_reserved_for_announcing() {
+        let time_left = |seconds| budget(seconds).before_announcing().left();
+        assert_eq!(time_left(900), Duration::from_secs(900 - 30 - 10));
+        assert_eq!(time_left(100), Duration::from_secs(100 - 10 - 10));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn deadline_in_the_past_leaves_no_time() {
         let budget = Budget::until(SystemTime::UNIX_EPOCH);
         assert_eq!(budget.left(), Duration::ZERO);

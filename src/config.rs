@@ -96,8 +96,8 @@ impl Config {
                 1800,
                 0..=604_800,
             )),
-            audit_interval: variables.optional("AUDIT_INTERVAL_MINUTES", audit_interval),
-            summary_interval: variables.optional("SUMMARY_INTERVAL_HOURS", summary_interval),
+            audit_interval: variables.interval("AUDIT_INTERVAL_MINUTES", 1..=10_080, 60),
+            summary_interval: variables.interval("SUMMARY_INTERVAL_HOURS", 1..=8784, 3600),
             custom_s3_endpoint: ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]
                 .iter()
                 .any(|name| (variables.get)(name).is_some()),
@@ -155,14 +155,28 @@ impl<G: Fn(&str) -> Option<String>> Variables<G> {
     }
 
     fn number(&mut self, name: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
-        let parse = |text: &str| {
+        self.optional_number(name, range).unwrap_or(default)
+    }
+
+    /// Reads an interval in units of that many seconds.
+    fn interval(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<u64>,
+        seconds: u64,
+    ) -> Option<Duration> {
+        let number = self.optional_number(name, range)?;
+        Some(Duration::from_secs(seconds * number))
+    }
+
+    fn optional_number(&mut self, name: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        self.optional(name, |text| {
             let number = text.parse().ok().filter(|number| range.contains(number));
             number.ok_or_else(|| {
                 let (least, most) = (range.start(), range.end());
                 format!("{text:?} is not a whole number from {least} to {most}")
             })
-        };
-        self.optional(name, parse).unwrap_or(default)
+        })
     }
 }
 
@@ -268,23 +282,6 @@ fn url(text: &str) -> Result<String, String> {
     Err(format!(
         "{text:?} is not a web address (expected https://HOST/PATH, at most 500 ASCII characters without spaces, quotes, angle brackets or braces)"
     ))
-}
-
-fn audit_interval(text: &str) -> Result<Duration, String> {
-    let minutes = whole_number(text, 1..=10_080, "minutes")?;
-    Ok(Duration::from_secs(60 * minutes))
-}
-
-fn summary_interval(text: &str) -> Result<Duration, String> {
-    let hours = whole_number(text, 1..=8784, "hours")?;
-    Ok(Duration::from_secs(3600 * hours))
-}
-
-fn whole_number(text: &str, range: RangeInclusive<u64>, unit: &str) -> Result<u64, String> {
-    let number = text.parse().ok().filter(|number| range.contains(number));
-    let (least, most) = (range.start(), range.end());
-    let problem = || format!("{text:?} is not a whole number of {unit} from {least} to {most}");
-    number.ok_or_else(problem)
 }
 
 fn state_prefix(prefix: &str) -> Result<String, String> {
@@ -420,7 +417,7 @@ mod tests {
         for minutes in ["0", "10081", "-1", "1.5", "hourly"] {
             let error = from(&[("AUDIT_INTERVAL_MINUTES", minutes)]).unwrap_err();
             let problem = format!(
-                "\n  AUDIT_INTERVAL_MINUTES: {minutes:?} is not a whole number of minutes from 1 to 10080"
+                "\n  AUDIT_INTERVAL_MINUTES: {minutes:?} is not a whole number from 1 to 10080"
             );
             assert!(error.error_message.contains(&problem), "{error:?}");
         }
@@ -435,7 +432,7 @@ mod tests {
         for hours in ["0", "8785", "-1", "1.5", "weekly"] {
             let error = from(&[("SUMMARY_INTERVAL_HOURS", hours)]).unwrap_err();
             let problem = format!(
-                "\n  SUMMARY_INTERVAL_HOURS: {hours:?} is not a whole number of hours from 1 to 8784"
+                "\n  SUMMARY_INTERVAL_HOURS: {hours:?} is not a whole number from 1 to 8784"
             );
             assert!(error.error_message.contains(&problem), "{error:?}");
         }

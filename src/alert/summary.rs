@@ -28,9 +28,7 @@ pub(super) fn of(alert: &Alert, summary: &WatchSummary) -> Content {
     let notified = count(summary.notified.total(), "revocation");
     let title = format!("{cas}, {notified} notified, {open}");
     content.title("MONITORING SUMMARY", Line::new(title));
-    let next = summary
-        .next_at
-        .map_or("one interval later".to_owned(), instant);
+    let next = instant(summary.next_at);
     content.intro = format!(
         "This summary shows that the function runs and that its messages reach you. The next one is due {next}. If it does not arrive, check the alarms WatchSilentAlarm and HealthAlarm of the stack."
     );
@@ -52,7 +50,7 @@ pub(super) fn of(alert: &Alert, summary: &WatchSummary) -> Content {
 /// Sets the fields of a summary.
 fn summarize(document: &mut Document, alert: &Alert, summary: &WatchSummary) {
     document.since = summary.since;
-    document.next_summary_at = summary.next_at;
+    document.next_summary_at = Some(summary.next_at);
     document.oldest_audit_at = summary.oldest_audit_at;
     let by_reason = summary.notified.iter();
     let by_reason = by_reason.map(|(name, number)| (name.to_owned(), number.into()));

@@ -186,7 +186,7 @@ pub struct WatchSummary {
     /// When the last summary was due; `None` for the first one.
     pub since: Option<Timestamp>,
     /// When the next summary is due.
-    pub next_at: Option<Timestamp>,
+    pub next_at: Timestamp,
     /// When the report of the oldest last complete audit was requested.
     pub oldest_audit_at: Option<Timestamp>,
     /// Number of certificate authorities without a complete audit.

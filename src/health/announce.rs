@@ -207,10 +207,8 @@ impl Announcer<'_> {
         let due = last.map(|last| last.saturating_add(interval));
         let is_near = |due: &Timestamp| now.since(*due).max(due.since(now)) < interval / 3;
         let due = due.filter(is_near).unwrap_or(now);
-        let summary = WatchSummary {
-            next_at: Some(due.saturating_add(interval)),
-            ..self.summary(&arns, open).await
-        };
+        let next_at = due.saturating_add(interval);
+        let summary = self.summary(&arns, open, next_at).await;
         if self
             .send(&arns, AlertKind::WatchSummary(summary), now)
             .await
@@ -231,6 +229,7 @@ impl Announcer<'_> {
         &self,
         arns: &[CertificateAuthorityArn],
         problems: Vec<OpenProblem>,
+        next_at: Timestamp,
     ) -> WatchSummary {
         let document = &self.plan.document;
         let mut notified = ReasonCounts::default();
@@ -254,7 +253,7 @@ impl Announcer<'_> {
         }
         WatchSummary {
             since: document.last_summary_at,
-            next_at: None,
+            next_at,
             oldest_audit_at: oldest,
             never_audited,
             unknown,

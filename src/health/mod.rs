@@ -148,10 +148,13 @@ impl<'a> Health<'a> {
         let announced = timeout_at(until, self.announce(facts, is_start, until)).await;
         let announced = announced.unwrap_or_else(|_| {
             let message = "S3 or SNS did not respond in time";
-            Err(AuditError::new(ErrorKind::OutOfTime, message))
+            Err(AuditError::new(ErrorKind::Unavailable, message))
         });
         announced.unwrap_or_else(|error| {
-            self.warn(format!("could not announce monitoring changes: {error}"));
+            self.warn(format!(
+                "could not announce monitoring changes: {error}. {}",
+                error.hint
+            ));
             Vec::new()
         })
     }
@@ -183,7 +186,7 @@ impl<'a> Health<'a> {
             let Some((mut stored, plan)) = self.compare(&mut facts, is_start).await? else {
                 return Ok(Vec::new());
             };
-            if !plan.announces() && !plan.is_changed {
+            if !plan.announces() && plan.document == stored.health {
                 return Ok(plan.confirmed);
             }
             if plan.announces() {
@@ -239,7 +242,7 @@ impl<'a> Health<'a> {
             plan = self.plan(&stored.health, facts, is_start);
         }
         for error in &plan.silenced {
-            self.warn(format!("{}: {}", error.kind, error.message));
+            self.warn(format!("{}: {}. {}", error.kind, error.message, error.hint));
         }
         Ok(Some((stored, plan)))
     }
@@ -278,7 +281,9 @@ impl<'a> Health<'a> {
             }
             Err(error) => {
                 self.watched = None;
-                self.warn(format!("not known which CAs left: {error}"));
+                self.warn(format!(
+                    "could not check which CAs left; the next run tries again: {error}"
+                ));
             }
         }
     }
@@ -345,7 +350,6 @@ impl<'a> Health<'a> {
             },
         );
         self.set_confirmed_topic(&mut plan.document);
-        plan.is_changed = plan.document != *document;
         plan
     }
 

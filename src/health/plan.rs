@@ -49,8 +49,6 @@ pub(super) struct Circumstances<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub document: HealthDocument,
-    /// Whether the document differs from the one that S3 has; the caller decides.
-    pub is_changed: bool,
     /// The errors of all CAs that have one.
     pub errors: BTreeMap<CertificateAuthorityArn, CurrentError>,
     /// CAs whose errors turned out to need an operator, because an earlier run saw them.
@@ -75,7 +73,6 @@ impl Plan {
         });
         let mut plan = Self {
             document: document.clone(),
-            is_changed: false,
             errors: BTreeMap::new(),
             confirmed: Vec::new(),
             changed: BTreeSet::new(),

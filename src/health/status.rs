@@ -1,8 +1,6 @@
 //! The status that a person asks for: reads state and configuration; audits nothing, publishes
 //! nothing, writes nothing and takes no lease.
 
-use std::time::Duration;
-
 use futures_util::stream::{self, StreamExt};
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
@@ -21,27 +19,29 @@ use crate::health::status_response::{
     StatusResponse, TopicStatus, heading,
 };
 use crate::state::control::Control;
-use crate::state::health::Problem;
-use crate::state::store::CONCURRENT_READS;
+use crate::state::health::{HealthDocument, Problem};
+use crate::state::store::{CONCURRENT_READS, READ_TIMEOUT};
 use crate::targets::{narrow, resolve_all};
 use crate::text::visible::visible;
-
-/// Timeout of each read. A read that takes longer is unknown.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Returns the state of the monitoring, and logs it as a table.
 ///
 /// # Errors
 /// If the configured CAs are not the function's own, or the event names others.
 pub(crate) async fn status(run: &Run<'_>) -> Result<Value, Diagnostic> {
-    let ((listing, cas), topics, bucket, announced_problems) = join!(
+    let health = run.store.read_health();
+    let ((listing, cas), topics, bucket, health) = join!(
         certificate_authorities(run),
         topics(run),
         bucket(run),
-        announced_problems(run),
+        in_time(run, "reading the health document", health),
     );
     let (topic, chat_topic) = topics;
     let mut cas = cas?;
+    if let Ok(health) = &health {
+        cas.iter_mut().for_each(|ca| add_unrecorded(ca, health));
+    }
+    let announced_problems = health.map(|health| announced_problems(&health));
     if run.request.certificate_authorities.is_none() {
         let is_left = |ca: &CaStatus| ca.is_unfinished() || is_announced(ca, &announced_problems);
         cas.retain(|ca| !is_gone(ca) || is_left(ca));
@@ -208,11 +208,17 @@ async fn bucket(run: &Run<'_>) -> BucketStatus {
     }
 }
 
+/// Adds the error that a CA's control document cannot record.
+fn add_unrecorded(ca: &mut CaStatus, health: &HealthDocument) {
+    let unrecorded = health.unrecorded.get(&ca.certificate_authority_arn);
+    if let Some(known) = unrecorded {
+        ca.error.get_or_insert_with(|| known.error.clone().into());
+    }
+}
+
 /// Returns the problems that people were notified about and that are not over.
-async fn announced_problems(run: &Run<'_>) -> Known<Vec<AnnouncedProblem>> {
-    let what = "reading the health document";
-    let health = in_time(run, what, run.store.read_health()).await?;
-    Ok(health.problems.iter().filter_map(announced).collect())
+fn announced_problems(health: &HealthDocument) -> Vec<AnnouncedProblem> {
+    health.problems.iter().filter_map(announced).collect()
 }
 
 fn announced(problem: &Problem) -> Option<AnnouncedProblem> {
@@ -225,7 +231,7 @@ fn announced(problem: &Problem) -> Option<AnnouncedProblem> {
     })
 }
 
-/// Ends a read in time for the response, even if AWS does not respond.
+/// Ends a read in time for the response, even if AWS does not respond: it is unknown then.
 async fn in_time<T>(run: &Run<'_>, what: &str, read: impl Future<Output = Known<T>>) -> Known<T> {
     let limit = READ_TIMEOUT.min(run.budget.time_to_respond());
     // Boxed: many are in memory at once, each as large as its deepest await.

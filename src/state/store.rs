@@ -26,7 +26,7 @@ const WRITE_ATTEMPTS: u32 = 6;
 pub(crate) const CONCURRENT_READS: usize = 64;
 
 /// Timeout for one of them.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum reads of an object whose body breaks off: the SDK retries requests only.
 const READ_ATTEMPTS: u32 = 3;

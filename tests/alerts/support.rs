@@ -448,7 +448,7 @@ pub fn summary() -> WatchSummary {
     notified.add(&RevocationReason::Superseded);
     WatchSummary {
         since: Some(at("2018-02-19T20:30:31Z")),
-        next_at: Some(at("2018-03-05T20:30:31Z")),
+        next_at: at("2018-03-05T20:30:31Z"),
         oldest_audit_at: Some(at("2018-02-26T20:00:02Z")),
         never_audited: 0,
         unknown: 0,

@@ -271,7 +271,7 @@ fn summary_states_unknown_as_unknown() {
     }
     let unhealthy = WatchSummary {
         since: None,
-        next_at: None,
+        next_at: at("2018-03-05T20:30:31Z"),
         oldest_audit_at: None,
         never_audited: 2,
         unknown: 1,

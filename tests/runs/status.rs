@@ -263,6 +263,25 @@ async fn status_says_what_is_wrong_and_what_to_do() {
     );
 }
 
+/// The state can be read and has no error, because the error cannot be saved in it.
+#[tokio::test]
+async fn error_that_the_state_cannot_record_is_shown() {
+    let world = stack().await;
+    let function = world.function(&[]).await;
+    function.invoke(json!({})).await.unwrap();
+    let key = format!("revocation-watch/{CA_ID}.json");
+    world.aws.s3().deny("s3:PutObject", BUCKET, &key);
+    function.invoke(json!({})).await.unwrap();
+
+    let (response, _) = status(&world, &function).await;
+
+    assert_eq!(response["status"], "attention", "{response:#}");
+    let error = &of(&response, CA_ID)["error"];
+    assert_eq!(error["type"], "AccessDenied", "{response:#}");
+    assert_eq!(response["announcedProblems"][0]["type"], "AccessDenied");
+    assert!(findings(&response)[0].contains("PutObject"), "{response:#}");
+}
+
 #[tokio::test]
 async fn denied_reads_are_unknown_with_the_reason() {
     let world = stack().await;

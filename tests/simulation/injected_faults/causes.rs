@@ -330,7 +330,10 @@ fn ca_stops_only_if_a_second_list_confirms_it() {
             let response = run_all_audited(&world).await;
 
             let warnings = warnings(&response);
-            assert!(warnings.contains("not known which CAs left"), "{warnings}");
+            assert!(
+                warnings.contains("could not check which CAs left"),
+                "{warnings}"
+            );
             assert_eq!(types(&world), ["watch-started", "watch-started"]);
             world.aws.clear_faults();
             let response = run_all_audited(&world).await;

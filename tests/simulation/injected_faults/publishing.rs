@@ -164,12 +164,16 @@ fn subscription_seen_before_a_certain_absence_does_not_count() {
 
         assert_eq!(audit["error"]["type"], "Unavailable", "{audit:#}");
         assert_eq!(control(&world)["notifiedCount"], before);
-        world.aws.clear_faults();
-        world.subscribe();
-        run_audited(&world).await;
-        let last = messages_of_type(&world, "revocations").pop().expect("two");
-        assert_eq!(last["revocations"][0]["serial"], serial);
+        assert_alerted_after_someone_subscribes(&world, &serial).await;
     });
+}
+
+async fn assert_alerted_after_someone_subscribes(world: &World, serial: &str) {
+    world.aws.clear_faults();
+    world.subscribe();
+    run_audited(world).await;
+    let last = messages_of_type(world, "revocations").pop().expect("two");
+    assert_eq!(last["revocations"][0]["serial"], serial);
 }
 
 #[test]
@@ -192,11 +196,7 @@ fn absence_seen_by_a_message_about_the_watch_counts_for_revocations() {
         world.schedule(InvokeOptions::default()).await;
 
         assert_eq!(control(&world)["notifiedCount"], before);
-        world.aws.clear_faults();
-        world.subscribe();
-        run_audited(&world).await;
-        let last = messages_of_type(&world, "revocations").pop().expect("two");
-        assert_eq!(last["revocations"][0]["serial"], serial);
+        assert_alerted_after_someone_subscribes(&world, &serial).await;
     });
 }
 

@@ -250,20 +250,7 @@ fn concurrent_runs_keep_the_notified_revocations_of_both() {
     on_paused_clock(1, async {
         let world = audited_world(&[]).await;
         let ours = world.revoke(0, "KEY_COMPROMISE");
-        let publish = On::operation("Publish");
-        world
-            .aws
-            .inject(publish, Fault::Late(Duration::from_secs(5)));
-        let other = async {
-            while alerted_serials(&world).is_empty() {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            let theirs = world.revoke(0, "SUPERSEDED");
-            record_as_another_run(&world, &theirs);
-            theirs
-        };
-
-        let (_, theirs) = tokio::join!(run_audited(&world), other);
+        let (_, theirs) = tokio::join!(run_audited(&world), another_run(&world));
 
         let list = world.aws.s3().get(BUCKET, &notified_set(&world));
         let list = list.expect("the list is there");
@@ -285,9 +272,24 @@ fn set_entry(serial: &str) -> String {
     digits.strip_prefix("00").unwrap_or(&digits).to_owned()
 }
 
+/// Delays the next message until another run has recorded a revocation of its own, whose serial it
+/// returns.
+pub(super) async fn another_run(world: &World) -> String {
+    let publish = On::operation("Publish");
+    world
+        .aws
+        .inject(publish, Fault::Late(Duration::from_secs(5)));
+    while alerted_serials(world).is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let theirs = world.revoke(0, "SUPERSEDED");
+    record_as_another_run(world, &theirs);
+    theirs
+}
+
 /// Writes a new notified set that adds this serial, and a control document that points to it, like a
 /// concurrent run that does not know of this one.
-pub(super) fn record_as_another_run(world: &World, serial: &str) {
+fn record_as_another_run(world: &World, serial: &str) {
     let (mut control, key) = (control(world), notified_set(world));
     let set = world.aws.s3().get(BUCKET, &key).expect("there is a set");
     let (header, entries) = str::from_utf8(&set)

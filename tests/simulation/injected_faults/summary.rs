@@ -6,7 +6,7 @@ use std::time::Duration;
 use local_aws::{Fault, JsonLayout, NextReport, On, ReportFormat, Status, render};
 use serde_json::{Value, json};
 
-use super::runs::record_as_another_run;
+use super::runs::another_run;
 use super::{
     alerted_serials, assert_settles, audited_world, first_audit, health, messages_of_type,
     only_message, run_all, run_all_audited, types,
@@ -132,18 +132,7 @@ fn revocations_saved_after_a_state_conflict_are_counted_once() {
     on_paused_clock(1, async {
         let world = audited_world(&EVERY_TWO_HOURS).await;
         let ours = world.revoke(0, "KEY_COMPROMISE");
-        let publish = On::operation("Publish");
-        world
-            .aws
-            .inject(publish, Fault::Late(Duration::from_secs(5)));
-        let other = async {
-            while alerted_serials(&world).is_empty() {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            let theirs = world.revoke(0, "SUPERSEDED");
-            record_as_another_run(&world, &theirs);
-        };
-        tokio::join!(run_all_audited(&world), other);
+        tokio::join!(run_all_audited(&world), another_run(&world));
         assert_eq!(alerted_serials(&world), [ours]);
 
         for _ in 0..5 {
