@@ -13,9 +13,12 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use s3s::service::S3Service;
 
+use crate::acm::Acm;
+use crate::aws_json;
 use crate::body::{self, Body, Damage};
 use crate::call::Call;
 use crate::clock::Clock;
+use crate::cloud_trail::CloudTrail;
 use crate::error_reply::ErrorReply;
 use crate::fault::Fault;
 use crate::hook::{Action, Hook, Phase};
@@ -30,7 +33,7 @@ use crate::service::Service;
 use crate::settings::Settings;
 use crate::sns::{self, Sns};
 
-/// Emulates Private CA, S3 and SNS of one account and region. Clones share the same account.
+/// Emulates Private CA, S3, SNS, CloudTrail and ACM of one account and region. Clones share the same account.
 #[derive(Clone)]
 pub struct LocalAws(Arc<Inner>);
 
@@ -41,6 +44,8 @@ struct Inner {
     s3: S3,
     s3_service: S3Service,
     sns: Sns,
+    cloud_trail: CloudTrail,
+    acm: Acm,
     recording: Mutex<Recording>,
     faults: Mutex<Faults>,
     hook: Mutex<Option<Hook>>,
@@ -59,11 +64,18 @@ impl LocalAws {
             .map_or_else(Clock::from_machine, Clock::starting_at);
         let ids = Arc::new(Ids::new(settings.seed));
         let s3 = S3::new(clock.clone(), Arc::clone(&ids));
+        let cloud_trail = CloudTrail::new(&settings, clock.clone());
+        let writes_to = pca::Destinations {
+            s3: s3.clone(),
+            cloud_trail: cloud_trail.clone(),
+        };
         Self(Arc::new(Inner {
-            private_ca: PrivateCa::new(&settings, clock.clone(), Arc::clone(&ids), s3.clone()),
+            private_ca: PrivateCa::new(&settings, clock.clone(), Arc::clone(&ids), writes_to),
             s3_service: s3::service(&s3, &settings),
             sns: Sns::new(&settings, clock.clone(), Arc::clone(&ids)),
             s3,
+            cloud_trail,
+            acm: Acm::default(),
             ids,
             clock,
             recording: Mutex::default(),
@@ -98,7 +110,17 @@ impl LocalAws {
         &self.0.sns
     }
 
-    /// Serves all three over HTTP on a port of 127.0.0.1 until the server is dropped.
+    /// Returns the CloudTrail emulator.
+    pub fn cloud_trail(&self) -> &CloudTrail {
+        &self.0.cloud_trail
+    }
+
+    /// Returns the ACM emulator.
+    pub fn acm(&self) -> &Acm {
+        &self.0.acm
+    }
+
+    /// Serves all of them over HTTP on a port of 127.0.0.1 until the server is dropped.
     ///
     /// # Errors
     /// If loopback cannot be bound.
@@ -223,6 +245,14 @@ impl LocalAws {
                     .private_ca
                     .respond(&call.operation, request.body(), &request_id)
             }
+            Service::CloudTrail => {
+                inner
+                    .cloud_trail
+                    .respond(&call.operation, request.body(), &request_id)
+            }
+            Service::Acm => inner
+                .acm
+                .respond(&call.operation, request.body(), &request_id),
             Service::Sns => inner.sns.respond(call, &request_id),
             Service::S3 => s3::respond(&inner.s3_service, request, &request_id).await,
         };
@@ -249,7 +279,9 @@ impl LocalAws {
     fn error_response(&self, call: &Call, error: &ErrorReply) -> Response<Body> {
         let request_id = self.0.ids.uuid();
         match call.service {
-            Service::PrivateCa => pca::error_response(error, &request_id),
+            Service::PrivateCa | Service::CloudTrail | Service::Acm => {
+                aws_json::error_response(error, &request_id)
+            }
             Service::Sns => sns::error_response(error, &request_id),
             Service::S3 => {
                 let mut response = s3::error_response(error, &request_id);
@@ -337,7 +369,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn throttled(service: Service) -> ErrorReply {
     match service {
-        Service::PrivateCa => pca::throttled(),
+        Service::PrivateCa | Service::CloudTrail | Service::Acm => aws_json::throttled(),
         Service::Sns => sns::throttled(),
         Service::S3 => ErrorReply::new(503, "SlowDown", "Please reduce your request rate."),
     }

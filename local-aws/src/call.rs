@@ -36,7 +36,7 @@ pub struct Call {
     pub if_none_match: Option<String>,
     /// The `Range` header.
     pub range: Option<String>,
-    /// All request parameters: S3's query, SNS's form fields, Private CA's top-level JSON members.
+    /// All request parameters: S3's query, SNS's form fields, the top-level JSON members of the other services.
     pub parameters: BTreeMap<String, String>,
     /// The SDK's attempt number, starting at 1; `None` if the caller is not an SDK.
     pub attempt: Option<u32>,

@@ -68,7 +68,7 @@ impl Fault {
     /// Creates the service's error for a caller without permission.
     pub fn access_denied(service: Service) -> Self {
         match service {
-            Service::PrivateCa => Self::error(
+            Service::PrivateCa | Service::CloudTrail | Service::Acm => Self::error(
                 400,
                 "AccessDeniedException",
                 "User is not authorized to perform this action",

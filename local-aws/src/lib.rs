@@ -1,4 +1,5 @@
-//! Emulators of AWS Private CA, Amazon S3, Amazon SNS and the Lambda Runtime API, in this process.
+//! Emulators of AWS Private CA, Amazon S3, Amazon SNS, AWS CloudTrail, AWS Certificate Manager and the
+//! Lambda Runtime API, in this process.
 //!
 //! For the demo and the tests only; never deployed. The emulators implement what the function under test
 //! uses, as strictly as AWS documents it, and can inject every kind of fault.
@@ -29,7 +30,7 @@
 //!
 //! - Architecture invariant: [`LocalAws::call`] is the only entry point and does not use sockets.
 //! - Architecture invariant: the services do not know about faults, recording or each other, except that
-//!   Private CA writes to S3.
+//!   Private CA writes reports to S3 and revocations to CloudTrail.
 //! - Architecture invariant: all times come from one [`Clock`], which follows tokio's. Nothing runs in the
 //!   background except [`Fault::Delayed`]: a report that is due is written at the next access.
 //! - Identifiers are derived from a seed and a counter, so runs are reproducible.
@@ -38,9 +39,12 @@
 #![warn(missing_docs)]
 
 mod account;
+mod acm;
+mod aws_json;
 mod body;
 mod call;
 mod clock;
+mod cloud_trail;
 mod connector;
 mod error_reply;
 mod fault;
@@ -57,11 +61,15 @@ mod server;
 mod service;
 mod settings;
 mod sns;
+mod token_bucket;
+mod x509;
 
 pub use account::LocalAws;
+pub use acm::{Acm, AcmCertificate};
 pub use body::{Body, BoxError};
 pub use call::Call;
 pub use clock::Clock;
+pub use cloud_trail::{Actor, CloudTrail, TrailEvent};
 pub use error_reply::ErrorReply;
 pub use fault::Fault;
 pub use hook::{Action, Phase};
@@ -71,7 +79,7 @@ pub use pca::{
     NextReport, Outcome, PrivateCa, Quotas, ReportChecksum, ReportInfo, ReportPolicy,
     RevocationConfiguration, Status, UsageMode,
 };
-pub use report::{Certificate, JsonLayout, ReportFormat, render};
+pub use report::{Certificate, JsonLayout, Profile, ReportFormat, render};
 pub use s3::{
     BucketEncryption, Checksum, ChecksumAlgorithm, Content, Generated, ObjectInfo, Pieces,
     PrivateCaAccess, S3,

@@ -12,7 +12,7 @@ use crate::service::Service;
 
 /// Parses a request into a call.
 pub(crate) fn identify(request: &Request<Bytes>, at: SystemTime) -> Call {
-    let mut call = private_ca(request, at)
+    let mut call = aws_json(request, at)
         .or_else(|| sns(request, at))
         .unwrap_or_else(|| s3(request, at));
     let headers = request.headers();
@@ -32,11 +32,18 @@ pub(crate) fn identify(request: &Request<Bytes>, at: SystemTime) -> Call {
     call
 }
 
-/// Parses a Private CA request: AWS JSON 1.1 with the operation in `x-amz-target`.
-fn private_ca(request: &Request<Bytes>, at: SystemTime) -> Option<Call> {
+/// Parses a request of Private CA, CloudTrail or ACM: AWS JSON 1.1 with the operation in `x-amz-target`.
+fn aws_json(request: &Request<Bytes>, at: SystemTime) -> Option<Call> {
     let target = header(request.headers(), "x-amz-target")?;
-    let operation = target.strip_prefix("ACMPrivateCA.")?;
-    let mut call = Call::new(Service::PrivateCa, operation, at);
+    // CloudTrail's may have a Java package in front.
+    let (prefix, operation) = target.rsplit_once('.')?;
+    let service = match prefix.rsplit('.').next()? {
+        "ACMPrivateCA" => Service::PrivateCa,
+        "CloudTrail_20131101" => Service::CloudTrail,
+        "CertificateManager" => Service::Acm,
+        _ => return None,
+    };
+    let mut call = Call::new(service, operation, at);
     let document: Value = serde_json::from_slice(request.body()).unwrap_or_default();
     for (name, value) in document.as_object().into_iter().flatten() {
         let value = match value {

@@ -10,6 +10,17 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+/// What the X.509 certificate of a report row has beyond the row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Number of the public key: the same number is the same key.
+    pub key: u32,
+    /// URLs of the CRL distribution points.
+    pub crl_urls: Vec<String>,
+    /// URLs of the OCSP responders.
+    pub ocsp_urls: Vec<String>,
+}
+
 /// A certificate as a report lists it.
 ///
 /// Fields are public so that tests can make them anomalous. [`Certificate::with`] sets anything else.
@@ -37,6 +48,11 @@ pub struct Certificate {
     pub revocation_reason: Option<String>,
     /// ARN of the certificate template.
     pub template_arn: Option<String>,
+    /// Key and pointers of the X.509 certificate; `None` until it is added, which then sets a key of its
+    /// own and pointers according to the revocation configuration.
+    pub x509: Option<Profile>,
+    /// Text that `GetCertificate` returns instead, such as a malformed certificate.
+    pub pem: Option<String>,
     overrides: Vec<(String, Value)>,
 }
 
@@ -68,8 +84,24 @@ impl Certificate {
             revoked_at: None,
             revocation_reason: None,
             template_arn: Some("arn:aws:acm-pca:::template/EndEntityCertificate/V1".to_owned()),
+            x509: None,
+            pem: None,
             overrides: Vec::new(),
         }
+    }
+
+    /// Sets key and pointers of the X.509 certificate.
+    #[must_use]
+    pub fn with_x509(mut self, profile: Profile) -> Self {
+        self.x509 = Some(profile);
+        self
+    }
+
+    /// Sets the text that `GetCertificate` returns for the certificate.
+    #[must_use]
+    pub fn with_pem(mut self, text: impl Into<String>) -> Self {
+        self.pem = Some(text.into());
+        self
     }
 
     /// Sets a field of the report's record to any value. Adds a field that a record does not have (JSON only).

@@ -9,4 +9,8 @@ pub enum Service {
     S3,
     /// Amazon SNS.
     Sns,
+    /// AWS CloudTrail.
+    CloudTrail,
+    /// AWS Certificate Manager.
+    Acm,
 }

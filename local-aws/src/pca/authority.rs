@@ -4,7 +4,11 @@ use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use super::report::NextReport;
-use crate::report::Certificate;
+use crate::report::{Certificate, Profile};
+use crate::x509;
+
+/// Bucket of all CRLs.
+pub(super) const CRL_BUCKET: &str = "amzn-s3-demo-crl-bucket";
 
 /// Status of a certificate authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +89,34 @@ pub(super) struct Authority {
     pub(super) not_before: SystemTime,
     pub(super) not_after: SystemTime,
     pub(super) serial: String,
+    /// Whether certificates get no CRL distribution point although there is a CRL.
+    pub(super) omits_crl_pointer: bool,
     pub(super) certificates: Vec<Certificate>,
     pub(super) last_report: Option<String>,
     pub(super) next_reports: VecDeque<NextReport>,
+}
+
+impl Authority {
+    /// Completes a certificate as if it were issued now, as the certificate authority `arn` is configured.
+    pub(super) fn complete(&self, arn: &str, row: &mut Certificate) {
+        if row.x509.is_some() {
+            return;
+        }
+        let mut parts = arn.split([':', '/']).skip(3);
+        let region = parts.next().unwrap_or_default();
+        let id = parts.last().unwrap_or_default();
+        let RevocationConfiguration { crl, ocsp } = self.revocation;
+        let has_crl_pointer = crl && !self.omits_crl_pointer;
+        row.x509 = Some(Profile {
+            key: x509::own_key(row),
+            crl_urls: has_crl_pointer
+                .then(|| format!("http://{CRL_BUCKET}.s3.{region}.amazonaws.com/crl/{id}.crl"))
+                .into_iter()
+                .collect(),
+            ocsp_urls: ocsp
+                .then(|| format!("http://ocsp.acm-pca.{region}.amazonaws.com"))
+                .into_iter()
+                .collect(),
+        });
+    }
 }

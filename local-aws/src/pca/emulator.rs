@@ -9,6 +9,7 @@ use super::quota::Quotas;
 use super::report::{NextReport, Report, ReportInfo, ReportPolicy, ReportRequest};
 use super::state::State;
 use crate::clock::Clock;
+use crate::cloud_trail::{CloudTrail, RevokeCall};
 use crate::error_reply::ErrorReply;
 use crate::ids::Ids;
 use crate::report::{Certificate, ReportFormat};
@@ -27,12 +28,25 @@ pub(super) struct Inner {
     pub(super) clock: Clock,
     pub(super) ids: Arc<Ids>,
     pub(super) s3: S3,
+    cloud_trail: CloudTrail,
     pub(super) account: String,
     pub(super) region: String,
 }
 
+/// Where Private CA writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Destinations {
+    pub(crate) s3: S3,
+    pub(crate) cloud_trail: CloudTrail,
+}
+
 impl PrivateCa {
-    pub(crate) fn new(settings: &Settings, clock: Clock, ids: Arc<Ids>, s3: S3) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        clock: Clock,
+        ids: Arc<Ids>,
+        destinations: Destinations,
+    ) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State {
                 authorities: BTreeMap::new(),
@@ -45,7 +59,8 @@ impl PrivateCa {
             }),
             clock,
             ids,
-            s3,
+            s3: destinations.s3,
+            cloud_trail: destinations.cloud_trail,
             account: settings.account.clone(),
             region: settings.region.clone(),
         }))
@@ -82,6 +97,7 @@ impl PrivateCa {
             not_before: now,
             not_after: now + TEN_YEARS,
             serial: self.0.ids.serial(),
+            omits_crl_pointer: false,
             certificates: Vec::new(),
             last_report: None,
             next_reports: VecDeque::new(),
@@ -110,6 +126,20 @@ impl PrivateCa {
     ) {
         self.with(certificate_authority_arn, |authority| {
             authority.revocation = revocation;
+        });
+    }
+
+    /// Sets whether later certificates get no CRL distribution point although there is a CRL; default no.
+    pub fn set_omit_crl_pointer(&self, certificate_authority_arn: &str, omit: bool) {
+        self.with(certificate_authority_arn, |authority| {
+            authority.omits_crl_pointer = omit;
+        });
+    }
+
+    /// Sets the serial number of the certificate authority's own certificate, in hex with colons.
+    pub fn set_serial(&self, certificate_authority_arn: &str, serial: &str) {
+        self.with(certificate_authority_arn, |authority| {
+            serial.clone_into(&mut authority.serial);
         });
     }
 
@@ -146,8 +176,9 @@ impl PrivateCa {
     }
 
     /// Adds a certificate to the reports.
-    pub fn add(&self, certificate_authority_arn: &str, certificate: Certificate) {
+    pub fn add(&self, certificate_authority_arn: &str, mut certificate: Certificate) {
         self.with(certificate_authority_arn, |authority| {
+            authority.complete(certificate_authority_arn, &mut certificate);
             authority.certificates.push(certificate);
         });
     }
@@ -166,10 +197,39 @@ impl PrivateCa {
         reason: &str,
         at: SystemTime,
     ) -> bool {
-        self.change(certificate_authority_arn, serial, |certificate| {
+        let exists = self.change(certificate_authority_arn, serial, |certificate| {
             certificate.revoked_at = Some(at);
             certificate.revocation_reason = Some(reason.to_owned());
-        })
+        });
+        if exists {
+            self.0.cloud_trail.record_revocation(RevokeCall {
+                authority: certificate_authority_arn,
+                serial,
+                reason,
+                at,
+            });
+        }
+        exists
+    }
+
+    /// Records in CloudTrail that the current actor revoked a certificate that was added as revoked.
+    /// Returns whether there is such a certificate.
+    pub fn record_revocation(&self, certificate_authority_arn: &str, serial: &str) -> bool {
+        let found = self.with(certificate_authority_arn, |authority| {
+            let mut all = authority.certificates.iter();
+            let row = all.find(|row| row.serial == serial)?;
+            Some((row.revoked_at?, row.revocation_reason.clone()))
+        });
+        let Some((at, reason)) = found else {
+            return false;
+        };
+        self.0.cloud_trail.record_revocation(RevokeCall {
+            authority: certificate_authority_arn,
+            serial,
+            reason: reason.as_deref().unwrap_or("UNSPECIFIED"),
+            at,
+        });
+        true
     }
 
     /// Modifies a certificate. Returns whether it exists.
@@ -198,9 +258,12 @@ impl PrivateCa {
     pub fn set_certificates(
         &self,
         certificate_authority_arn: &str,
-        certificates: Vec<Certificate>,
+        mut certificates: Vec<Certificate>,
     ) {
         self.with(certificate_authority_arn, |authority| {
+            for certificate in &mut certificates {
+                authority.complete(certificate_authority_arn, certificate);
+            }
             authority.certificates = certificates;
         });
     }

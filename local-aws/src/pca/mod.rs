@@ -11,8 +11,7 @@ mod report;
 mod state;
 
 pub use authority::{RevocationConfiguration, Status, UsageMode};
+pub(crate) use emulator::Destinations;
 pub use emulator::PrivateCa;
-pub(crate) use errors::throttled;
-pub(crate) use protocol::error_response;
 pub use quota::Quotas;
 pub use report::{NextReport, Outcome, ReportChecksum, ReportInfo, ReportPolicy};

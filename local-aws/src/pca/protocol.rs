@@ -1,20 +1,20 @@
 //! Private CA's protocol: AWS JSON 1.1.
 
-use std::time::SystemTime;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Response;
 use serde_json::{Value, json};
 
-use super::authority::{Authority, RevocationConfiguration};
+use super::authority::{Authority, CRL_BUCKET, RevocationConfiguration};
 use super::emulator::PrivateCa;
 use super::errors::{invalid, not_found};
 use super::report::ReportRequest;
 use super::state::State;
-use crate::body::{self, Body};
+use crate::aws_json::{self, epoch_seconds};
+use crate::body::Body;
 use crate::error_reply::ErrorReply;
 use crate::report::ReportFormat;
+use crate::x509;
 
 impl PrivateCa {
     /// Processes one request: the operation's name and its JSON document.
@@ -24,15 +24,11 @@ impl PrivateCa {
         document: &[u8],
         request_id: &str,
     ) -> Response<Body> {
-        match self.perform(operation, document) {
-            Ok(response) => json_response(200, &response, request_id),
-            Err(error) => error_response(&error, request_id),
-        }
+        aws_json::respond(self.perform(operation, document), request_id)
     }
 
     fn perform(&self, operation: &str, document: &[u8]) -> Result<Value, ErrorReply> {
-        let request: Value = serde_json::from_slice(document)
-            .map_err(|error| ErrorReply::new(400, "SerializationException", error.to_string()))?;
+        let request = aws_json::parse(document)?;
         let now = self.0.clock.now();
         let mut state = self.state();
         state.spend(operation, now)?;
@@ -80,11 +76,11 @@ impl PrivateCa {
                 Ok(json!({ "CertificateAuthority": authority.describe(arn) }))
             }
             "ListCertificateAuthorities" => self.list(&state, &request),
-            _ => Err(ErrorReply::new(
-                400,
-                "UnknownOperationException",
-                format!("local-aws does not implement {operation}"),
-            )),
+            "GetCertificate" => {
+                let authority = state.authority(authority_arn(&request)?)?;
+                authority.get_certificate(text(&request, "CertificateArn")?)
+            }
+            _ => Err(aws_json::unknown_operation(operation)),
         }
     }
 
@@ -143,14 +139,29 @@ impl PrivateCa {
 }
 
 impl Authority {
+    fn get_certificate(&self, arn: &str) -> Result<Value, ErrorReply> {
+        let mut all = self.certificates.iter();
+        let found = all.find(|row| row.certificate_arn == arn);
+        let row = found.ok_or_else(|| not_found(format!("Could not find certificate {arn}.")))?;
+        let pem = match (&row.pem, &row.x509) {
+            (Some(text), _) => text.clone(),
+            (None, Some(profile)) => x509::pem(row, profile),
+            (None, None) => unreachable!("adding a certificate sets its profile"),
+        };
+        Ok(json!({ "Certificate": pem, "CertificateChain": x509::chain() }))
+    }
+
     fn describe(&self, arn: &str) -> Value {
         let RevocationConfiguration { crl, ocsp } = self.revocation;
         let crl = match crl {
             true => json!({
                 "Enabled": true,
                 "ExpirationInDays": 7,
-                "S3BucketName": "amzn-s3-demo-crl-bucket",
+                "S3BucketName": CRL_BUCKET,
                 "S3ObjectAcl": "BUCKET_OWNER_FULL_CONTROL",
+                "CrlDistributionPointExtensionConfiguration": {
+                    "OmitExtension": self.omits_crl_pointer,
+                },
             }),
             false => json!({ "Enabled": false }),
         };
@@ -181,21 +192,6 @@ impl Authority {
             "UsageMode": self.usage_mode.name(),
         })
     }
-}
-
-/// Builds an AWS JSON 1.1 error response.
-pub(crate) fn error_response(error: &ErrorReply, request_id: &str) -> Response<Body> {
-    let document = json!({ "__type": error.code, "message": error.message });
-    json_response(error.status, &document, request_id)
-}
-
-fn json_response(status: u16, document: &Value, request_id: &str) -> Response<Body> {
-    let mut response = Response::new(body::full(document.to_string()));
-    *response.status_mut() = body::status(status);
-    let headers = response.headers_mut();
-    body::insert(headers, "content-type", "application/x-amz-json-1.1");
-    body::insert(headers, "x-amzn-requestid", request_id);
-    response
 }
 
 fn text<'a>(request: &'a Value, member: &str) -> Result<&'a str, ErrorReply> {
@@ -232,10 +228,4 @@ fn authority_arn(request: &Value) -> Result<&str, ErrorReply> {
 
 fn decode_token(token: &str) -> Option<String> {
     String::from_utf8(STANDARD.decode(token).ok()?).ok()
-}
-
-/// Converts a time to AWS JSON 1.1: seconds since the Unix epoch with milliseconds.
-fn epoch_seconds(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0.0, |since| (since.as_secs_f64() * 1000.0).round() / 1000.0)
 }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::authority::{Authority, Status};
-use super::errors::{not_found, throttled};
-use super::quota::{Bucket, Quotas};
+use super::errors::not_found;
+use super::quota::Quotas;
 use super::report::{Outcome, Report, ReportInfo, ReportPolicy, ReportRequest};
+use crate::aws_json::throttled;
 use crate::error_reply::ErrorReply;
 use crate::report::render;
 use crate::s3::Object;
+use crate::token_bucket::Bucket;
 
 #[derive(Debug)]
 pub(super) struct State {

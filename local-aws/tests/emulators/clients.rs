@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use aws_sdk_acm as acm;
 use aws_sdk_acmpca as acmpca;
+use aws_sdk_cloudtrail as cloudtrail;
 use aws_sdk_s3 as s3;
 use aws_sdk_sns as sns;
 use aws_smithy_async::rt::sleep::TokioSleep;
@@ -25,6 +27,8 @@ pub struct World {
     pub s3: s3::Client,
     pub sns: sns::Client,
     pub pca: acmpca::Client,
+    pub cloud_trail: cloudtrail::Client,
+    pub acm: acm::Client,
 }
 
 impl World {
@@ -37,6 +41,8 @@ impl World {
             s3: clients.s3(),
             sns: clients.sns(),
             pca: clients.pca(),
+            cloud_trail: clients.cloud_trail(),
+            acm: clients.acm(),
             aws,
             server,
         }
@@ -117,6 +123,32 @@ impl Clients {
             .timeout_config(self.timeouts.clone())
             .sleep_impl(TokioSleep::new());
         acmpca::Client::from_conf(config.build())
+    }
+
+    pub fn cloud_trail(&self) -> cloudtrail::Client {
+        let config = cloudtrail::Config::builder()
+            .behavior_version(cloudtrail::config::BehaviorVersion::latest())
+            .region(cloudtrail::config::Region::new("us-east-1"))
+            .credentials_provider(self.credentials())
+            .endpoint_url(&self.endpoint_url)
+            .http_client(self.http_client.clone())
+            .retry_config(self.retries.clone())
+            .timeout_config(self.timeouts.clone())
+            .sleep_impl(TokioSleep::new());
+        cloudtrail::Client::from_conf(config.build())
+    }
+
+    pub fn acm(&self) -> acm::Client {
+        let config = acm::Config::builder()
+            .behavior_version(acm::config::BehaviorVersion::latest())
+            .region(acm::config::Region::new("us-east-1"))
+            .credentials_provider(self.credentials())
+            .endpoint_url(&self.endpoint_url)
+            .http_client(self.http_client.clone())
+            .retry_config(self.retries.clone())
+            .timeout_config(self.timeouts.clone())
+            .sleep_impl(TokioSleep::new());
+        acm::Client::from_conf(config.build())
     }
 
     fn credentials(&self) -> s3::config::Credentials {

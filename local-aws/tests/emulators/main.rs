@@ -1,9 +1,12 @@
 //! The emulators as SDK clients and a Lambda runtime see them.
 
+mod acm;
 mod clients;
+mod cloud_trail;
 mod faults;
 mod lambda;
 mod private_ca;
 mod report;
 mod s3;
 mod sns;
+mod x509;

@@ -99,14 +99,14 @@ const ATTEMPT_OR_CALL: &[Extent] = &[Extent::Attempt, Extent::Call];
 /// Faults that can be injected into any call.
 fn call_faults(service: Service) -> Vec<NamedFault> {
     let code = match service {
-        Service::PrivateCa => "InternalFailure",
+        Service::PrivateCa | Service::CloudTrail | Service::Acm => "InternalFailure",
         Service::S3 | Service::Sns => "InternalError",
     };
     let text = "We encountered an internal error. Please try again.";
     let seconds = Duration::from_secs;
     let denied = Fault::access_denied(service);
     let expired = match service {
-        Service::PrivateCa => (400, "ExpiredTokenException"),
+        Service::PrivateCa | Service::CloudTrail | Service::Acm => (400, "ExpiredTokenException"),
         Service::S3 => (400, "ExpiredToken"),
         Service::Sns => (403, "ExpiredToken"),
     };
