@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use aws_sdk_acmpca::types::{
     CertificateAuthority, CertificateAuthorityStatus, CertificateAuthorityUsageMode,
-    CrlConfiguration, OcspConfiguration, ResourceOwner, RevocationConfiguration,
+    CrlConfiguration, CrlDistributionPointExtensionConfiguration, OcspConfiguration, ResourceOwner,
+    RevocationConfiguration,
 };
 use tracing::{info, warn};
 
@@ -14,6 +15,7 @@ use crate::arn::CertificateAuthorityArn;
 use crate::aws::clients::Clients;
 use crate::aws::failure::CallFailure;
 use crate::error::AuditError;
+use crate::revocation::checking::RevocationChecking;
 
 /// Timeout for looking up a CA's name.
 const NAME_TIMEOUT: Duration = Duration::from_secs(3);
@@ -29,6 +31,8 @@ pub struct ListedCa {
     pub arn: CertificateAuthorityArn,
     /// Its common name.
     pub name: Option<String>,
+    /// The serial of its certificate, if it has one.
+    pub serial: Option<String>,
     /// Its status, such as `ACTIVE`.
     pub status: Option<CertificateAuthorityStatus>,
     /// How clients can learn of revocations.
@@ -45,46 +49,41 @@ impl ListedCa {
     }
 }
 
-/// How clients can learn that a certificate of a CA was revoked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RevocationChecking {
-    /// Whether the CA publishes a CRL.
-    pub crl: bool,
-    /// Whether the CA has an OCSP responder.
-    pub ocsp: bool,
-    /// Whether the CA issues only certificates that are valid for at most seven days (usage mode
-    /// `SHORT_LIVED_CERTIFICATE`), which are usually not revoked.
-    pub short_lived: bool,
+/// Returns how clients can learn of revocations by a CA.
+fn checking(ca: &CertificateAuthority) -> RevocationChecking {
+    let configured = ca.revocation_configuration();
+    let crl = configured.and_then(RevocationConfiguration::crl_configuration);
+    let ocsp = configured.and_then(RevocationConfiguration::ocsp_configuration);
+    RevocationChecking {
+        crl: crl.is_some_and(CrlConfiguration::enabled),
+        ocsp: ocsp.is_some_and(OcspConfiguration::enabled),
+        crl_without_pointer: crl.is_some_and(omits_pointer),
+        short_lived: ca.usage_mode() == Some(&CertificateAuthorityUsageMode::ShortLivedCertificate),
+    }
 }
 
-impl RevocationChecking {
-    fn of(ca: &CertificateAuthority) -> Self {
-        let configured = ca.revocation_configuration();
-        let crl = configured.and_then(RevocationConfiguration::crl_configuration);
-        let ocsp = configured.and_then(RevocationConfiguration::ocsp_configuration);
-        Self {
-            crl: crl.is_some_and(CrlConfiguration::enabled),
-            ocsp: ocsp.is_some_and(OcspConfiguration::enabled),
-            short_lived: ca.usage_mode()
-                == Some(&CertificateAuthorityUsageMode::ShortLivedCertificate),
-        }
-    }
+/// Whether a CA publishes a CRL but leaves its address out of certificates.
+fn omits_pointer(crl: &CrlConfiguration) -> bool {
+    let extension = crl.crl_distribution_point_extension_configuration();
+    crl.enabled()
+        && extension.is_some_and(CrlDistributionPointExtensionConfiguration::omit_extension)
+}
 
-    /// Returns what clients can check, in words.
-    pub fn text(self) -> &'static str {
-        match (self.crl, self.ocsp) {
-            (true, true) => "CRL and OCSP",
-            (true, false) => "CRL only",
-            (false, true) => "OCSP only",
-            (false, false) if self.short_lived => "short-lived certificates: no CRL or OCSP needed",
-            (false, false) => "no CRL and no OCSP: revocation has no effect on clients",
-        }
-    }
-
-    /// Whether a revocation has no effect on clients, although certificates are valid for long.
-    pub fn is_missing(self) -> bool {
-        !self.crl && !self.ocsp && !self.short_lived
-    }
+/// Returns how clients can learn of revocations by a CA, as it is configured now.
+///
+/// # Errors
+/// If `DescribeCertificateAuthority` fails; `None` within if it returns no CA.
+pub async fn describe_checking(
+    acmpca: &aws_sdk_acmpca::Client,
+    arn: &CertificateAuthorityArn,
+) -> Result<Option<RevocationChecking>, CallFailure> {
+    let described = acmpca
+        .describe_certificate_authority()
+        .certificate_authority_arn(arn.as_str())
+        .send()
+        .await
+        .map_err(|error| CallFailure::new("DescribeCertificateAuthority", &error))?;
+    Ok(described.certificate_authority().map(checking))
 }
 
 /// Lists every CA that the account owns in the region, and caches their names.
@@ -92,18 +91,27 @@ impl RevocationChecking {
 /// # Errors
 /// If `ListCertificateAuthorities` fails.
 pub async fn list(clients: &Clients, names: &Names) -> Result<Vec<ListedCa>, AuditError> {
+    let listed = list_calling(&clients.acmpca, names).await;
+    listed.map_err(|failure| failure.error("the CAs of the account"))
+}
+
+/// Lists like [`list`], with that client; returns the failed call instead of an error.
+///
+/// # Errors
+/// If `ListCertificateAuthorities` fails.
+pub async fn list_calling(
+    acmpca: &aws_sdk_acmpca::Client,
+    names: &Names,
+) -> Result<Vec<ListedCa>, CallFailure> {
     let mut listed = Vec::new();
-    let mut pages = clients
-        .acmpca
+    let mut pages = acmpca
         .list_certificate_authorities()
         .resource_owner(ResourceOwner::SelfValue)
         .into_paginator()
         .items()
         .send();
     while let Some(ca) = pages.next().await {
-        let ca = ca.map_err(|error| {
-            CallFailure::new("ListCertificateAuthorities", &error).error("the CAs of the account")
-        })?;
+        let ca = ca.map_err(|error| CallFailure::new("ListCertificateAuthorities", &error))?;
         let Some(arn) = ca.arn().and_then(CertificateAuthorityArn::parse) else {
             continue;
         };
@@ -111,8 +119,9 @@ pub async fn list(clients: &Clients, names: &Names) -> Result<Vec<ListedCa>, Aud
         names.insert(&arn, name.clone());
         listed.push(ListedCa {
             name,
+            serial: ca.serial().map(str::to_owned),
             status: ca.status().cloned(),
-            checking: RevocationChecking::of(&ca),
+            checking: checking(&ca),
             arn,
         });
     }
@@ -192,38 +201,4 @@ impl Names {
 fn common_name(ca: &CertificateAuthority) -> Option<String> {
     let configuration = ca.certificate_authority_configuration()?;
     configuration.subject()?.common_name().map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_says_how_clients_learn_of_revocations() {
-        for (crl, ocsp, short_lived, text) in [
-            (true, true, false, "CRL and OCSP"),
-            (true, false, true, "CRL only"),
-            (false, true, false, "OCSP only"),
-            (
-                false,
-                false,
-                false,
-                "no CRL and no OCSP: revocation has no effect on clients",
-            ),
-            (
-                false,
-                false,
-                true,
-                "short-lived certificates: no CRL or OCSP needed",
-            ),
-        ] {
-            let checking = RevocationChecking {
-                crl,
-                ocsp,
-                short_lived,
-            };
-            assert_eq!(checking.text(), text);
-            assert_eq!(checking.is_missing(), text.contains("no effect"));
-        }
-    }
 }

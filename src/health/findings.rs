@@ -205,8 +205,8 @@ mod tests {
     use super::*;
     use crate::alert::topic::SubscriptionCount;
     use crate::arn::CertificateAuthorityArn;
-    use crate::aws::certificate_authorities::RevocationChecking;
     use crate::health::status_response::{AuditsStatus, ErrorStatus, StatusResponse};
+    use crate::revocation::checking::RevocationChecking;
     use crate::state::control::{CompleteAudit, Control, SeenError};
     use crate::timestamp::Timestamp;
 

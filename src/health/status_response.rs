@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::alert::topic::SubscriptionCount;
 use crate::arn::CertificateAuthorityArn;
-use crate::aws::certificate_authorities::RevocationChecking;
 use crate::error::AuditError;
 use crate::pending_report::PendingReport;
+use crate::revocation::checking::RevocationChecking;
 use crate::state::control::{Control, CurrentError, SeenError};
 use crate::timestamp::Timestamp;
 

@@ -6,7 +6,11 @@ use crate::revocation::key::RevocationKey;
 use crate::revocation::reason::{RevocationReason, Severity};
 use crate::timestamp::Timestamp;
 
-/// A record whose `revokedAt` is not empty, borrowed from the report.
+/// Maximum bytes of a subject in a message; a longer one is cut.
+pub const MAX_SUBJECT_LEN: usize = 4096;
+
+/// A record whose `revokedAt` is not empty, borrowed from the report; a scanner of every record
+/// passes on the others as well.
 ///
 /// A field is `None` if the report omits it, states `null`, or (CSV) leaves it empty. A field whose
 /// value is not a string has its JSON text.
@@ -78,6 +82,14 @@ impl Revocation {
     pub fn is_ca_certificate(&self) -> bool {
         let template = self.template_arn.as_deref();
         template.is_some_and(|arn| arn.contains("CACertificate"))
+    }
+
+    /// Whether the subject may have been cut for a message, so that it is no longer that of the report.
+    /// Also true for a whole subject that is that long.
+    pub fn may_have_cut_subject(&self) -> bool {
+        // A cut never splits a character, of at most four bytes.
+        let subject = self.subject.as_deref().unwrap_or_default();
+        subject.len() > MAX_SUBJECT_LEN - 4
     }
 
     /// Returns the severity: that of the reason, but always critical for a CA certificate, because

@@ -94,7 +94,8 @@ pub fn assert_same_at_every_split(format: ReportFormat, report: &[u8]) {
     }
 }
 
-fn owned(record: &RevokedRecord<'_>) -> PassedOn {
+/// Copies a record.
+pub fn owned(record: &RevokedRecord<'_>) -> PassedOn {
     let text = |field: &Option<Cow<'_, str>>| field.as_deref().map(str::to_owned);
     PassedOn {
         fields: [

@@ -71,14 +71,24 @@ enum Scanner {
 impl ReportScanner {
     /// Returns a scanner at the start of a report.
     pub fn new(format: ReportFormat) -> Self {
+        Self::with(format, false)
+    }
+
+    /// Returns a scanner that passes every record to the sink, not only the revoked ones; it is
+    /// slower. The totals are those of other scanners.
+    pub fn of_every_record(format: ReportFormat) -> Self {
+        Self::with(format, true)
+    }
+
+    fn with(format: ReportFormat, every_record: bool) -> Self {
         Self(match format {
-            ReportFormat::Json => Scanner::Json(Stream::new(Json::default())),
-            ReportFormat::Csv => Scanner::Csv(Stream::new(Csv::default())),
+            ReportFormat::Json => Scanner::Json(Stream::new(Json::default(), every_record)),
+            ReportFormat::Csv => Scanner::Csv(Stream::new(Csv::default(), every_record)),
         })
     }
 
-    /// Scans the next bytes of the report and passes every revoked record that ends in them to
-    /// `sink`, in the report's order.
+    /// Scans the next bytes of the report and passes every revoked record (or every record) that
+    /// ends in them to `sink`, in the report's order.
     ///
     /// # Errors
     ///

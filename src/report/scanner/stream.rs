@@ -68,7 +68,7 @@ pub fn check_utf8(bytes: &[u8], start: usize, end: usize) -> Result<(), SyntaxEr
 pub struct ScanTotals {
     /// All records: the certificates that the CA ever issued.
     pub certificates: u64,
-    /// Records passed to the sink: `revokedAt` is stated and is neither `null` nor empty.
+    /// Records that are, or may be, revoked: `revokedAt` is stated and is neither `null` nor empty.
     pub revoked: u64,
     /// Valid but malformed records: a known field is stated twice, or its value is neither a string
     /// nor `null`. In revoked records also an unreadable time, and a missing or malformed serial;
@@ -126,6 +126,8 @@ pub enum RecordKind {
 /// A scanner for the given grammar.
 pub struct Stream<G> {
     grammar: G,
+    /// Whether every record is passed on, not only the revoked ones.
+    every_record: bool,
     /// The unfinished record of the previous slices.
     carry: Vec<u8>,
     /// Bytes of the report that were parsed; the carry begins here.
@@ -135,9 +137,10 @@ pub struct Stream<G> {
 }
 
 impl<G: Grammar> Stream<G> {
-    pub fn new(grammar: G) -> Self {
+    pub fn new(grammar: G, every_record: bool) -> Self {
         Self {
             grammar,
+            every_record,
             carry: Vec::new(),
             at: 0,
             totals: ScanTotals::default(),
@@ -238,14 +241,20 @@ impl<G: Grammar> Stream<G> {
         }
     }
 
-    /// Counts a record that was parsed from the start of `bytes`, and passes it on if it is revoked.
+    /// Counts a record that was parsed from the start of `bytes`, and passes it on if it is revoked or
+    /// if every record is passed on.
     #[inline(always)]
     fn take(&mut self, record: Record, bytes: &[u8], sink: &mut impl FnMut(&RevokedRecord<'_>)) {
         self.at += record.len as u64;
         self.totals.unidentified += u64::from(record.unidentified);
         let malformed = match record.kind {
             RecordKind::Header => return,
-            RecordKind::Certificate { malformed } => malformed,
+            RecordKind::Certificate { malformed } => {
+                if self.every_record {
+                    sink(&self.grammar.revoked(&bytes[..record.len]));
+                }
+                malformed
+            }
             RecordKind::Revoked => {
                 let revoked = self.grammar.revoked(&bytes[..record.len]);
                 self.totals.revoked += 1;
