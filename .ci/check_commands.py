@@ -33,12 +33,16 @@ def commands(email):
         elif found and line.startswith("    ") and found[-1].rstrip().endswith(("\\", "|")):
             found[-1] = found[-1].removesuffix("\\") + line
     for text in found:
-        for words in map(shlex.split, text.split(" |")):
-            if words[0] == "aws":
-                yield words
-            elif words[0] == "xargs":
+        # A bar within quotes is not a pipe.
+        words = shlex.split(text)
+        bars = [at for at, word in enumerate(words) if word == "|"]
+        for start, end in zip([0, *(at + 1 for at in bars)], [*bars, len(words)]):
+            command = words[start:end]
+            if command[0] == "aws":
+                yield command
+            elif command[0] == "xargs":
                 # xargs appends what the first command prints.
-                yield [*words[words.index("aws") :], ARN]
+                yield [*command[command.index("aws") :], ARN]
 
 
 def main(aws):

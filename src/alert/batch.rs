@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::alert::entry::{entry, hide_free_text, truncate};
+use crate::alert::entry::{entry, hide_free_text, message_entry, truncate};
 use crate::alert::size::{ENTRIES_ROOM, escaped_len, to_json};
+use crate::revocation::investigation::Investigation;
 use crate::revocation::key::{RevocationId, RevocationKey};
 use crate::revocation::reason::{ReasonCounts, RevocationReason, Severity, order};
 use crate::revocation::record::{ReportTime, Revocation};
@@ -55,6 +56,8 @@ struct HeldRevocation {
     revocation: Revocation,
     /// The names of its truncated fields.
     truncated: Vec<&'static str>,
+    /// What was found out about it, if it was looked up.
+    investigation: Option<Investigation>,
     /// Bytes of its entry in the JSON message, escaped.
     len: usize,
 }
@@ -144,7 +147,8 @@ impl RevocationBatch {
         let mut shown = revocation.clone();
         let truncated = truncate(&mut shown);
         let comma = 1;
-        let entry = entry(id, &shown, &truncated, self.detected_at);
+        // Without an investigation: what a message holds must not depend on any.
+        let entry = message_entry(id, &shown, &truncated, None, self.detected_at);
         let len = escaped_len(&to_json(&entry)) + comma;
         self.held_len += len;
         if !self.needs_full_list && (!truncated.is_empty() || self.held_len > ENTRIES_ROOM) {
@@ -158,6 +162,7 @@ impl RevocationBatch {
             HeldRevocation {
                 revocation,
                 truncated,
+                investigation: None,
                 len,
             },
         );
@@ -176,12 +181,49 @@ impl RevocationBatch {
         self.held.values().map(|held| &held.revocation)
     }
 
+    /// Adds what was found out about the worst revocations, worst first.
+    pub(super) fn set_investigations(&mut self, investigations: Vec<Investigation>) {
+        for (held, investigation) in self.held.values_mut().zip(investigations) {
+            held.investigation = Some(investigation);
+        }
+    }
+
+    /// Iterates over the same, with what was found out about each.
+    pub(super) fn worst_investigated(
+        &self,
+    ) -> impl Iterator<Item = (&Revocation, Option<&Investigation>)> {
+        let held = self.held.values();
+        held.map(|held| (&held.revocation, held.investigation.as_ref()))
+    }
+
+    /// Returns the number of revocations that were looked up.
+    pub(super) fn investigated(&self) -> usize {
+        let held = self.held.values();
+        held.filter(|held| held.investigation.is_some()).count()
+    }
+
+    /// Removes what was found out about all but the worst `number` revocations.
+    pub(super) fn keep_investigations(&mut self, number: usize) {
+        for held in self.held.values_mut().skip(number) {
+            held.investigation = None;
+        }
+    }
+
     /// Returns the entries of the JSON message, worst first.
     pub(super) fn entries(&self) -> Vec<Map<String, Value>> {
-        let at = self.detected_at;
         let held = self.held.iter();
-        held.map(|(rank, held)| entry(rank.id, &held.revocation, &held.truncated, at))
-            .collect()
+        held.map(|(rank, held)| {
+            let investigation = held.investigation.as_ref();
+            let (revocation, truncated) = (&held.revocation, &held.truncated);
+            message_entry(
+                rank.id,
+                revocation,
+                truncated,
+                investigation,
+                self.detected_at,
+            )
+        })
+        .collect()
     }
 
     /// Returns a hash of the sorted, distinct IDs of all revocations and frees their memory. No more
@@ -197,11 +239,12 @@ impl RevocationBatch {
         digest.finalize().into()
     }
 
-    /// Hides every text that others chose and that may have any characters.
+    /// Hides every text that others chose and that may have any characters, and what was found out.
     pub(super) fn hide_free_text(&mut self) {
         for held in self.held.values_mut() {
             hide_free_text(&mut held.revocation);
             held.truncated.clear();
+            held.investigation = None;
         }
     }
 

@@ -1,48 +1,18 @@
 //! One revoked certificate, for people.
 
 use crate::alert::entry::{is_plain_arn, is_serial};
+use crate::alert::fact::Fact;
+use crate::alert::findings::Findings;
 use crate::alert::reasons;
 use crate::revocation::distinguished_name::decode;
-use crate::revocation::reason::{is_word, label};
+use crate::revocation::investigation::Investigation;
+use crate::revocation::reason::{Severity, is_word, label};
 use crate::revocation::record::{ReportTime, Revocation};
 use crate::text::numbers::{duration, instant};
 use crate::timestamp::Timestamp;
 
 /// The service principal of AWS Certificate Manager.
 const ACM: &str = "acm.amazonaws.com";
-
-/// A labeled value.
-pub(super) struct Fact {
-    pub label: &'static str,
-    pub value: Value,
-}
-
-/// A value, by how far a format may trust it.
-pub(super) enum Value {
-    /// Our own words, on one line.
-    Text(String),
-    /// An identifier of harmless characters: a serial, an ARN, the location of an object.
-    Code(String),
-    /// Text that others chose.
-    Quoted(String),
-}
-
-impl Fact {
-    pub fn text(label: &'static str, text: impl Into<String>) -> Self {
-        let value = Value::Text(text.into());
-        Self { label, value }
-    }
-
-    pub fn code(label: &'static str, text: impl Into<String>) -> Self {
-        let value = Value::Code(text.into());
-        Self { label, value }
-    }
-
-    fn quoted(label: &'static str, text: impl Into<String>) -> Self {
-        let value = Value::Quoted(text.into());
-        Self { label, value }
-    }
-}
 
 /// A revoked certificate.
 pub(super) struct Certificate {
@@ -64,11 +34,22 @@ pub(super) struct Certificate {
     pub revoked_at: Option<Timestamp>,
     /// The account whose AWS Certificate Manager it was issued through, if any.
     pub acm_account: Option<String>,
+    /// How bad its revocation is.
+    pub severity: Severity,
+    /// Whether its validity surely ended before the revocation was detected.
+    pub is_expired: bool,
+    /// What was found out beyond the report.
+    pub findings: Findings,
 }
 
 impl Certificate {
     /// `account` is that of the certificate authority.
-    pub fn of(revocation: &Revocation, detected_at: Timestamp, account: &str) -> Self {
+    pub fn of(
+        revocation: &Revocation,
+        investigation: Option<&Investigation>,
+        detected_at: Timestamp,
+        account: &str,
+    ) -> Self {
         let revoked = match revocation.revoked_at.at {
             Some(at) => {
                 let (at, delay) = (instant(at), duration(detected_at.since(at)));
@@ -86,9 +67,16 @@ impl Certificate {
         let is_through_acm = revocation.requested_by_service_principal.as_deref() == Some(ACM);
         let acm_account = revocation.aws_account_id.clone();
         let acm_account = acm_account.filter(|account| is_word(account));
+        let is_ca = revocation.is_ca_certificate();
+        let findings = investigation.map(|found| Findings::of(found, account, is_ca));
+        let mut findings = findings.unwrap_or_default();
+        // Without a subject, no command can search for it.
+        let subject = revocation.subject.as_deref().unwrap_or_default();
+        findings.open.affected &= !subject.trim().is_empty();
+        let end = revocation.not_after.as_ref().and_then(|time| time.at);
         Self {
             name: name(revocation),
-            is_ca: revocation.is_ca_certificate(),
+            is_ca,
             reason: reasons::words(label(&revocation.reason)),
             facts: [revoked, expires, serial],
             details: details(revocation, detected_at, account),
@@ -96,6 +84,9 @@ impl Certificate {
             serial: revocation.serial.clone().filter(|text| is_serial(text)),
             revoked_at: revocation.revoked_at.at,
             acm_account: is_through_acm.then(|| acm_account.unwrap_or_else(|| account.to_owned())),
+            severity: revocation.severity(),
+            is_expired: end.is_some_and(|end| end < detected_at),
+            findings,
         }
     }
 }

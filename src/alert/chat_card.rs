@@ -8,8 +8,9 @@
 
 use serde_json::json;
 
-use crate::alert::certificate::{Certificate, Fact, Value};
+use crate::alert::certificate::Certificate;
 use crate::alert::content::{Content, List};
+use crate::alert::fact::{Fact, Value};
 use crate::alert::size::{to_json, with_values};
 use crate::text::numbers::with_separators;
 use crate::text::visible::defang;
@@ -21,7 +22,7 @@ const MAX_LISTED: usize = 7;
 const MAX_EXAMPLES: usize = 3;
 
 /// Maximum next steps.
-const MAX_STEPS: usize = 3;
+const MAX_STEPS: usize = 5;
 
 /// The limits are not published; other senders use this many characters without problems.
 const MAX_TITLE_CHARS: usize = 250;
@@ -34,6 +35,9 @@ const MAX_ITEM_CHARS: usize = 150;
 
 /// Maximum characters of a line of our own words.
 const MAX_PROSE_CHARS: usize = 500;
+
+/// Maximum characters of a line of words and names: enough never to cut a name of [`MAX_NAME_CHARS`].
+const MAX_LINE_CHARS: usize = 1000;
 
 /// Returns the card as JSON text.
 pub(super) fn render(content: &Content) -> String {
@@ -96,8 +100,12 @@ fn description(content: &Content) -> Vec<String> {
             let mut facts = only.facts.as_slice();
             if let Value::Text(when) = &facts[0].value {
                 context = format!("{context} \u{b7} revoked {when}");
+                context.extend(by(only).map(|by| format!(" {by}")));
+                context.extend(in_use(only).map(|in_use| format!(" \u{b7} {in_use}")));
                 facts = &facts[1..];
             }
+            lines.extend(only.findings.decisive.iter().map(fact));
+            lines.extend(not_known(only));
             lines.extend(facts.iter().map(fact));
             1
         }
@@ -124,7 +132,16 @@ fn list(certificates: &[Certificate], total: u64, lines: &mut Vec<String>) -> u6
     lines.extend(certificates[..listed].iter().map(|item| {
         let (certificate, reason) = (code(&item.name), name(&item.reason));
         let [revoked, _, serial] = item.facts.each_ref().map(fact);
-        format!("\u{2022} {certificate}: {reason}\n   {revoked}\n   {serial}")
+        let by = by(item).map(|by| format!(" {by}")).unwrap_or_default();
+        let in_use = in_use(item).map(|text| format!("\n   {text}"));
+        let in_use = in_use.unwrap_or_default();
+        let decisive = item.findings.decisive.iter();
+        let decisive: String = decisive
+            .map(fact)
+            .chain(not_known(item))
+            .map(|line| format!("\n   {line}"))
+            .collect();
+        format!("\u{2022} {certificate}: {reason}\n   {revoked}{by}{in_use}{decisive}\n   {serial}")
     }));
     listed as u64
 }
@@ -153,7 +170,8 @@ fn lines_of(list: &List) -> Vec<String> {
     lines
 }
 
-/// The steps for the only reason, or the first step for each of several reasons.
+/// The steps that the findings require, then those for the only reason, or the first step for each of
+/// several reasons.
 fn next_steps(content: &Content) -> Vec<String> {
     let groups = content.next_steps.iter();
     let steps = groups.flat_map(|(about, steps)| match about.as_str() {
@@ -162,15 +180,39 @@ fn next_steps(content: &Content) -> Vec<String> {
     });
     let links = content.links.iter();
     let links = links.map(|(name, address)| format!("{name}: {address}"));
-    steps.take(MAX_STEPS).chain(links).collect()
+    let found = content.found_steps.iter().map(|step| prose(step));
+    found.chain(steps).take(MAX_STEPS).chain(links).collect()
 }
 
 fn fact(fact: &Fact) -> String {
     let value = match &fact.value {
         Value::Text(text) => prose(text),
         Value::Code(text) | Value::Quoted(text) => code(text),
+        Value::Line(line) => line.fitted(MAX_LINE_CHARS, code),
     };
     format!("{}: {value}", fact.label)
+}
+
+/// Who revoked a certificate, if that is known.
+fn by(certificate: &Certificate) -> Option<String> {
+    let by = certificate.findings.by.as_deref()?;
+    Some(format!("by {}", code(by)))
+}
+
+/// What could not be found out about a certificate, if anything.
+fn not_known(certificate: &Certificate) -> Option<String> {
+    let not_known = &certificate.findings.not_known;
+    let what = not_known.join(", ");
+    (!what.is_empty()).then(|| format!("Not known: {what} (reasons in the email)"))
+}
+
+/// Where a certificate is in use, if that is known.
+fn in_use(certificate: &Certificate) -> Option<String> {
+    let resource = certificate.findings.in_use_by.as_ref()?;
+    Some(format!(
+        "in use by {}",
+        resource.fitted(MAX_LINE_CHARS, code)
+    ))
 }
 
 /// A name outside of a code span.

@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::alert::certificate::{Certificate, Fact};
+use crate::alert::certificate::Certificate;
 use crate::alert::commands::Command;
+use crate::alert::fact::Fact;
 use crate::alert::line::Line;
 use crate::alert::reasons;
 use crate::alert::types::{Alert, ObjectLocation};
@@ -107,6 +108,8 @@ pub(super) struct Content {
     /// What to do, most urgent first: a reason in words (empty if there are no others) and its
     /// instructions (at least one).
     pub next_steps: Vec<(String, Vec<String>)>,
+    /// What to do because of what was found out, most urgent first.
+    pub found_steps: Vec<String>,
     pub commands: Vec<Command>,
     /// Names and addresses of pages: the operator's runbook, and the AWS console.
     pub links: Vec<(&'static str, String)>,

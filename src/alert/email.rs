@@ -2,11 +2,13 @@
 //!
 //! Nothing is aligned in columns, and no word is ever broken: an email address, a host name, a
 //! serial or an ARN stays in one piece on one line. Text that others chose follows one of our labels;
-//! if it takes several lines, each begins with `|`, so that it cannot pass for a line of the message.
+//! if it takes several lines, each begins with `|`, so that it cannot pass for a line of the message. A
+//! name of others within a line of ours is never broken.
 
-use crate::alert::certificate::{Fact, Value};
+use crate::alert::certificate::Certificate;
 use crate::alert::content::{Content, List};
-use crate::alert::size::escaped_len;
+use crate::alert::fact::{Fact, Value};
+use crate::alert::size::{INVESTIGATION_ROOM, escaped_len};
 use crate::text::numbers::with_separators;
 use crate::text::visible::defang;
 
@@ -18,6 +20,12 @@ const MAX_NAME_CHARS: usize = 64;
 
 /// Maximum characters of an item of a list.
 const MAX_ITEM_CHARS: usize = 500;
+
+/// Maximum characters of a line about what was found out: the first with which all lines fit.
+const MAX_FINDING_CHARS: [usize; 4] = [500, 250, 120, 60];
+
+/// A space that does not break a line while a text is wrapped; defanged text has none.
+const UNBROKEN: &str = "\u{a0}";
 
 /// Maximum characters of a quotation; a usual subject has about 120.
 const MAX_QUOTED_CHARS: usize = 600;
@@ -56,7 +64,7 @@ pub(super) fn render(content: &Content, list_room: usize) -> String {
     page.facts(&content.facts);
     match content.certificates.as_slice() {
         [only] if content.total == 1 => {
-            page.facts(only.facts.iter().chain(&only.details));
+            page.certificate(only, true);
             page.line("");
         }
         _ => {
@@ -94,14 +102,46 @@ impl Page {
         self.0.push('\n');
     }
 
+    /// Adds what is known about a certificate.
+    fn certificate(&mut self, certificate: &Certificate, has_findings: bool) {
+        let (revoked, others) = certificate.facts.split_at(1);
+        self.facts(revoked);
+        if has_findings {
+            self.findings(&certificate.findings.facts);
+        }
+        self.facts(others.iter().chain(&certificate.details));
+    }
+
+    /// Adds what was found out about a certificate, in lines as long as their room allows.
+    fn findings(&mut self, facts: &[Fact]) {
+        let of_at_most = |max_chars| {
+            let mut page = Self::default();
+            facts
+                .iter()
+                .for_each(|fact| page.fact_within(fact, max_chars));
+            page.0
+        };
+        let texts = MAX_FINDING_CHARS.map(of_at_most);
+        let fits = texts
+            .iter()
+            .find(|text| escaped_len(text) <= INVESTIGATION_ROOM);
+        self.0.push_str(fits.map_or("", |text| text));
+    }
+
     fn facts<'a>(&mut self, facts: impl IntoIterator<Item = &'a Fact>) {
-        for fact in facts {
-            let label = format!("{}: ", fact.label);
-            match &fact.value {
-                Value::Text(text) => self.wrapped(&label, "  ", text),
-                Value::Code(text) => self.line(&format!("{label}{text}")),
-                Value::Quoted(text) => self.quoted(&label, text),
-            }
+        facts
+            .into_iter()
+            .for_each(|fact| self.fact_within(fact, MAX_ITEM_CHARS));
+    }
+
+    /// Adds a fact; `max_chars` is the maximum of a line with names.
+    fn fact_within(&mut self, fact: &Fact, max_chars: usize) {
+        let label = format!("{}: ", fact.label);
+        match &fact.value {
+            Value::Text(text) => self.wrapped(&label, "  ", text),
+            Value::Code(text) => self.line(&format!("{label}{text}")),
+            Value::Quoted(text) => self.quoted(&label, text),
+            Value::Line(line) => self.wrapped(&label, "  ", &line.fitted(max_chars, unbroken)),
         }
     }
 
@@ -123,14 +163,14 @@ impl Page {
         let mut line = first.to_owned() + words.next().unwrap_or_default();
         for word in words {
             if width(&line) + 1 + width(word) > COLUMNS {
-                self.line(&line);
+                self.line(&line.replace(UNBROKEN, " "));
                 others.clone_into(&mut line);
             } else {
                 line.push(' ');
             }
             line.push_str(word);
         }
-        self.line(&line);
+        self.line(&line.replace(UNBROKEN, " "));
     }
 
     fn list(&mut self, list: &List) {
@@ -158,17 +198,20 @@ impl Page {
         let mut listed = 0;
         let mut len = 0;
         for certificate in &content.certificates {
-            let mut item = Page::default();
-            let name = defang(&certificate.name, MAX_NAME_CHARS);
-            item.line(&format!("Certificate {} of {total}: {name}", listed + 1));
-            item.line(&format!("Reason: {}", certificate.reason));
-            item.facts(certificate.facts.iter().chain(&certificate.details));
-            item.line("");
-            len += escaped_len(&item.0);
+            let item = |has_findings| {
+                let mut item = Page::default();
+                let name = defang(&certificate.name, MAX_NAME_CHARS);
+                item.line(&format!("Certificate {} of {total}: {name}", listed + 1));
+                item.line(&format!("Reason: {}", certificate.reason));
+                item.certificate(certificate, has_findings);
+                item.line("");
+                item.0
+            };
+            len += escaped_len(&item(false));
             if len > list_room {
                 break;
             }
-            self.0.push_str(&item.0);
+            self.0.push_str(&item(true));
             listed += 1;
         }
         if listed < content.total {
@@ -189,7 +232,10 @@ impl Page {
     /// Adds the next steps after the first one.
     fn next_steps(&mut self, content: &Content) {
         for (position, (about, steps)) in content.next_steps.iter().enumerate() {
-            let steps = &steps[usize::from(position == 0)..];
+            let steps: Vec<&String> = match position {
+                0 => content.found_steps.iter().chain(&steps[1..]).collect(),
+                _ => steps.iter().collect(),
+            };
             if steps.is_empty() {
                 continue;
             }
@@ -202,6 +248,15 @@ impl Page {
             }
             self.line("");
         }
+    }
+}
+
+/// A name of others within a line of ours: it stays in one piece, in quotation marks if it has spaces.
+fn unbroken(name: &str) -> String {
+    let name = defang(name, MAX_NAME_CHARS);
+    match name.contains(' ') || name.is_empty() {
+        true => format!("\"{}\"", name.replace('"', "'").replace(' ', UNBROKEN)),
+        false => name,
     }
 }
 

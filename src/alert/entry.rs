@@ -2,15 +2,20 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::alert::investigation::{self, NOT_INVESTIGATED};
 use crate::alert::size::with_values;
 use crate::revocation::distinguished_name::decode;
+use crate::revocation::investigation::Investigation;
 use crate::revocation::key::{RevocationId, RevocationKey, serial_octets};
 use crate::revocation::reason::{NOT_STATED, RevocationReason, is_word, label};
-use crate::revocation::record::{ReportTime, Revocation};
+use crate::revocation::record::{MAX_SUBJECT_LEN, ReportTime, Revocation};
 use crate::timestamp::Timestamp;
 
-/// Returns an entry of `revocations` or, with nothing `truncated`, a line of the full list. Fields
-/// without a value are left out.
+/// The field of an entry of `revocations` that a line of the full list does not have.
+pub(super) const INVESTIGATION: &str = "investigation";
+
+/// Returns what the report says about a revocation: with nothing `truncated`, a line of the full list.
+/// Fields without a value are left out.
 pub(super) fn entry(
     id: RevocationId,
     revocation: &Revocation,
@@ -42,6 +47,20 @@ pub(super) fn entry(
     }))
 }
 
+/// Returns an entry of `revocations`, with what was found out.
+pub(super) fn message_entry(
+    id: RevocationId,
+    revocation: &Revocation,
+    truncated: &[&str],
+    investigation: Option<&Investigation>,
+    detected_at: Timestamp,
+) -> Map<String, Value> {
+    let mut entry = entry(id, revocation, truncated, detected_at);
+    let found = investigation.map_or_else(|| NOT_INVESTIGATED.into(), investigation::json);
+    entry.insert(INVESTIGATION.to_owned(), found);
+    entry
+}
+
 /// RFC 3339 if the time is readable, else the report's text.
 fn written(time: &ReportTime) -> String {
     time.at
@@ -64,9 +83,6 @@ pub(super) fn is_plain(byte: u8) -> bool {
 pub(super) fn is_serial(text: &str) -> bool {
     text.len() <= 64 && serial_octets(text).is_some()
 }
-
-/// Maximum bytes of a subject in a message.
-const MAX_SUBJECT_LEN: usize = 4096;
 
 /// Maximum bytes of any other field in a message.
 const MAX_FIELD_LEN: usize = 512;

@@ -20,6 +20,26 @@ const MAX_SMS_LEN: usize = 140;
 /// Bytes by which the number of listed revocations changes the words around a list.
 const SPARE: usize = 16;
 
+/// Which revocations a message holds.
+struct Form {
+    /// Number of the worst in the JSON message; `usize::MAX` if it holds all of the batch.
+    entries: usize,
+    /// The room for the email's list.
+    email_list_room: usize,
+}
+
+impl Form {
+    /// Removes the revocations that the message does not hold.
+    fn apply(&self, content: &mut Content) {
+        if self.entries < usize::MAX {
+            let document = &mut content.document;
+            document.complete = Some(false);
+            let entries = document.revocations.iter_mut();
+            entries.for_each(|entries| entries.truncate(self.entries));
+        }
+    }
+}
+
 /// The parameters of a `Publish` call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -63,18 +83,59 @@ impl Alert {
 
     /// Returns the message for a topic that accepts `limit` bytes: with as many of the worst
     /// revocations or of the certificate authorities as fit, or in its reduced form if none does.
+    ///
+    /// What it holds is decided as if nothing had been investigated. Then it gets the investigations of
+    /// as many of the worst revocations as fit.
     pub fn message_within(&self, limit: usize) -> Message {
+        let investigated = self.revocations().map_or(0, |it| it.batch.investigated());
+        if investigated == 0 {
+            return self.uninvestigated_within(limit).0;
+        }
+        let base = self.with_investigations(0).uninvestigated_within(limit);
+        let (message, Some(form)) = base else {
+            return base.0;
+        };
+        for number in (1..=investigated).rev() {
+            let alert = self.with_investigations(number);
+            let mut content = kinds::content(&alert);
+            form.apply(&mut content);
+            let message = alert.full_message(&content, form.email_list_room);
+            if message.size_bytes() <= limit {
+                return message;
+            }
+        }
+        message
+    }
+
+    /// Returns the message of an alert without investigations, and its form unless it is the reduced one.
+    fn uninvestigated_within(&self, limit: usize) -> (Message, Option<Form>) {
         let mut content = kinds::content(self);
         let message = self.full_message(&content, EMAIL_LIST_ROOM);
         if message.size_bytes() <= limit {
-            return message;
+            let form = Form {
+                entries: usize::MAX,
+                email_list_room: EMAIL_LIST_ROOM,
+            };
+            return (message, Some(form));
         }
-        let message = match content.document.revocations.take() {
+        let fitted = match content.document.revocations.take() {
             Some(entries) => self.with_fewer_revocations(content, entries, limit),
-            None => Some(self.with_fewer_authorities(&mut content, limit)),
+            None => {
+                let message = self.with_fewer_authorities(&mut content, limit);
+                Some((message, None))
+            }
         };
-        let message = message.filter(|message| message.size_bytes() <= limit);
-        message.unwrap_or_else(|| self.reduced())
+        let fitted = fitted.filter(|(message, _)| message.size_bytes() <= limit);
+        fitted.unwrap_or_else(|| (self.reduced(), None))
+    }
+
+    /// Returns the alert with the investigations of the worst `number` revocations only.
+    fn with_investigations(&self, number: usize) -> Self {
+        let mut alert = self.clone();
+        if let Some(revocations) = alert.revocations_mut() {
+            revocations.batch.keep_investigations(number);
+        }
+        alert
     }
 
     /// Returns the message with as many of the revocations as fit, if any does.
@@ -83,7 +144,7 @@ impl Alert {
         mut content: Content,
         mut entries: Vec<Map<String, Value>>,
         limit: usize,
-    ) -> Option<Message> {
+    ) -> Option<(Message, Option<Form>)> {
         content.document.complete = Some(false);
         content.document.revocations = Some(Vec::new());
         let rest = self.full_message(&content, 0).size_bytes();
@@ -98,7 +159,12 @@ impl Alert {
         let fits = fits.count();
         entries.truncate(fits);
         content.document.revocations = Some(entries);
-        (fits > 0).then(|| self.full_message(&content, room / EMAIL_SHARE))
+        let email_list_room = room / EMAIL_SHARE;
+        let form = Form {
+            entries: fits,
+            email_list_room,
+        };
+        (fits > 0).then(|| (self.full_message(&content, email_list_room), Some(form)))
     }
 
     /// Returns the message with as many of the certificate authorities as fit, but at least one.

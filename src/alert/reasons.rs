@@ -23,6 +23,24 @@ pub(super) const CA_CERTIFICATE_ADVICE: [&str; 2] = [
     "Replace the certificates issued below it that are still in use.",
 ];
 
+/// The same for CA certificates whose revocation no CRL or OCSP responder is known to state to clients.
+pub(super) const UNCHECKED_CA_CERTIFICATE_ADVICE: [&str; 2] = [
+    "Find out whether this was planned.",
+    CA_CERTIFICATE_ADVICE[1],
+];
+
+/// What to do first if the key of a CA was compromised.
+pub(super) const STOP_TRUSTING_CA: &str = "Stop trusting this CA everywhere: whoever has its key can issue certificates that clients accept.";
+
+/// The same for several CAs.
+pub(super) const STOP_TRUSTING_CAS: &str = "Stop trusting these CAs everywhere: whoever has their keys can issue certificates that clients accept.";
+
+/// What to do first about a revocation without a reason, before who revoked it is considered.
+pub(super) const ASK: &str = "Ask who revoked it and why";
+
+/// The start of the advice that depends on how clients can check the certificate.
+pub(super) const CONFIRM_REVOKED: &str = "Confirm that the CRL or the OCSP responder";
+
 /// Returns what to do about a revocation for that reason, most urgent first; never empty.
 pub(super) fn advice(label: &str) -> &'static [&'static str] {
     match RevocationReason::from_report(label) {

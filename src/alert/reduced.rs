@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::alert::certificate::{Fact, Value as FactValue};
 use crate::alert::content::Content;
 use crate::alert::entry::HIDDEN;
+use crate::alert::fact::{Fact, Value as FactValue};
 use crate::alert::kinds;
 use crate::alert::message::Message;
 use crate::alert::types::{Alert, ObjectLocation};
@@ -142,6 +142,7 @@ fn reduce_text(content: &mut Content, detail: &Detail) {
     for certificate in &mut content.certificates {
         certificate.details.clear();
     }
+    content.found_steps.clear();
     content.next_steps.truncate(1);
     for (about, steps) in &mut content.next_steps {
         about.clear();

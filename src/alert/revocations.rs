@@ -3,9 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use crate::alert::batch::RevocationBatch;
-use crate::alert::certificate::{Certificate, Fact};
+use crate::alert::certificate::Certificate;
 use crate::alert::commands;
 use crate::alert::content::{Content, by_reason};
+use crate::alert::entry::INVESTIGATION;
+use crate::alert::fact::Fact;
+use crate::alert::findings::MAX_STEP_NAME_CHARS;
 use crate::alert::line::Line;
 use crate::alert::reasons;
 use crate::alert::size::with_values;
@@ -17,6 +20,12 @@ use crate::timestamp::Timestamp;
 
 /// Maximum revocations that a message for people lists; the others are only counted.
 const MAX_LISTED: usize = 25;
+
+/// Maximum next steps that follow from findings.
+const MAX_FOUND_STEPS: usize = 8;
+
+/// Maximum of them for any certificate but the worst.
+const MAX_STEPS_OF_OTHERS: usize = 2;
 
 /// Returns the content of a message about new revocations.
 pub(super) fn new(alert: &Alert, revocations: &RevocationAlert) -> Content {
@@ -54,7 +63,8 @@ fn revocation_alert(
     content.revocations(alert, &revocations.batch, Some(report));
     let full_list = revocations.full_list();
     content.document.full_list = full_list.cloned();
-    content.commands = commands::of_revocations(arn, full_list, &content.certificates);
+    content.commands =
+        commands::of_revocations(arn, full_list, &report.location, &content.certificates);
     if content
         .certificates
         .iter()
@@ -87,6 +97,9 @@ pub(super) fn test(alert: &Alert, request_id: &str) -> Content {
     content.revocations(alert, &batch, None);
     content.headline = Line::new("TEST: this is what a critical alert looks like.");
     content.certificates[0].arn = None;
+    for entry in content.document.revocations.iter_mut().flatten() {
+        entry.shift_remove(INVESTIGATION);
+    }
     let step = "Confirm that this message reached everyone who should get it.".to_owned();
     content.next_steps = vec![(String::new(), vec![step])];
     content.request(request_id);
@@ -110,6 +123,27 @@ fn counts(new: u64, by_reason: &ReasonCounts, report: Option<&ReportSource>) -> 
         "certificates": report.map(|report| report.certificates),
     });
     with_values(&counts).into()
+}
+
+/// Returns what the findings about a certificate require, most urgent first.
+fn steps_on_findings(item: &Certificate) -> Vec<String> {
+    let findings = &item.findings;
+    let mut steps = findings.steps.clone();
+    let is_harmless = item.is_expired || item.severity == Severity::Low;
+    if let Some(step) = &findings.confirmation
+        && findings.cannot_confirm
+        && !is_harmless
+    {
+        steps.push(step.clone());
+    }
+    let key_compromise = reasons::words(RevocationReason::KeyCompromise.name());
+    if let Some(authority) = &findings.authority
+        && item.reason == key_compromise
+    {
+        let authority = ascii(authority, MAX_STEP_NAME_CHARS);
+        steps.insert(0, format!("Disable the CA {authority} so that it issues nothing more (aws acm-pca update-certificate-authority --status DISABLED)."));
+    }
+    steps
 }
 
 fn capitalized(text: &str) -> String {
@@ -171,9 +205,11 @@ impl Content {
         report: Option<&ReportSource>,
     ) {
         let account = alert.authority().arn.account();
-        let worst = batch.worst_first().take(MAX_LISTED);
+        let worst = batch.worst_investigated().take(MAX_LISTED);
         self.certificates = worst
-            .map(|revocation| Certificate::of(revocation, alert.detected_at, account))
+            .map(|(revocation, found)| {
+                Certificate::of(revocation, found, alert.detected_at, account)
+            })
             .collect();
         let runbook = alert.runbook_url.clone().map(|url| ("Runbook", url));
         self.links.splice(0..0, runbook);
@@ -185,6 +221,7 @@ impl Content {
         self.document.revocations = Some(batch.entries());
         self.revocation_lines(alert, batch.ca_certificates);
         self.advise(batch.ca_certificates);
+        self.advise_on_findings();
         if self.total > 1 {
             self.fact("Detected", instant(alert.detected_at));
         }
@@ -244,24 +281,94 @@ impl Content {
             |name: &&String| RevocationReason::from_report(name).severity() == Severity::Critical;
         let critical = self.document.reasons.iter().take_while(is_critical).count();
         let reasons = self.document.reasons.iter().zip(&self.counts);
-        let mut groups: Vec<(String, &[&str])> = reasons
-            .map(|(name, (_, words))| (words.clone(), reasons::advice(name)))
+        let mut groups: Vec<(String, Vec<String>)> = reasons
+            .map(|(name, (number, words))| (words.clone(), self.advice(name, *number, words)))
             .collect();
         if ca_certificates > 0 {
-            let advice = &reasons::CA_CERTIFICATE_ADVICE;
+            let advice = self.ca_advice(ca_certificates);
             groups.insert(critical, ("CA certificate".to_owned(), advice));
         }
-        for (words, advice) in groups {
+        for (words, steps) in groups {
             match self.next_steps.last_mut() {
-                Some((about, steps)) if steps == advice => *about = format!("{about}, {words}"),
-                _ => {
-                    let steps = advice.iter().map(|&step| step.to_owned());
-                    self.next_steps.push((capitalized(&words), steps.collect()));
-                }
+                Some((about, same)) if *same == steps => *about = format!("{about}, {words}"),
+                _ => self.next_steps.push((capitalized(&words), steps)),
             }
         }
         if let [(about, _)] = self.next_steps.as_mut_slice() {
             about.clear();
+        }
+    }
+
+    /// Returns the advice for a reason of `number` revocations.
+    fn advice(&self, name: &str, number: u64, words: &str) -> Vec<String> {
+        let with_reason = || self.certificates.iter().filter(|item| item.reason == words);
+        let are_all = |is: fn(&Certificate) -> bool| {
+            with_reason().count() as u64 == number && with_reason().all(is)
+        };
+        let mut steps = reasons::advice(name).to_vec();
+        if are_all(|item| item.findings.cannot_confirm) {
+            steps.retain(|step| !step.starts_with(reasons::CONFIRM_REVOKED));
+        }
+        let reason = RevocationReason::from_report(name);
+        if reason == RevocationReason::KeyCompromise && are_all(|item| item.is_ca) {
+            steps[0] = match number {
+                1 => reasons::STOP_TRUSTING_CA,
+                _ => reasons::STOP_TRUSTING_CAS,
+            };
+        }
+        let mut steps: Vec<_> = steps.into_iter().map(str::to_owned).collect();
+        if let (1, Some(only)) = (self.total, self.certificates.first())
+            && let Some(rest) = steps[0].strip_prefix(reasons::ASK)
+        {
+            steps[0] = match &only.findings.to_ask {
+                Some(identity) => format!("Ask {identity} why{rest}"),
+                None => format!("Find out who revoked it and why{rest}"),
+            };
+        }
+        steps
+    }
+
+    /// Returns the advice for CA certificates.
+    fn ca_advice(&self, ca_certificates: u64) -> Vec<String> {
+        let of_cas = || self.certificates.iter().filter(|item| item.is_ca);
+        let cannot_confirm = of_cas().all(|item| item.findings.cannot_confirm);
+        let advice = match of_cas().count() as u64 == ca_certificates && cannot_confirm {
+            true => reasons::UNCHECKED_CA_CERTIFICATE_ADVICE,
+            false => reasons::CA_CERTIFICATE_ADVICE,
+        };
+        advice.map(str::to_owned).to_vec()
+    }
+
+    /// Adds what the findings require: all about the worst certificate, the most urgent about others.
+    fn advise_on_findings(&mut self) {
+        let total = self.total;
+        let mut found = Vec::new();
+        for (position, item) in self.certificates.iter().enumerate() {
+            let about = match total {
+                1 => String::new(),
+                _ => format!("{}: ", ascii(&item.name, MAX_STEP_NAME_CHARS)),
+            };
+            let most = if position == 0 {
+                usize::MAX
+            } else {
+                MAX_STEPS_OF_OTHERS
+            };
+            let steps = steps_on_findings(item).into_iter().take(most);
+            found.extend(steps.map(|step| format!("{about}{step}")));
+        }
+        found.truncate(MAX_FOUND_STEPS);
+        self.found_steps = found;
+        // Several certificates need not have the same CRL and OCSP responder.
+        let (1, Some(only)) = (total, self.certificates.first()) else {
+            return;
+        };
+        if let Some(confirmation) = &only.findings.confirmation
+            && !only.findings.cannot_confirm
+        {
+            let steps = self.next_steps.iter_mut().flat_map(|(_, steps)| steps);
+            steps
+                .filter(|step| step.starts_with(reasons::CONFIRM_REVOKED))
+                .for_each(|step| confirmation.clone_into(step));
         }
     }
 

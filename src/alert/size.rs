@@ -9,6 +9,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::revocation::investigation::MAX_INVESTIGATED;
 use crate::text::visible::is_invisible;
 
 /// Bytes of a message that a topic accepts unless its `MaximumMessageSize` is set. The message never
@@ -19,14 +20,22 @@ pub const DEFAULT_LIMIT: usize = 256 * 1024;
 /// revocations, as it does at the default limit.
 pub(super) const EMAIL_SHARE: usize = 8;
 
-/// Maximum bytes of the email's list of revocations, escaped.
-pub(super) const EMAIL_LIST_ROOM: usize = 26 * 1024;
+/// Maximum bytes that the JSON message or the email says about one investigation, escaped.
+pub(super) const INVESTIGATION_ROOM: usize = 2 * 1024;
 
-/// Maximum bytes of all entries of `revocations`, escaped; about 200 entries of usual size.
+/// Bytes reserved for investigations, in the JSON message and in the email each, so that what a message
+/// holds does not depend on them.
+const INVESTIGATIONS_ROOM: usize = MAX_INVESTIGATED * INVESTIGATION_ROOM;
+
+/// Maximum bytes of the email's list of revocations without investigations, escaped.
+pub(super) const EMAIL_LIST_ROOM: usize = 26 * 1024 - INVESTIGATIONS_ROOM;
+
+/// Maximum bytes of all entries of `revocations` without investigations, escaped; about 200 entries of usual size.
 ///
 /// The rest of the email has 22 KiB. Everything else (the rest of the JSON message, the SMS, the
 /// attributes) has 20 KiB, most of it for two S3 keys of 1,024 bytes that need escaping twice.
-pub(super) const ENTRIES_ROOM: usize = (256 - 22 - 20) * 1024 - EMAIL_LIST_ROOM;
+pub(super) const ENTRIES_ROOM: usize =
+    (256 - 22 - 20) * 1024 - EMAIL_LIST_ROOM - 2 * INVESTIGATIONS_ROOM;
 
 /// Serializes to JSON with every character that [`is_invisible`] escaped.
 ///

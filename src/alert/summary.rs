@@ -2,8 +2,8 @@
 
 use serde_json::{Map, json};
 
-use crate::alert::certificate::Fact;
 use crate::alert::content::{Content, Document, by_reason};
+use crate::alert::fact::Fact;
 use crate::alert::line::Line;
 use crate::alert::size::with_values;
 use crate::alert::types::{Alert, OpenProblem, WatchSummary};

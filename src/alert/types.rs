@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use crate::alert::batch::RevocationBatch;
 use crate::arn::CertificateAuthorityArn;
+use crate::revocation::investigation::Investigation;
 use crate::revocation::reason::ReasonCounts;
+use crate::revocation::record::Revocation;
 use crate::text::visible::visible;
 use crate::timestamp::Timestamp;
 
@@ -50,13 +52,18 @@ pub struct Authority {
 
 impl Alert {
     /// Returns the revocations of a report, if the alert is about any.
-    pub(super) fn revocations_mut(&mut self) -> Option<&mut RevocationAlert> {
-        match &mut self.kind {
+    pub(super) fn revocations(&self) -> Option<&RevocationAlert> {
+        match &self.kind {
             AlertKind::Revocations(revocations) | AlertKind::Replay { revocations, .. } => {
                 Some(revocations)
             }
             _ => None,
         }
+    }
+
+    /// Returns the same, to change them.
+    pub(super) fn revocations_mut(&mut self) -> Option<&mut RevocationAlert> {
+        self.kind.revocations_mut()
     }
 
     /// Returns the certificate authority of `revocations`, `replay` or `test`.
@@ -151,6 +158,16 @@ pub enum AlertKind {
         /// The ID of the request.
         request_id: String,
     },
+}
+
+impl AlertKind {
+    /// Returns the revocations of a report, if the alert is about any.
+    pub fn revocations_mut(&mut self) -> Option<&mut RevocationAlert> {
+        match self {
+            Self::Revocations(revocations) | Self::Replay { revocations, .. } => Some(revocations),
+            _ => None,
+        }
+    }
 }
 
 /// What a first audit found.
@@ -273,6 +290,16 @@ impl RevocationAlert {
             report,
             list_location,
         }
+    }
+
+    /// Returns the worst revocations, at most `max`.
+    pub fn worst(&self, max: usize) -> Vec<Revocation> {
+        self.batch.worst_first().take(max).cloned().collect()
+    }
+
+    /// Adds what was found out about the worst revocations, in the order of [`Self::worst`].
+    pub fn set_investigations(&mut self, investigations: Vec<Investigation>) {
+        self.batch.set_investigations(investigations);
     }
 
     /// Returns the location of the full list, if it was written.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::alert::certificate::Fact;
 use crate::alert::commands::{self, Command};
 use crate::alert::content::{Content, List, MAX_CHARS, bounded};
+use crate::alert::fact::Fact;
 use crate::alert::line::Line;
 use crate::alert::size::with_values;
 use crate::alert::types::{Alert, Authority, FirstAudit, WatchError};

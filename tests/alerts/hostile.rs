@@ -2,8 +2,8 @@
 //! same, and their text appears only where the message shows the subject.
 
 use crate::support::{
-    accepted, alert, collect, document, email, hostile_subjects, renamed, report, revocation,
-    serial, sms,
+    accepted, alert, collect, document, email, findings_with, hostile_subjects, investigated,
+    renamed, report, revocation, sample, serial, sms, unknown_with,
 };
 use pca_revocation_watch::alert::{Alert, AlertKind, RevocationAlert};
 use pca_revocation_watch::text::visible::is_invisible;
@@ -202,5 +202,110 @@ fn ca_names_are_defanged_too() {
         accepted(&alert.chat());
         let card = document(&alert.chat()).to_string();
         assert!(!card.contains(['<', '>', '@', '&']), "{card}");
+    }
+}
+
+/// An alert with texts of others in everything that was found out.
+fn alerts_with(text: &str) -> [Alert; 2] {
+    [findings_with(text, 4), unknown_with(text)].map(|found| investigated([sample()], [found]))
+}
+
+#[test]
+fn findings_add_no_line_that_passes_for_another() {
+    let harmless = alerts_with("harmless").map(|alert| email(&alert.message()));
+    for text in hostile_subjects() {
+        for (alert, harmless) in alerts_with(&text).iter().zip(&harmless) {
+            let message = alert.message();
+            let shown = email(&message);
+            assert!(
+                !shown.chars().any(|c| c != '\n' && is_invisible(c)),
+                "{shown}"
+            );
+            let starts = |email: &str| -> Vec<String> {
+                let starts = email
+                    .lines()
+                    .map(|line| line.split(':').next().unwrap_or(""));
+                let starts = starts.filter(|start| !start.starts_with([' ', '|']));
+                starts
+                    .map(|start| start.chars().take(10).collect())
+                    .collect()
+            };
+            assert_eq!(starts(&shown), starts(harmless), "{text:.200?}\n{shown}");
+            assert_eq!(
+                shown.matches("://").count(),
+                harmless.matches("://").count(),
+                "{shown}"
+            );
+            let expected = sms(&investigated([sample()], []).message());
+            assert_eq!(sms(&message), expected);
+            assert_eq!(
+                message.subject,
+                investigated([sample()], []).message().subject
+            );
+        }
+    }
+}
+
+#[test]
+fn findings_keep_commands_and_steps_free_of_foreign_text() {
+    let text = "'; reboot; $(reboot) `reboot` \"";
+    for alert in alerts_with(text) {
+        let shown = email(&alert.message());
+        let commands = shown.split("\n\n").filter(|part| part.contains("  aws "));
+        for command in commands {
+            assert!(!command.contains("reboot"), "{command}");
+        }
+    }
+    let found = findings_with("x`<!channel>`*y*[z](https://evil.example/)", 1);
+    let shown = email(&investigated([sample()], [found]).message());
+    let steps = shown.split("Next steps\n").nth(1).expect("next steps");
+    let steps = steps.split("\n\n").next().expect("steps");
+    assert!(!steps.contains(['<', '>', '`', '[', '/']), "{steps}");
+}
+
+#[test]
+fn cards_contain_no_active_text_of_findings() {
+    for text in hostile_subjects() {
+        for alert in alerts_with(&text) {
+            let card = document(&alert.chat());
+            let mut strings = Vec::new();
+            strings_of(&card, &mut strings);
+            for text in strings {
+                assert!(!text.contains(['<', '>', '@', '&']), "{text}");
+                assert_eq!(text.matches('`').count() % 2, 0, "{text}");
+                let outside = outside_of_code(&text);
+                assert!(!outside.contains(['*', '!', '[']), "{text}");
+                let is_ours = text.starts_with("Runbook: ") || text.starts_with("AWS Private CA");
+                assert!(is_ours || !text.contains("://"), "{text}");
+                assert!(
+                    !text.chars().any(|c| c != '\n' && is_invisible(c)),
+                    "{text:?}"
+                );
+            }
+            let description = card["content"]["description"].as_str().expect("a text");
+            assert!(description.chars().count() <= 3000, "{description}");
+        }
+    }
+}
+
+#[test]
+fn json_of_findings_is_exact_or_short_and_always_valid() {
+    let schema = crate::messages::schema();
+    for text in hostile_subjects() {
+        for alert in alerts_with(&text) {
+            let message = alert.message();
+            let json = accepted(&message)["default"].to_string();
+            assert!(!json.chars().any(is_invisible), "{json}");
+            let document = document(&message);
+            crate::messages::assert_valid(&schema, &document);
+            let found = &document["revocations"][0]["investigation"];
+            let escaped = Value::String(found.to_string()).to_string();
+            assert!(escaped.len() <= 2050, "{}", escaped.len());
+            for part in ["revokedBy", "inUse", "affected", "clients"] {
+                assert!(found[part]["status"].is_string(), "{part}");
+            }
+            let reduced = alert.reduced().body;
+            assert_eq!(reduced, investigated([sample()], []).reduced().body);
+        }
     }
 }

@@ -83,7 +83,14 @@ fn check_all_are_listed(revoked: &[Revocation], entries: &[Value], lines: &[u8])
     });
     let lines = serde_json::Deserializer::from_slice(lines).into_iter();
     let lines = lines.map(|line| line.expect("JSON lines"));
-    let listed = entries.iter().cloned().chain(lines);
+    // A line says what the report states; an entry also what was found out.
+    let entries = entries.iter().cloned().map(|mut entry| {
+        let fields = entry.as_object_mut().expect("an object");
+        let found = fields.shift_remove("investigation");
+        assert_eq!(found, Some("notInvestigated".into()));
+        entry
+    });
+    let listed = entries.chain(lines);
     assert_eq!(sorted(listed.collect()), sorted(expected.collect()));
 }
 
@@ -314,6 +321,90 @@ proptest! {
             }
         }
     }
+}
+
+/// What a message is about, whatever was found out.
+fn substance(message: &Message) -> (String, Vec<Value>, Value, bool, bool) {
+    let document = document(message);
+    let entries = document["revocations"].as_array().expect("a list");
+    let ids = entries.iter().map(|entry| entry["revocationId"].clone());
+    (
+        message.id.clone(),
+        ids.collect(),
+        document["complete"].clone(),
+        message.is_complete,
+        message.is_reduced,
+    )
+}
+
+/// The certificates that an email lists, and what it says about the others.
+fn listed(message: &Message) -> Vec<String> {
+    let text = support::email(message);
+    let lines = text.lines();
+    let about = |line: &&str| line.starts_with("Certificate ") || line.starts_with("These are ");
+    lines.filter(about).map(str::to_owned).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 20, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_a_message_holds_does_not_depend_on_findings(
+        revoked in prop::collection::vec(any_revocation(), 1..12),
+        copies in prop_oneof![Just(0_u64), Just(300)],
+        found in prop::collection::vec((any_subject(), 0_usize..=10, any::<bool>()), 1..=5),
+        limit in 1024_usize..40_000,
+    ) {
+        let revoked: Vec<Revocation> = unique(revoked).into_iter().chain(many(copies)).collect();
+        let found = found.iter().map(|(text, items, is_known)| match is_known {
+            true => support::findings_with(text, *items),
+            false => support::unknown_with(text),
+        });
+        let without = support::revocations(revoked.clone());
+        let number = found.len().min(revoked.len());
+        let with = support::investigated(revoked, found);
+        for limit in [limit, 65_536, 131_072, SIZE_LIMIT] {
+            let (expected, message) = (without.message_within(limit), with.message_within(limit));
+            prop_assert_eq!(substance(&message), substance(&expected));
+            prop_assert_eq!(listed(&message), listed(&expected));
+            prop_assert!(message.size_bytes() <= limit.max(expected.size_bytes()));
+            prop_assert_eq!(&message.attributes, &expected.attributes);
+            assert_valid(&schema(), &document(&message));
+        }
+        // At the default limit, there is room for all of them.
+        let document = document(&with.message());
+        let entries = document["revocations"].as_array().expect("a list");
+        let looked_up = entries.iter().filter(|entry| entry["investigation"].is_object());
+        prop_assert_eq!(looked_up.count(), number.min(entries.len()));
+        accepted(&with.chat());
+        prop_assert_eq!(reduced(&with), reduced(&without));
+    }
+}
+
+#[test]
+fn findings_use_the_room_that_the_topic_leaves() {
+    let found = [(); 3].map(|()| support::findings());
+    let alert = support::investigated(many(3), found);
+    let without = support::revocations(many(3)).message().size_bytes();
+    let mut numbers = Vec::new();
+    for limit in (without..without + 12_000).step_by(200) {
+        let message = alert.message_within(limit);
+        assert!(message.size_bytes() <= limit);
+        let document = document(&message);
+        let entries = document["revocations"].as_array().expect("a list");
+        let are_known = entries
+            .iter()
+            .map(|entry| entry["investigation"].is_object());
+        let are_known: Vec<bool> = are_known.collect();
+        assert!(are_known.is_sorted_by(|worse, better| worse >= better));
+        let number = are_known.iter().filter(|&&is_known| is_known).count();
+        let lines = support::email(&message).matches("\nRevoked by: ").count();
+        assert_eq!(number, lines);
+        numbers.push(number);
+    }
+    assert!(numbers.is_sorted());
+    numbers.dedup();
+    assert_eq!(numbers, [0, 1, 2, 3]);
 }
 
 #[test]

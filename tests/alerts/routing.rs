@@ -60,7 +60,16 @@ fn filter_recipes_select_what_the_page_says() {
         let included = all.iter().filter(|name| !excluded.contains(name));
         included.copied().collect()
     };
-    let critical = ["one", "seven", "five-thousand", "hostile", "replay", "test"];
+    let revocations = [
+        "one",
+        "key-compromise",
+        "unknown",
+        "no-crl-no-ocsp",
+        "seven",
+        "five-thousand",
+        "hostile",
+    ];
+    let critical = [&revocations[..], &["replay", "test"]].concat();
     let failures = ["watch-failed", "watch-failed-many", "watch-stopped"];
     let expected = [
         // One CA: every sample is about it, alone or among others.
@@ -68,8 +77,8 @@ fn filter_recipes_select_what_the_page_says() {
         about_watch,
         except(&["watch-started", "watch-recovered", "watch-summary"]),
         except(&["watch-started", "watch-recovered", "watch-summary"]),
-        vec!["one", "seven", "five-thousand", "hostile"],
-        critical.to_vec(),
+        revocations.to_vec(),
+        critical.clone(),
     ];
     // The samples are all critical or about the watch, and all critical ones have a key compromise.
     assert_eq!(all.len(), critical.len() + failures.len() + 3);

@@ -14,6 +14,10 @@ use pca_revocation_watch::alert::{
 };
 use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::error::{AuditError, ErrorKind};
+use pca_revocation_watch::revocation::checking::RevocationChecking;
+use pca_revocation_watch::revocation::investigation::{
+    AcmCertificate, Affected, ClientChecks, Finding, Investigation, Revoker, Sibling, Usage,
+};
 use pca_revocation_watch::revocation::key::RevocationKey;
 use pca_revocation_watch::revocation::reason::{ReasonCounts, RevocationReason};
 use pca_revocation_watch::revocation::record::{ReportTime, Revocation};
@@ -332,6 +336,289 @@ pub fn revocations(revocations: impl IntoIterator<Item = Revocation>) -> Alert {
     alert(AlertKind::Revocations(sample_alert(revocations)))
 }
 
+/// An alert about revocations and what was found out about the worst, worst first.
+pub fn investigated(
+    revocations: impl IntoIterator<Item = Revocation>,
+    found: impl IntoIterator<Item = Investigation>,
+) -> Alert {
+    let mut revocations = sample_alert(revocations);
+    revocations.set_investigations(found.into_iter().collect());
+    alert(AlertKind::Revocations(revocations))
+}
+
+/// A certificate that was issued through ACM, and whose key leaked.
+pub fn leaked() -> Revocation {
+    let serial = "2b:ae:9a:75:d7:1b:42:b4:e4:1e:36:f8:b4:b4:88:fc";
+    let subject = "CN=www.example3.com,OU=Sales,O=Example Company,L=Seattle,ST=Washington,C=US";
+    Revocation {
+        requested_by_service_principal: Some("acm.amazonaws.com".to_owned()),
+        ..revocation(
+            serial,
+            subject,
+            "KEY_COMPROMISE",
+            "2018-02-26T20:00:36+0000",
+        )
+    }
+}
+
+/// A certificate that was issued through the ACM of another account.
+pub fn issued_elsewhere() -> Revocation {
+    Revocation {
+        aws_account_id: Some("222233334444".to_owned()),
+        requested_by_service_principal: Some("acm.amazonaws.com".to_owned()),
+        ..revocation(
+            &serial(21),
+            "CN=payments.example.com,O=Example Company,C=US",
+            "KEY_COMPROMISE",
+            "2018-02-26T20:26:20+0000",
+        )
+    }
+}
+
+/// The certificate of a CA.
+pub fn ca_certificate() -> Revocation {
+    seven().remove(3)
+}
+
+pub fn unknown_because<T>(reason: &str) -> Finding<T> {
+    Finding::Unknown(reason.to_owned())
+}
+
+/// Everything was found out about [`leaked`].
+pub fn findings() -> Investigation {
+    let region = "arn:aws:acm:us-east-1:123456789012";
+    let balancers = "arn:aws:elasticloadbalancing:us-east-1:123456789012:loadbalancer";
+    Investigation {
+        revoked_by: Finding::Known(Revoker {
+            revocations: 3,
+            ..revoker()
+        }),
+        in_use: Finding::Known(Usage {
+            certificates: vec![AcmCertificate {
+                arn: format!("{region}:certificate/7d1c4c6b-8a5e-4f3f-9b0e-9a112c7e6e3a"),
+                serial: leaked().serial,
+                is_revoked_one: true,
+                in_use_by: vec![format!("{balancers}/app/prod-web/50dc6c495c0c9188")],
+                in_use_total: 1,
+                exported: Some(false),
+            }],
+            total: 1,
+            ..Usage::default()
+        }),
+        affected: Finding::Known(Affected::Certificates {
+            siblings: vec![
+                Sibling {
+                    same_key: Some(true),
+                    ..sibling(11)
+                },
+                Sibling {
+                    issued_after_revocation: Some(true),
+                    same_key: Some(false),
+                    ..sibling(12)
+                },
+            ],
+            total: 2,
+        }),
+        clients: Finding::Known(ClientChecks {
+            crl_urls: vec![format!(
+                "http://amzn-s3-demo-bucket.s3.us-east-1.amazonaws.com/crl/{}.crl",
+                arn(AUTHORITY).id()
+            )],
+            crl_total: 1,
+            authority: Some(RevocationChecking {
+                crl: true,
+                ..RevocationChecking::default()
+            }),
+            ..ClientChecks::default()
+        }),
+    }
+}
+
+pub fn revoker() -> Revoker {
+    Revoker {
+        identity_type: "AssumedRole".to_owned(),
+        arn: Some("arn:aws:sts::123456789012:assumed-role/pki-admin/m.ops".to_owned()),
+        role: Some("pki-admin".to_owned()),
+        session: Some("m.ops".to_owned()),
+        account: Some("123456789012".to_owned()),
+        source_ip: Some("203.0.113.5".to_owned()),
+        user_agent: Some("aws-cli/2.15.0 md/awscrt#0.19.19 ua/2.0 os/linux#6.1".to_owned()),
+        at: Some(at("2018-02-26T20:00:36Z")),
+        revocations: 1,
+        from: Some(at("2018-02-26T19:45:00Z")),
+        until: Some(at("2018-02-26T20:30:00Z")),
+        ..Revoker::default()
+    }
+}
+
+/// The same, for a revocation at another time: CloudTrail is searched for 45 minutes from 15 minutes
+/// before its quarter of an hour, but not beyond the time of the lookup.
+pub fn revoker_at(revoked_at: &str, revocations: u64) -> Revoker {
+    let quarter = Duration::from_secs(15 * 60);
+    let revoked_at = at(revoked_at);
+    let past = revoked_at.unix_seconds().rem_euclid(15 * 60);
+    let past = Duration::from_secs(past.try_into().expect("not negative"));
+    let from = revoked_at.saturating_sub(past).saturating_sub(quarter);
+    let looked_up_at = detected_at().saturating_add(Duration::from_secs(3));
+    Revoker {
+        at: Some(revoked_at),
+        revocations,
+        from: Some(from),
+        until: Some(from.saturating_add(quarter * 3).min(looked_up_at)),
+        ..revoker()
+    }
+}
+
+pub fn sibling(number: u64) -> Sibling {
+    Sibling {
+        serial: Some(serial(number)),
+        certificate_arn: Some(format!(
+            "{AUTHORITY}/certificate/{}",
+            serial(number).replace(':', "")
+        )),
+        not_after: Some(at("2019-03-02T12:00:00Z")),
+        issued_after_revocation: Some(false),
+        same_key: None,
+    }
+}
+
+/// Nothing could be found out about [`issued_elsewhere`].
+pub fn unknown() -> Investigation {
+    Investigation {
+        revoked_by: unknown_because("CloudTrail has no event yet (revoked 4 minutes ago)"),
+        in_use: unknown_because(
+            "issued to account 222233334444, whose ACM cannot be queried from here",
+        ),
+        affected: unknown_because(
+            "the first scan of the report took 5 seconds; a second one would delay the alert",
+        ),
+        clients: unknown_because("Private CA denied GetCertificate"),
+    }
+}
+
+fn issued_outside_acm(template: &str) -> Finding<Usage> {
+    unknown_because(&format!(
+        "issued outside ACM (account 123456789012, template {template}), and ACM of this account and region does not have it"
+    ))
+}
+
+/// What was found out about [`ca_certificate`], which names neither a CRL nor an OCSP responder.
+pub fn without_pointers() -> Investigation {
+    let authority = authorities(2).remove(1).arn;
+    let name = "Example Corp Device CA 3".to_owned();
+    Investigation {
+        revoked_by: Finding::Known(Revoker {
+            identity_type: "IAMUser".to_owned(),
+            arn: Some("arn:aws:iam::123456789012:user/alice".to_owned()),
+            role: None,
+            session: None,
+            user: Some("alice".to_owned()),
+            ..revoker_at("2018-02-26T20:20:00Z", 1)
+        }),
+        in_use: issued_outside_acm("SubordinateCACertificate_PathLen0/V1"),
+        affected: Finding::Known(Affected::CertificateAuthority {
+            authority: Finding::Known(Some((authority, Some(name)))),
+        }),
+        clients: Finding::Known(ClientChecks {
+            authority: Some(RevocationChecking {
+                crl: true,
+                ..RevocationChecking::default()
+            }),
+            ..ClientChecks::default()
+        }),
+    }
+}
+
+/// Findings in which every text of AWS or of others is `text`, and every list has `items` items.
+pub fn findings_with(text: &str, items: usize) -> Investigation {
+    let some = || Some(text.to_owned());
+    let list = || vec![text.to_owned(); items];
+    let total = items as u64;
+    let certificate = |is_revoked_one| AcmCertificate {
+        arn: text.to_owned(),
+        serial: some(),
+        is_revoked_one,
+        in_use_by: list(),
+        in_use_total: total,
+        exported: Some(true),
+    };
+    let siblings = (0..items).map(|position| Sibling {
+        serial: some(),
+        certificate_arn: some(),
+        same_key: [Some(true), None, Some(false)][position % 3],
+        ..sibling(1)
+    });
+    Investigation {
+        revoked_by: Finding::Known(Revoker {
+            identity_type: text.to_owned(),
+            arn: some(),
+            role: some(),
+            session: some(),
+            user: some(),
+            service: some(),
+            account: some(),
+            source_ip: some(),
+            user_agent: some(),
+            ..revoker()
+        }),
+        in_use: Finding::Known(Usage {
+            certificates: (0..items)
+                .map(|position| certificate(position < 2))
+                .collect(),
+            total,
+            ..Usage::default()
+        }),
+        affected: Finding::Known(Affected::Certificates {
+            siblings: siblings.collect(),
+            total,
+        }),
+        clients: Finding::Known(ClientChecks {
+            crl_urls: list(),
+            crl_total: total,
+            ocsp_urls: list(),
+            ocsp_total: total,
+            authority: Some(RevocationChecking::default()),
+        }),
+    }
+}
+
+/// The same with the text as the reason why nothing is known, or as the name of a CA.
+pub fn unknown_with(text: &str) -> Investigation {
+    let name = Some(text.to_owned());
+    Investigation {
+        revoked_by: unknown_because(text),
+        in_use: unknown_because(text),
+        affected: Finding::Known(Affected::CertificateAuthority {
+            authority: Finding::Known(Some((arn(AUTHORITY), name))),
+        }),
+        clients: unknown_because(text),
+    }
+}
+
+/// What was found out about the worst of [`seven`].
+pub fn findings_of_seven() -> Vec<Investigation> {
+    let mut worst = Investigation {
+        revoked_by: Finding::Known(revoker_at("2018-02-26T20:02:54Z", 3)),
+        ..findings()
+    };
+    if let Finding::Known(usage) = &mut worst.in_use {
+        usage.certificates[0].serial = Some(serial(3));
+    }
+    let other = |revoked_by| Investigation {
+        revoked_by,
+        in_use: issued_outside_acm("EndEntityCertificate/V1"),
+        affected: Finding::NotApplicable("only looked up for critical revocations".to_owned()),
+        ..findings()
+    };
+    vec![
+        worst,
+        without_pointers(),
+        other(Finding::Known(revoker_at("2018-02-26T17:45:00Z", 1))),
+        other(unknown_because("CloudTrail throttled LookupEvents")),
+        other(Finding::Known(revoker_at("2018-02-26T20:05:30Z", 3))),
+    ]
+}
+
 /// The alerts of `docs/messages/`.
 pub fn scenarios() -> Vec<(&'static str, Alert)> {
     static SCENARIOS: OnceLock<Vec<(&str, Alert)>> = OnceLock::new();
@@ -346,6 +633,10 @@ fn make_scenarios() -> Vec<(&'static str, Alert)> {
         "KEY_COMPROMISE",
         "2018-02-26T20:00:36+0000",
     );
+    let unreachable = Revocation {
+        reason: RevocationReason::KeyCompromise,
+        ..ca_certificate()
+    };
     let request_id = "8f507cfc-xmpl-4697-b07a-ac58fc914c95".to_owned();
     let one = RevocationAlert::new(collect([sample()]).0, report(), None);
     let replay = AlertKind::Replay {
@@ -355,7 +646,13 @@ fn make_scenarios() -> Vec<(&'static str, Alert)> {
     };
     vec![
         ("one", alert(AlertKind::Revocations(one))),
-        ("seven", revocations(seven())),
+        ("key-compromise", investigated([leaked()], [findings()])),
+        ("unknown", investigated([issued_elsewhere()], [unknown()])),
+        (
+            "no-crl-no-ocsp",
+            investigated([unreachable], [without_pointers()]),
+        ),
+        ("seven", investigated(seven(), findings_of_seven())),
         ("five-thousand", revocations(many(5000))),
         ("hostile", revocations([hostile])),
         ("replay", alert(replay)),
