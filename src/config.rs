@@ -39,6 +39,8 @@ pub struct Config {
     pub audit_interval: Option<Duration>,
     /// How often to send a `watch-summary`; `None` means never.
     pub summary_interval: Option<Duration>,
+    /// Whether to look up who revoked a certificate, where it is in use, and what else is affected.
+    pub investigate: bool,
     /// Whether S3 has a custom endpoint.
     pub custom_s3_endpoint: bool,
 }
@@ -98,6 +100,7 @@ impl Config {
             )),
             audit_interval: variables.interval("AUDIT_INTERVAL_MINUTES", 1..=10_080, 60),
             summary_interval: variables.interval("SUMMARY_INTERVAL_HOURS", 1..=8784, 3600),
+            investigate: variables.optional("INVESTIGATE", yes_or_no).unwrap_or(true),
             custom_s3_endpoint: ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]
                 .iter()
                 .any(|name| (variables.get)(name).is_some()),
@@ -263,6 +266,14 @@ fn report_format(text: &str) -> Result<ReportFormat, String> {
     }
 }
 
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        other => Err(format!("{other:?} is neither yes nor no")),
+    }
+}
+
 fn reason(entry: &str) -> Result<RevocationReason, String> {
     let mut known = RevocationReason::KNOWN.into_iter();
     known.find(|reason| reason.name() == entry).ok_or_else(|| {
@@ -334,7 +345,21 @@ mod tests {
         assert_eq!(config.audit_interval, None);
         assert_eq!(config.summary_interval, None);
         assert_eq!(config.chat_topic_arn, None);
+        assert!(config.investigate);
         assert!(!config.custom_s3_endpoint);
+    }
+
+    #[test]
+    fn investigate_accepts_yes_and_no_only() {
+        for (value, expected) in [("yes", true), ("no", false), (" No ", false), ("", true)] {
+            let config = from(&[("INVESTIGATE", value)]).unwrap();
+            assert_eq!(config.investigate, expected, "{value:?}");
+        }
+        for value in ["true", "0", "off", "yes,no"] {
+            let error = from(&[("INVESTIGATE", value)]).unwrap_err();
+            let problem = format!("INVESTIGATE: {value:?} is neither yes nor no");
+            assert!(error.error_message.contains(&problem), "{error:?}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::error::{ErrorKind, invocation_error};
 use crate::event::{Mode, Request};
 use crate::health::{Health, status};
+use crate::investigate::Investigator;
 use crate::metrics;
 use crate::response::{AuditResponse, Outcome, Response};
 use crate::state::store::Store;
@@ -133,6 +134,12 @@ impl Function {
                 prefix: &config.state_prefix,
             },
             publisher: Publisher::new(clients, &config.topic_arn, config.chat_topic_arn.as_deref()),
+            investigator: Investigator::new(
+                clients,
+                &config.report_bucket,
+                budget,
+                config.investigate,
+            ),
             request_pacer: Pacer::new(REQUEST_PACE),
             status_pacer: Pacer::new(STATUS_PACE),
             scan_limiter: ScanLimiter::default(),

@@ -15,13 +15,14 @@
 //! 3. `health` is about all CAs of the stack: at the start and at the end of a run, it announces what
 //!    changed about the watch itself; and it returns the status.
 //! 4. `targets` selects the CAs of an invocation.
-//! 5. [`audit`] is the sentence above for one CA, all of them side by side. Like `health`, it combines
-//!    the next three.
-//! 6. [`report`] requests, awaits, fetches and scans audit reports; [`state`] keeps control documents,
+//! 5. [`audit`] is the sentence above for one CA, all of them side by side. It combines the next
+//!    four; `health` combines three of them.
+//! 6. `investigate` looks up who revoked a certificate, where it is in use, and what else is affected.
+//! 7. [`report`] requests, awaits, fetches and scans audit reports; [`state`] keeps control documents,
 //!    notified sets and the health document in S3; [`alert`] builds messages and publishes them to SNS.
 //!    They do not import one another.
-//! 7. [`aws`] has the SDK clients, classified failures, and the account's CAs.
-//! 8. Everything else is shared: configuration, events, responses and metrics, facts about
+//! 8. [`aws`] has the SDK clients, classified failures, and the account's CAs.
+//! 9. Everything else is shared: configuration, events, responses and metrics, facts about
 //!    revocations ([`revocation`]), text ([`text`]), time ([`budget`], [`timestamp`]).
 //!
 //! # Invariants
@@ -29,9 +30,10 @@
 //! Checked by `tests/architecture.rs` and `clippy.toml`:
 //!
 //! - Imports have no cycles and go down the layers.
-//! - Only `aws/`, `report/{request,wait,fetch}`, `state/store` and `alert/{publish,topic,full_list}` use the
-//!   AWS SDK. The scanner, [`revocation`], [`text`], [`state`] except its store, and [`alert`] except
-//!   publishing do no I/O, so that a repeated message can be recognized.
+//! - Only `aws/`, `investigate/`, `report/{request,wait,fetch}`, `state/store` and
+//!   `alert/{publish,topic,full_list}` use the AWS SDK. The scanner, [`revocation`], [`text`],
+//!   [`state`] except its store, and [`alert`] except publishing do no I/O, so that a repeated message
+//!   can be recognized.
 //! - Only [`budget`] reads a clock, and only `runtime` and `config` read the environment.
 //!
 //! Checked by the simulation and the other tests (`docs/reliability.md` has the guarantees):
@@ -51,6 +53,9 @@
 //!   nothing.
 //! - Only a run that covers every CA decides that a CA left. Audits and revocation alerts do not depend
 //!   on the health document.
+//! - Lookups delay an alert by at most ten seconds. They never prevent it, and never change its `id`,
+//!   its `revocationId`s or which revocations it holds. What they could not find out is unknown, with
+//!   the reason.
 //! - Memory is bounded by one record, the new revocations that fit a message, and the notified set,
 //!   never by the report; and for all audits of a run together, by 64 MiB or one larger set.
 //! - No task outlives the response, because Lambda then freezes the process.
@@ -74,6 +79,7 @@ pub mod error;
 pub mod event;
 pub mod handler;
 mod health;
+mod investigate;
 pub mod logging;
 pub mod metrics;
 pub mod pending_report;

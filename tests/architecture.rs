@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["health"],
     &["targets"],
     &["audit"],
+    &["investigate"],
     &["report", "state", "alert"],
     &["aws"],
     &[
@@ -45,6 +46,9 @@ const SDK_FILES: &[&str] = &[
     "aws/clients.rs",
     "aws/connections.rs",
     "aws/failure.rs",
+    "investigate/revoker.rs",
+    "investigate/trail.rs",
+    "investigate/usage.rs",
     "report/fetch.rs",
     "report/request.rs",
     "report/wait.rs",

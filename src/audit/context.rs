@@ -19,6 +19,7 @@ use crate::budget::{Budget, Pacer};
 use crate::config::Config;
 use crate::error::{AuditError, ErrorKind};
 use crate::event::{Mode, Request, Trigger};
+use crate::investigate::Investigator;
 use crate::response::{AuditResponse, Outcome};
 use crate::state::control::{CLOCK_TOLERANCE, Control, CurrentError, Lease};
 use crate::state::store::{Store, VersionedState};
@@ -63,6 +64,7 @@ pub(crate) struct Run<'a> {
     pub budget: Budget,
     pub store: Store<'a>,
     pub publisher: Publisher<'a>,
+    pub investigator: Investigator<'a>,
     /// Paces report requests: one per second and account (AWS Private CA quotas).
     pub request_pacer: Pacer,
     /// Paces report status lookups: half of the 20 per second and account.

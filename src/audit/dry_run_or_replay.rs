@@ -50,7 +50,7 @@ impl Audit<'_> {
         let last = state.control.last_complete_audit.as_ref();
         response.last_complete_audit_at = last.map(|audit| audit.requested_at);
         if !self.mode.is_dry_run() {
-            let warnings = self.alert(findings.alert, report.object.last_modified);
+            let warnings = self.alert(findings.alert, &report.object, &response.stats);
             response.warnings.extend(warnings.await?);
         }
         Ok(response)

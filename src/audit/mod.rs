@@ -3,6 +3,7 @@
 //! Each stage is a file, from one value to the next; this one puts them in order.
 
 use std::slice;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tracing::{info, warn};
@@ -10,10 +11,11 @@ use tracing::{info, warn};
 use crate::alert::AlertKind;
 use crate::error::AuditError;
 use crate::event::Mode;
-use crate::response::{AuditResponse, Outcome};
+use crate::report::wait::ReportObject;
+use crate::response::{AuditResponse, AuditStats, Outcome};
+use crate::revocation::investigation::MAX_INVESTIGATED;
 use crate::state::control::Control;
 use crate::state::store::VersionedState;
-use crate::timestamp::Timestamp;
 
 mod commit;
 mod context;
@@ -117,7 +119,8 @@ impl Audit<'_> {
         state: &mut VersionedState,
         scan_slot: &ScanSlot<'_>,
     ) -> Result<AuditResponse, AuditError> {
-        let first = self.audit_report(state, scan_slot).await?;
+        // Boxed: debug builds copy it to the stack at every level.
+        let first = Box::pin(self.audit_report(state, scan_slot)).await?;
         if first.outcome != Outcome::Audited || !self.is_outdated(&state.control) {
             return Ok(first);
         }
@@ -125,7 +128,7 @@ impl Audit<'_> {
             certificate_authority = self.arn.id(),
             "report outdated; requesting a new one"
         );
-        let second = self.audit_report(state, scan_slot).await;
+        let second = Box::pin(self.audit_report(state, scan_slot)).await;
         let second = second.unwrap_or_else(|error| AuditResponse::failed(self.arn.clone(), error));
         Ok(first.followed_by(second))
     }
@@ -158,7 +161,7 @@ impl Audit<'_> {
         let (scan, _memory) = self.scan(state, &report, scan_slot).await?;
         let findings = self.findings(&state.control, &report, scan);
         let mut response = findings.response;
-        let warnings = self.alert(findings.alert, report.object.last_modified);
+        let warnings = self.alert(findings.alert, &report.object, &response.stats);
         response.warnings.extend(warnings.await?);
         let complete = match findings.result {
             Ok(complete) => Some(complete),
@@ -173,21 +176,32 @@ impl Audit<'_> {
         Ok(response)
     }
 
-    /// Publishes an alert, if there is one, while there is still time to save the state; returns
-    /// warnings.
+    /// Looks up what is behind an alert, if there is one, and publishes it while there is still time to
+    /// save the state; returns warnings.
     ///
     /// If nobody may have read it, the audit fails as if it had not gone out.
     async fn alert(
         &self,
         alert: Option<AlertKind>,
-        detected_at: Timestamp,
+        report: &ReportObject,
+        scan: &AuditStats,
     ) -> Result<Vec<String>, AuditError> {
-        let Some(kind) = alert else {
+        let Some(mut kind) = alert else {
             return Ok(Vec::new());
         };
         let (run, until) = (self.run, self.run.budget.save_deadline());
+        if let Some(revocations) = kind.revocations_mut() {
+            let worst = revocations.worst(MAX_INVESTIGATED);
+            let scan_duration = Duration::from_secs_f64(scan.scanned_seconds);
+            let found = run
+                .investigator
+                .investigate(self.arn, &worst, report, scan_duration);
+            // Boxed: every audit is as large as its deepest await.
+            let found = Box::pin(found).await;
+            revocations.set_investigations(found);
+        }
         let arns = slice::from_ref(self.arn);
-        let published = run.publish(arns, kind, detected_at, until).await;
+        let published = run.publish(arns, kind, report.last_modified, until).await;
         let published = published.map_err(|unpublished| unpublished.error)?;
         match published.unverified {
             Some(error) => Err(error),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};
-use aws_sdk_s3::config::retry::RetryPartition;
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_sns::config::Region;
 
@@ -13,11 +13,21 @@ use crate::config::Config;
 /// Timeout of one attempt until the response headers; it does not limit reading the body.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Timeout of one attempt of a lookup that an alert waits for.
+const LOOKUP_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// One client per service and topic, shared by all CAs of an invocation.
 #[derive(Clone, Debug)]
 pub struct Clients {
+    /// Lookups in AWS Certificate Manager.
+    pub acm: aws_sdk_acm::Client,
     /// AWS Private CA.
     pub acmpca: aws_sdk_acmpca::Client,
+    /// Lookups in AWS Private CA that an alert waits for. They use up neither the requests nor the
+    /// retries of audits.
+    pub acmpca_lookups: aws_sdk_acmpca::Client,
+    /// Lookups in CloudTrail.
+    pub cloudtrail: aws_sdk_cloudtrail::Client,
     /// Reports and state.
     pub s3: aws_sdk_s3::Client,
     /// Alerts, in the region of their topic.
@@ -58,10 +68,37 @@ impl Clients {
                     .build(),
             )
         };
+        // A lookup is worth little time, and is not repeated often.
+        let lookup_timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(2))
+            .operation_attempt_timeout(LOOKUP_ATTEMPT_TIMEOUT)
+            .build();
+        let lookup_retries = RetryConfig::standard().with_max_attempts(2);
         Self {
+            acm: aws_sdk_acm::Client::from_conf(
+                aws_sdk_acm::config::Builder::from(&limit_requests(sdk_config))
+                    .timeout_config(lookup_timeouts.clone())
+                    .retry_config(lookup_retries.clone())
+                    .retry_partition(quota("acm"))
+                    .build(),
+            ),
             acmpca: aws_sdk_acmpca::Client::from_conf(
                 aws_sdk_acmpca::config::Builder::from(&limit_requests(sdk_config))
                     .retry_partition(quota("acm-pca"))
+                    .build(),
+            ),
+            acmpca_lookups: aws_sdk_acmpca::Client::from_conf(
+                aws_sdk_acmpca::config::Builder::from(&limit_requests(sdk_config))
+                    .timeout_config(lookup_timeouts.clone())
+                    .retry_config(lookup_retries.clone())
+                    .retry_partition(quota("acm-pca-lookups"))
+                    .build(),
+            ),
+            cloudtrail: aws_sdk_cloudtrail::Client::from_conf(
+                aws_sdk_cloudtrail::config::Builder::from(&limit_requests(sdk_config))
+                    .timeout_config(lookup_timeouts)
+                    .retry_config(lookup_retries)
+                    .retry_partition(quota("cloudtrail"))
                     .build(),
             ),
             s3: aws_sdk_s3::Client::from_conf(

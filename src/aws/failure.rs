@@ -122,6 +122,11 @@ impl CallFailure {
         }
     }
 
+    /// Returns AWS's name of the call.
+    pub fn operation(&self) -> &'static str {
+        self.operation
+    }
+
     /// Returns what the service or the SDK says, without the call.
     pub fn reason(&self) -> &str {
         &self.message

@@ -65,6 +65,7 @@ const VALUES: &[(&str, &[&str])] = &[
         "RunbookUrl",
         &["", "https://wiki.example.com/pki?page=revoked#now"],
     ),
+    ("Investigate", &["yes", "no"]),
     (
         "ExistingTopicArn",
         &[
@@ -244,6 +245,8 @@ fn invalid_parameter_values_are_rejected() {
         ("SummaryIntervalHours", "weekly"),
         ("RunbookUrl", "wiki.example.com"),
         ("RunbookUrl", "https://wiki.example.com/key compromise"),
+        ("Investigate", "true"),
+        ("Investigate", ""),
         ("ExistingTopicArn", "revocations"),
         (
             "ChatTopicArn",
@@ -361,6 +364,7 @@ fn parameters_reach_the_configuration() {
         ("AuditIntervalMinutes", "360"),
         ("SummaryIntervalHours", "168"),
         ("RunbookUrl", "https://wiki.example.com/pki"),
+        ("Investigate", "no"),
         ("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat"),
         (
             "ExistingTopicArn",
@@ -387,6 +391,7 @@ fn parameters_reach_the_configuration() {
         config.runbook_url.as_deref(),
         Some("https://wiki.example.com/pki")
     );
+    assert!(!config.investigate);
     assert_eq!(
         config.chat_topic_arn.as_deref(),
         Some("arn:aws:sns:us-east-1:123456789012:chat")
@@ -496,7 +501,7 @@ fn role_reaches_only_reports_and_state_of_its_stack() {
 
 #[test]
 fn list_of_sdk_calls_matches_the_source() {
-    let call = Regex::new(r"\b(?:s3|sns|acmpca)\.([a-z0-9_]+)\(\)").unwrap();
+    let call = Regex::new(r"\b(?:s3|sns|acmpca|acm|cloudtrail)\.([a-z0-9_]+)\(\)").unwrap();
     let mut found = BTreeSet::new();
     let mut sources = vec![root().join("src")];
     while let Some(path) = sources.pop() {
@@ -547,8 +552,14 @@ fn operation(method: &str) -> String {
 
 /// Deploys with every optional permission.
 fn deploy_all(certificate_authorities: &str) -> Deployment {
+    deploy_with(certificate_authorities, "yes")
+}
+
+/// Deploys with every optional permission; `investigate` decides on those of the investigation.
+fn deploy_with(certificate_authorities: &str, investigate: &str) -> Deployment {
     deploy(&[
         ("CertificateAuthorities", certificate_authorities),
+        ("Investigate", investigate),
         ("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat"),
         ("RevocationEvents", "yes"),
         ("BucketKmsKeyArn", KEY),
@@ -579,10 +590,7 @@ async fn role_allows_exactly_the_calls_that_are_made() {
     let config = local_config(&deployment);
     let calls = record(config.clone()).await;
 
-    // ListCertificateAuthorities includes the names.
-    let mut expected = all_calls();
-    expected.retain(|(operation, _)| operation != "DescribeCertificateAuthority");
-    assert_eq!(kinds(&calls, &config), expected);
+    assert_eq!(kinds(&calls, &config), all_calls());
     let needed = needs_of(&calls);
     let granted = grants(&statements(&deployment, "WatchRole"));
     assert_eq!(differences(&granted, &needed), [""; 0]);
@@ -674,6 +682,28 @@ async fn role_for_a_ca_list_allows_exactly_the_calls_made() {
     assert_eq!(differences(&granted, &needed), [""; 0]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn role_without_investigation_allows_exactly_the_calls_made() {
+    for certificate_authorities in ["*", TWO_ARNS] {
+        let deployment = deploy_with(certificate_authorities, "no");
+        let config = local_config(&deployment);
+        let calls = record(config.clone()).await;
+        let mut expected = all_calls();
+        expected.retain(|(operation, _)| {
+            let of_investigation = INVESTIGATION
+                .iter()
+                .any(|(_, action, _)| action.ends_with(&format!(":{operation}")));
+            // The names of listed CAs are looked up either way.
+            let of_names =
+                operation == "DescribeCertificateAuthority" && certificate_authorities != "*";
+            !of_investigation || of_names
+        });
+        assert_eq!(kinds(&calls, &config), expected);
+        let granted = grants(&statements(&deployment, "WatchRole"));
+        assert_eq!(differences(&granted, &needs_of(&calls)), [""; 0]);
+    }
+}
+
 #[test]
 fn role_for_a_ca_list_allows_audits_of_listed_cas_only() {
     const CREATE: &str = "acm-pca:CreateCertificateAuthorityAuditReport";
@@ -704,6 +734,78 @@ fn role_for_a_ca_list_allows_audits_of_listed_cas_only() {
         .is_empty()
     );
     assert_eq!(allowing(&role, LIST, "*"), ["ListCertificateAuthorities"]);
+}
+
+/// Statements of the investigation: Sid, action, resources.
+const INVESTIGATION: &[(&str, &str, &[&str])] = &[
+    ("LookUpWhoRevoked", "cloudtrail:LookupEvents", &["*"]),
+    ("SearchAcmCertificates", "acm:SearchCertificates", &["*"]),
+    (
+        "DescribeAcmCertificates",
+        "acm:DescribeCertificate",
+        &["arn:aws:acm:us-east-1:123456789012:certificate/*"],
+    ),
+    (
+        "ReadIssuedCertificates",
+        "acm-pca:GetCertificate",
+        &["arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/*"],
+    ),
+    (
+        "DescribeCertificateAuthorities",
+        "acm-pca:DescribeCertificateAuthority",
+        &["arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/*"],
+    ),
+];
+
+#[test]
+fn investigation_permissions_are_separate_and_can_be_switched_off() {
+    let grants_with = |investigate: &str, cas: &str| {
+        let deployment = deploy(&[
+            ("Investigate", investigate),
+            ("CertificateAuthorities", cas),
+        ]);
+        grants(&statements(&deployment, "WatchRole"))
+    };
+    let (with, without) = (grants_with("yes", "*"), grants_with("no", "*"));
+    assert!(without.iter().all(|grant| with.contains(grant)));
+    let added: Vec<_> = with.iter().filter(|g| !without.contains(g)).collect();
+    let expected = INVESTIGATION.iter().flat_map(|(sid, action, resources)| {
+        resources
+            .iter()
+            .map(move |resource| (*sid, *action, *resource))
+    });
+    let added = added
+        .iter()
+        .map(|g| (g.sid.as_str(), g.action.as_str(), g.resource.as_str()));
+    assert_eq!(added.collect::<BTreeSet<_>>(), expected.collect());
+
+    // The names of listed CAs are looked up either way.
+    let (with, without) = (grants_with("yes", TWO_ARNS), grants_with("no", TWO_ARNS));
+    let added: BTreeSet<_> = with
+        .iter()
+        .filter(|g| !without.contains(g))
+        .map(|g| (g.action.as_str(), g.resource.as_str()))
+        .collect();
+    let mut expected: BTreeSet<_> = INVESTIGATION[..3]
+        .iter()
+        .map(|(_, action, resources)| (*action, resources[0]))
+        .collect();
+    expected.extend(
+        TWO_ARNS
+            .split(',')
+            .map(|arn| ("acm-pca:GetCertificate", arn)),
+    );
+    assert_eq!(added, expected);
+}
+
+#[test]
+fn operations_page_lists_the_investigation_statements() {
+    let page = read(root().join(OPERATIONS_PAGE));
+    for (sid, action, _) in INVESTIGATION {
+        for name in [sid, action] {
+            assert!(page.contains(&format!("`{name}`")), "no {name}");
+        }
+    }
 }
 
 #[test]
@@ -1051,6 +1153,82 @@ fn troubleshooting_page_lists_every_error_type() {
         };
         let row = format!("\n| `{}` | {cell} |", kind.name());
         assert!(page.contains(&row), "{TROUBLESHOOTING_PAGE} lacks {row:?}");
+    }
+}
+
+/// Literals of `src/investigate` that are no reasons of an unknown finding. Some are only logged.
+const NO_REASONS: [&str; 8] = [
+    "CloudTrail returned {events} that could not be parsed",
+    "investigation finished",
+    "key and value are set",
+    "lookup failed",
+    "only looked up for critical revocations",
+    "second scan of the report",
+    "value and operator are set",
+    "{PRIVATE_CA} returned no CA to DescribeCertificateAuthority",
+];
+
+/// Returns the texts in the code of the investigation that may be reasons: literals of several words.
+fn reasons_in_code() -> BTreeSet<String> {
+    let literal = Regex::new(r#""((?:[^"\\]|\\.)*)""#).unwrap();
+    let line_break = Regex::new(r"\\\n\s*").unwrap();
+    let mut reasons = BTreeSet::new();
+    for entry in std::fs::read_dir(root().join("src/investigate")).unwrap() {
+        let source = read(entry.unwrap().path());
+        let code = source.split("\n#[cfg(test)]\nmod ").next().unwrap();
+        let is_code = |line: &&str| !line.trim_start().starts_with("//");
+        let code = code.split('\n').filter(is_code).collect::<Vec<_>>();
+        let code = line_break.replace_all(&code.join("\n"), "").into_owned();
+        let texts = literal
+            .captures_iter(&code)
+            .map(|found| found[1].to_owned());
+        reasons.extend(texts.filter(|text| text.contains(' ')));
+    }
+    reasons.retain(|text| !NO_REASONS.contains(&text.as_str()));
+    reasons
+}
+
+/// Returns what a reason has between its variable parts and after the name of the service.
+fn fixed_parts(reason: &str) -> Vec<String> {
+    let variable =
+        r"\([^)]*\.\.\.[^)]*\)|\{[^}]*\}|\.\.\.|CODE|MESSAGE|^(CloudTrail|ACM|Private CA) ";
+    let parts = Regex::new(variable).unwrap();
+    let parts = parts
+        .split(reason)
+        .map(|part| part.trim_matches(|c: char| !c.is_alphanumeric()).to_owned());
+    parts.filter(|part| part.len() > 1).collect()
+}
+
+#[test]
+fn troubleshooting_page_lists_the_reasons_of_unknown_findings() {
+    let page = read(root().join(TROUBLESHOOTING_PAGE));
+    let section = page.split("\n## Unknown in an alert\n").nth(1).unwrap();
+    let table = section.split("\n\n").find(|it| it.starts_with("| reason"));
+    let table = table.expect("a table of reasons");
+    let reasons = reasons_in_code();
+    assert!(reasons.len() > 25, "{reasons:?}");
+    for reason in &reasons {
+        let is_listed = fixed_parts(reason).iter().all(|part| table.contains(part));
+        assert!(is_listed, "{TROUBLESHOOTING_PAGE} lacks {reason:?}");
+    }
+    let in_backticks = Regex::new("`([^`]+)`").unwrap();
+    // Their operations are no part of a literal.
+    let denied = Regex::new(r"^[A-Z]\w+( CA)? denied [A-Z]\w+$").unwrap();
+    for row in table.lines().skip(2) {
+        let cell = row.split(" | ").next().unwrap();
+        for listed in in_backticks
+            .captures_iter(cell)
+            .map(|found| found[1].to_owned())
+        {
+            let is_in_code = |part| reasons.iter().any(|reason| reason.contains(part));
+            let is_produced = fixed_parts(&listed)
+                .iter()
+                .all(|part| is_in_code(part.as_str()));
+            assert!(
+                is_produced || denied.is_match(&listed),
+                "no code produces {listed:?}"
+            );
+        }
     }
 }
 

@@ -178,6 +178,15 @@ pub struct Need {
     pub prefix: Option<String>,
 }
 
+/// Returns the permission that has the name of the call's operation, on a resource or on `*`.
+fn on(prefix: &str, call: &Call, resource: Option<&String>) -> Vec<Need> {
+    vec![Need {
+        action: format!("{prefix}:{}", call.operation),
+        resource: resource.map_or_else(|| "*".to_owned(), String::clone),
+        prefix: None,
+    }]
+}
+
 /// Returns the permissions that a call requires.
 ///
 /// Sources: Service Authorization Reference, "Actions, resources, and condition keys"; for S3 also the
@@ -189,13 +198,9 @@ pub fn needs(call: &Call) -> Vec<Need> {
         prefix: None,
     };
     match call.service {
-        Service::PrivateCa => {
-            let resource = call.certificate_authority_arn.clone();
-            vec![need(
-                &format!("acm-pca:{}", call.operation),
-                resource.unwrap_or_else(|| "*".to_owned()),
-            )]
-        }
+        Service::PrivateCa => on("acm-pca", call, call.certificate_authority_arn.as_ref()),
+        Service::CloudTrail => on("cloudtrail", call, None),
+        Service::Acm => on("acm", call, call.parameters.get("CertificateArn")),
         Service::Sns => {
             let topic = call
                 .topic_arn

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use local_aws::{Call, Fault, LocalAws, On, Protocol, Subscription};
+use local_aws::{AcmCertificate, Call, Fault, LocalAws, On, Protocol, Service, Subscription};
 use pca_revocation_watch::config::Config;
 use serde_json::{Value, json};
 
@@ -25,6 +25,11 @@ pub const CALLS: &[(&str, &str, What)] = &[
         "ListCertificateAuthorities",
         What::Account,
     ),
+    (
+        "certificates.rs",
+        "GetCertificate",
+        What::CertificateAuthority,
+    ),
     ("fetch.rs", "GetObject", What::PartOfReport),
     ("fetch.rs", "GetObject", What::Report),
     ("full_list.rs", "AbortMultipartUpload", What::FullList),
@@ -40,6 +45,7 @@ pub const CALLS: &[(&str, &str, What)] = &[
         What::CertificateAuthority,
     ),
     ("request.rs", "ListObjectsV2", What::Reports),
+    ("revoker.rs", "LookupEvents", What::Events),
     ("store.rs", "DeleteObject", What::NotifiedSet),
     ("store.rs", "GetObject", What::Control),
     ("store.rs", "GetObject", What::HealthDocument),
@@ -52,6 +58,8 @@ pub const CALLS: &[(&str, &str, What)] = &[
     ("topic.rs", "GetTopicAttributes", What::Topic),
     ("topic.rs", "ListSubscriptionsByTopic", What::ChatTopic),
     ("topic.rs", "ListSubscriptionsByTopic", What::Topic),
+    ("usage.rs", "DescribeCertificate", What::AcmCertificate),
+    ("usage.rs", "SearchCertificates", What::AcmCertificates),
     (
         "wait.rs",
         "DescribeCertificateAuthorityAuditReport",
@@ -65,6 +73,11 @@ pub const CALLS: &[(&str, &str, What)] = &[
 pub enum What {
     Account,
     CertificateAuthority,
+    /// The event history of the account and region.
+    Events,
+    /// All certificates of ACM.
+    AcmCertificates,
+    AcmCertificate,
     Bucket,
     Report,
     /// The rest of a report whose response body ended early.
@@ -83,6 +96,14 @@ pub enum What {
 impl What {
     fn of(call: &Call, config: &Config) -> Option<Self> {
         let is_report = |key: &str| key.starts_with("audit-report/");
+        match call.service {
+            Service::CloudTrail => return Some(What::Events),
+            Service::Acm if call.parameters.contains_key("CertificateArn") => {
+                return Some(What::AcmCertificate);
+            }
+            Service::Acm => return Some(What::AcmCertificates),
+            Service::PrivateCa | Service::S3 | Service::Sns => {}
+        }
         if call.operation == "ListCertificateAuthorities" {
             return Some(What::Account);
         }
@@ -140,6 +161,9 @@ pub fn kinds(calls: &[Call], config: &Config) -> BTreeSet<(String, What)> {
 
 /// Time between two invocations: long enough for Private CA to allow another report.
 const BETWEEN_INVOCATIONS: Duration = Duration::from_secs(1_860);
+
+/// A load balancer.
+const LOAD_BALANCER: &str = "arn:aws:elasticloadbalancing:us-east-1:123456789012:loadbalancer/app/prod-web/50dc6c495c0c9188";
 
 /// Makes the function run through scenarios with every kind of call, and returns the calls.
 pub async fn record(config: Config) -> Vec<Call> {
@@ -231,12 +255,20 @@ impl Account {
         }
     }
 
-    /// A first audit of both CAs, and one that adds to the notified set.
+    /// A first audit of both CAs, and one that adds to the notified set. A load balancer uses the revoked
+    /// certificates.
     async fn audit_repeatedly(&self) {
         let pca = self.aws.private_ca();
+        for other in crate::TWO_ARNS.split(',').filter(|arn| *arn != self.ca) {
+            let serial = pca.issue(other, "www.example.net");
+            pca.revoke(other, &serial, "KEY_COMPROMISE");
+        }
         for _ in 0..2 {
             let serial = pca.issue(&self.ca, "www.example.com");
             pca.revoke(&self.ca, &serial, "KEY_COMPROMISE");
+            let arn = "arn:aws:acm:us-east-1:123456789012:certificate/1234abcd-12ab-34cd-56ef-1234567890ab";
+            let in_acm = AcmCertificate::new(arn, "www.example.com", &serial, &self.ca);
+            self.aws.acm().add(in_acm.used_by(LOAD_BALANCER));
             assert_eq!(self.invoke(json!({})).await, "audited");
         }
     }

@@ -1,0 +1,114 @@
+//! Finds the identity that revoked a certificate in CloudTrail.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_cloudtrail::operation::lookup_events::LookupEventsOutput;
+use aws_sdk_cloudtrail::primitives::DateTime;
+use aws_sdk_cloudtrail::types::{LookupAttribute, LookupAttributeKey};
+use futures_util::future::join_all;
+use tokio::time::timeout_at;
+
+use crate::aws::failure::CallFailure;
+use crate::investigate::trail::{Lookup, Window};
+use crate::investigate::words::reason;
+use crate::investigate::{Case, Investigator};
+use crate::revocation::investigation::{Finding, Revoker};
+use crate::text::numbers::count;
+use crate::timestamp::Timestamp;
+
+/// Maximum events of a page (AWS CloudTrail API Reference, `LookupEvents`).
+const PAGE_SIZE: i32 = 50;
+
+impl Investigator<'_> {
+    /// Returns a finding for each revocation of the case.
+    pub(super) async fn revokers(&self, case: &Case<'_>) -> Vec<Finding<Revoker>> {
+        let now = self.budget.now();
+        let lookups: Vec<_> = case
+            .revocations
+            .iter()
+            .map(|revocation| self.trail.lookup(revocation, now))
+            .collect();
+        // Revocations of the same time share a lookup.
+        let by_window: BTreeMap<_, _> = lookups
+            .iter()
+            .flatten()
+            .map(|lookup| (lookup.window.from, lookup))
+            .collect();
+        let reads = by_window.values().map(|lookup| self.read(case, lookup));
+        // What was read before the deadline counts.
+        let in_time = timeout_at(case.deadline, join_all(reads)).await;
+        if in_time.is_err() {
+            case.warn("LookupEvents", "CloudTrail did not respond in time");
+        }
+        let revocations = case.revocations.iter().zip(lookups);
+        revocations
+            .map(|(revocation, lookup)| match lookup {
+                Ok(lookup) => lookup.finding(case.arn.as_str(), revocation, self.budget.now()),
+                Err(reason) => Finding::Unknown(reason),
+            })
+            .collect()
+    }
+
+    /// Reads all pages of a window that were not read yet.
+    async fn read(&self, case: &Case<'_>, lookup: &Lookup) {
+        let _reader = lookup.reader.lock().await;
+        while lookup.pages().end.is_none() {
+            if !self.trail.pacer.turn(&self.budget).await {
+                return;
+            }
+            let next_token = {
+                let mut pages = lookup.pages();
+                pages.started.get_or_insert(self.budget.now());
+                pages.next_token.clone()
+            };
+            let page = self.page(lookup.window, next_token).await;
+            let is_failed = page.is_err();
+            if let Err(failure) = &page {
+                case.warn("LookupEvents", &reason("CloudTrail", failure));
+            }
+            let unreadable = {
+                let mut pages = lookup.pages();
+                let before = pages.unreadable;
+                pages.add(page);
+                pages.unreadable - before
+            };
+            if unreadable > 0 {
+                let events = count(unreadable, "event");
+                case.warn(
+                    "LookupEvents",
+                    &format!("CloudTrail returned {events} that could not be parsed"),
+                );
+            }
+            // Leaves a repetition to the next CA.
+            if is_failed {
+                return;
+            }
+        }
+    }
+
+    async fn page(
+        &self,
+        window: Window,
+        next_token: Option<String>,
+    ) -> Result<LookupEventsOutput, CallFailure> {
+        let by_name = LookupAttribute::builder()
+            .attribute_key(LookupAttributeKey::EventName)
+            .attribute_value("RevokeCertificate")
+            .build()
+            .expect("key and value are set");
+        // An end in the future might be refused; without one, CloudTrail searches until now.
+        let until = (window.until <= self.budget.now()).then_some(window.until);
+        let seconds = |at: Timestamp| DateTime::from_secs(at.unix_seconds());
+        self.clients
+            .cloudtrail
+            .lookup_events()
+            .lookup_attributes(by_name)
+            .start_time(seconds(window.from))
+            .set_end_time(until.map(seconds))
+            .max_results(PAGE_SIZE)
+            .set_next_token(next_token)
+            .send()
+            .await
+            .map_err(|error| CallFailure::new("LookupEvents", &error))
+    }
+}
