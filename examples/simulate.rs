@@ -140,6 +140,9 @@ fn many(worlds: u64, first_seed: u64) -> Vec<String> {
                     all.killed += summary.killed;
                     all.revocations += summary.revocations;
                     all.messages += summary.messages;
+                    for (kind, number) in summary.checked {
+                        *all.checked.entry(kind).or_default() += number;
+                    }
                     for violation in summary.violations {
                         eprintln!("[random 1 {seed}]: {violation}");
                         all.violations.push(violation);
@@ -153,5 +156,6 @@ fn many(worlds: u64, first_seed: u64) -> Vec<String> {
         "{worlds} worlds: {} invocations, {} of them killed; {} calls, {} of them failed; {} revocations, {} messages",
         all.invocations, all.killed, all.calls, all.injected, all.revocations, all.messages
     );
+    eprintln!("checked statements of investigations: {:?}", all.checked);
     all.violations
 }

@@ -1,21 +1,74 @@
-//! `cargo run --example demo -- --report FILE`, with files that are audit reports and with files that
-//! are not.
+//! `cargo run --example demo`: its story, and `-- --report FILE` with files that are audit reports and with
+//! files that are not.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Runs the demo as a user does, with a file of this name and content.
-fn demo(name: &str, content: &[u8]) -> Output {
+/// Runs the demo as a user does.
+fn demo(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--example", "demo", "--"])
+        .args(arguments)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .output()
+        .expect("cargo runs")
+}
+
+/// Runs the demo with a file of this name and content.
+fn demo_with(name: &str, content: &[u8]) -> Output {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("demo");
     std::fs::create_dir_all(&directory).expect("the directory can be created");
     let file = directory.join(name);
     std::fs::write(&file, content).expect("the file can be written");
-    Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--example", "demo", "--", "--report"])
-        .arg(&file)
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-        .output()
-        .expect("cargo runs")
+    demo(&["--report", file.to_str().expect("the path is UTF-8")])
+}
+
+/// Returns the lines of the email in a part of the demo's output, without indentation, as one line.
+fn email_in(part: &str) -> String {
+    let email = part.split_once("Email to ").expect("an email").1;
+    let end = email.find("pca-revocation-watch, message ");
+    let lines = email[..end.expect("the email's end")].split_whitespace();
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn demo_tells_who_revoked_and_what_else_is_affected() {
+    let output = demo(&[]);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    let (_, shown) = shown.split_once("2. A private key leaks").expect("part 2");
+    let (leak, shown) = shown.split_once("3. A CA without CRL").expect("part 3");
+    let (no_checks, last) = shown.split_once("4. The run after that").expect("part 4");
+
+    let email = email_in(leak);
+    for expected in [
+        "[CRITICAL] KEY_COMPROMISE: www.example3.com.com revoked (Example Corp Issuing CA)",
+        "Revoked by: role pki-admin, session m.ops, from 203.0.113.5 In use by:",
+        "In use by: load balancer prod-web (us-east-1)",
+        "Same key: 1 other valid certificate: 7c:41:0d:5e:93:b2:4a:1f:8e:60:c7:35:da:12:f4:09",
+        "Clients: can check the CRL only (no OCSP)",
+        "Revoke and replace 7c:41:0d:5e:93:b2:4a:1f:8e:60:c7:35:da:12:f4:09 as well",
+        "Replace the certificate on load balancer prod-web.",
+    ] {
+        assert!(email.contains(expected), "no {expected:?} in {email}");
+    }
+    // The card and the JSON have it as well.
+    for expected in [
+        "by `pki-admin` · in use by `prod-web`",
+        "\"role\": \"pki-admin\"",
+        "\"sameKey\": true",
+    ] {
+        assert!(leak.contains(expected), "no {expected:?} in {leak}");
+    }
+    let email = email_in(no_checks);
+    for expected in [
+        "pump-17.example.com revoked (Example Corp Device CA)",
+        "Clients: no client can learn of this revocation: the certificate has no CRL or OCSP pointer",
+        "1. No client can learn of this revocation: replace the certificate everywhere and remove trust in it.",
+    ] {
+        assert!(email.contains(expected), "no {expected:?} in {email}");
+    }
+    assert!(last.contains("Messages sent: 0"), "{last}");
 }
 
 /// Returns a JSON report of `certificates` certificates that are all revoked.
@@ -89,7 +142,7 @@ fn demo_says_what_a_file_is_that_is_no_report() {
         ),
     ];
     for (name, content, expected) in cases {
-        let output = demo(name, &content);
+        let output = demo_with(name, &content);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{name} succeeded");
         assert!(error.contains(name) && error.contains(expected), "{error}");
@@ -100,7 +153,7 @@ fn demo_says_what_a_file_is_that_is_no_report() {
 
 #[test]
 fn demo_shows_two_thousand_revocations_briefly() {
-    let output = demo("many.json", report(2000).as_bytes());
+    let output = demo_with("many.json", report(2000).as_bytes());
     let shown = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{shown}");
     let lines = shown.lines().count();

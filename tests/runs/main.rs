@@ -8,6 +8,7 @@ mod common;
 mod crash;
 mod demo;
 mod events_queue;
+mod investigation;
 mod many_certificate_authorities;
 mod status;
 mod watch;

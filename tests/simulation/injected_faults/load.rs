@@ -218,7 +218,7 @@ fn duplicate_delivery_of_one_event_repeats_at_worst() {
     let mut retried = 0;
     for delay in (0..2_400).step_by(60) {
         retried += on_paused_clock(delay, async {
-            let world = audited_world(&[]).await;
+            let world = audited_world(&[("INVESTIGATE", "no")]).await;
             let serial = world.revoke(0, "KEY_COMPROMISE");
             world.until(PERIOD).await;
             world.set_latency(Duration::from_millis(100));

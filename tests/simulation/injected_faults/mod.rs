@@ -8,6 +8,7 @@
 mod causes;
 mod health;
 mod implausible;
+mod investigation;
 mod load;
 mod publishing;
 mod reports;

@@ -154,6 +154,7 @@ fn record_of_another_ca_is_alerted_as_an_incomplete_audit() {
                 reason: "KEY_COMPROMISE",
                 at,
                 is_earlier: false,
+                by: None,
             });
 
             let next = NextReport::new().content(report);

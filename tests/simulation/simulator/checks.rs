@@ -9,6 +9,7 @@ use pca_revocation_watch::state::control::Control;
 use pca_revocation_watch::state::notified_set::NotifiedSetReader;
 use serde_json::Value;
 
+use super::investigations::investigations_are_true;
 use super::plan::{Failure, TRANSIENT_REFUSALS, outcome_is_unknown};
 use super::scenario::{control_key, health_key};
 use super::world::{BUCKET, Ended, InvokeOptions, ObservedCall, PERIOD, Revoked, Run, World};
@@ -63,6 +64,7 @@ pub fn all(world: &World) -> Vec<String> {
     copies_are_few(world, &messages, &mut violations);
     responses_are_in_time(world, &mut violations);
     errors_are_visible(world, &mut violations);
+    investigations_are_true(world, &mut violations);
     violations
 }
 

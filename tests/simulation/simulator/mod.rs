@@ -8,11 +8,13 @@
 
 pub mod checks;
 pub mod exhaustive;
+pub mod investigations;
 pub mod load;
 pub mod plan;
 pub mod random;
 pub mod scenario;
 pub mod schedule;
+pub mod variety;
 pub mod world;
 
 /// Runs a world's future on its own paused clock, which advances only while nothing can run.

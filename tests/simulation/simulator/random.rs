@@ -1,5 +1,6 @@
 //! Worlds generated from a seed: concurrent runs, lasting problems, and calls that fail at random.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -30,6 +31,8 @@ pub struct Summary {
     pub revocations: usize,
     pub messages: usize,
     pub violations: Vec<String>,
+    /// Number of statements of investigations that were checked, by kind.
+    pub checked: BTreeMap<&'static str, usize>,
     /// Every run, call and message: the same for the same seed.
     pub story: Vec<String>,
 }
@@ -54,6 +57,13 @@ pub fn simulate(seed: u64) -> Summary {
             reports.delay =
                 Duration::from_secs(*rng.choice(&[0, 0, 5, 60, 600]).expect("there are some"));
         });
+        world.vary(rng.u32(..1000));
+        let delays = [0, 0, 300, 900];
+        let delay = *rng.choice(&delays).expect("there are some");
+        world
+            .aws
+            .cloud_trail()
+            .set_delay(Duration::from_secs(delay));
         for ca in 0..world.cas.len() {
             world.revoke_long_ago(ca, "SUPERSEDED");
             world.issue(ca);
@@ -83,6 +93,7 @@ pub fn simulate(seed: u64) -> Summary {
             revocations: world.revoked.borrow().len(),
             messages: world.aws.sns().messages().len(),
             violations,
+            checked: world.checked.take(),
             story,
         }
     })

@@ -1,7 +1,7 @@
 //! The world: an account, its CAs, and Lambda running the function.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -10,7 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use lambda_runtime::Diagnostic;
-use local_aws::{Action, Call, LocalAws, Phase, Protocol, Quotas, Settings, Subscription};
+use local_aws::{
+    Action, Actor, Call, Certificate, LocalAws, Phase, Profile, Protocol, Quotas, Settings,
+    Subscription,
+};
 use pca_revocation_watch::aws::clients::Clients;
 use pca_revocation_watch::budget::Budget;
 use pca_revocation_watch::config::Config;
@@ -52,6 +55,18 @@ pub struct World {
     pub newer_health: Cell<Option<Vec<u8>>>,
     /// What full runs should have announced and did not.
     pub unannounced: RefCell<Vec<String>>,
+    /// The number of the first revocation that differs from others; `None` if all are alike.
+    pub(super) variety: Cell<Option<u32>>,
+    /// Key and pointers of certificates, by CA and serial.
+    pub profiles: RefCell<HashMap<(String, String), Profile>>,
+    /// Valid certificates, with their CA, that have the subject of a revoked one.
+    pub(super) siblings: RefCell<Vec<(String, String)>>,
+    /// CAs by the serial of their own certificate, if that was issued in this world.
+    pub authorities: RefCell<BTreeMap<String, String>>,
+    /// Whether a CA has a CRL, OCSP, and a CRL without pointer, if not as by default.
+    pub checking: RefCell<BTreeMap<String, (bool, bool, bool)>>,
+    /// Number of statements of investigations that were checked, by kind.
+    pub checked: RefCell<BTreeMap<&'static str, usize>>,
     /// Number of runs in progress, and of those that have begun.
     active: Cell<(u32, u32)>,
     began: Instant,
@@ -69,6 +84,8 @@ pub struct Revoked {
     pub at: SystemTime,
     /// Older than the first audit's lookback: counted, but not alerted.
     pub is_earlier: bool,
+    /// Who revoked it, if not as CloudTrail's event says.
+    pub by: Option<Actor>,
 }
 
 /// An execution environment of Lambda, which serves one invocation at a time.
@@ -212,6 +229,12 @@ impl World {
             rebuilds: Cell::new(0),
             newer_health: Cell::default(),
             unannounced: RefCell::default(),
+            variety: Cell::default(),
+            profiles: RefCell::default(),
+            siblings: RefCell::default(),
+            authorities: RefCell::default(),
+            checking: RefCell::default(),
+            checked: RefCell::default(),
             active: Cell::new((0, 0)),
             began: Instant::now(),
             idle: RefCell::default(),
@@ -269,10 +292,17 @@ impl World {
 
     /// Issues a certificate and returns its serial.
     pub fn issue(&self, ca: usize) -> String {
+        let row = self.next_certificate(ca);
+        let serial = row.serial.clone();
+        self.aws.private_ca().add(&self.cas[ca], row);
+        serial
+    }
+
+    /// Returns a certificate to issue, with a subject of its own.
+    pub(super) fn next_certificate(&self, ca: usize) -> Certificate {
         let name = self.names.replace(self.names.get() + 1);
-        self.aws
-            .private_ca()
-            .issue(&self.cas[ca], &format!("www.example{name}.com"))
+        let name = format!("www.example{name}.com");
+        self.aws.private_ca().certificate(&self.cas[ca], &name)
     }
 
     /// Issues a certificate and revokes it at once.
@@ -293,18 +323,24 @@ impl World {
         at: SystemTime,
         is_earlier: bool,
     ) -> String {
+        let mut revoked = Revoked {
+            ca: self.cas[ca].clone(),
+            serial: String::new(),
+            reason,
+            at,
+            is_earlier,
+            by: None,
+        };
+        if let Some(number) = self.variety.get() {
+            self.variety.set(Some(number + 1));
+            return self.revoke_varied(ca, revoked, number);
+        }
         let serial = self.issue(ca);
         self.aws
             .private_ca()
             .revoke_at(&self.cas[ca], &serial, reason, at);
-        let ca = self.cas[ca].clone();
-        self.revoked.borrow_mut().push(Revoked {
-            ca,
-            serial: serial.clone(),
-            reason,
-            at,
-            is_earlier,
-        });
+        revoked.serial.clone_from(&serial);
+        self.revoked.borrow_mut().push(revoked);
         serial
     }
 
@@ -584,6 +620,11 @@ impl Drop for World {
 }
 
 impl Observed {
+    /// Returns the maximum delay of a call in each direction.
+    pub fn latency(&self) -> Duration {
+        self.latency
+    }
+
     /// Records a call before the service works on it, and decides what happens to it.
     fn arrived(&mut self, call: &Call) -> Action {
         let Some(number) = CURRENT.get() else {
