@@ -13,8 +13,8 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use local_aws::{
-    Certificate, Delivery, LocalAws, NextReport, Protocol, RuntimeApi, Server, Settings,
-    Subscription,
+    AcmCertificate, Certificate, Delivery, LocalAws, NextReport, Profile, Protocol, Quotas,
+    RevocationConfiguration, RuntimeApi, Server, Settings, Subscription,
 };
 use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::report::scanner::ReportScanner;
@@ -26,11 +26,22 @@ use tokio::process::{Child, ChildStdout, Command};
 
 const BUCKET: &str = "amzn-s3-demo-bucket";
 const GUIDES_CA: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/11223344-1234-1122-2233-112233445566";
+const DEVICE_CA: &str = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/22334455-1234-1122-2233-112233445566";
+
+/// Serial of the certificate whose key leaks.
+const LEAKED: &str = "2b:ae:9a:75:d7:1b:42:b4:e4:1e:36:f8:b4:b4:88:fc";
+
+/// Serial of another certificate with the same key.
+const SAME_KEY: &str = "7c:41:0d:5e:93:b2:4a:1f:8e:60:c7:35:da:12:f4:09";
+
+const LOAD_BALANCER: &str = "arn:aws:elasticloadbalancing:us-east-1:123456789012:loadbalancer/app/prod-web/50dc6c495c0c9188";
+const ACM_CERTIFICATE: &str =
+    "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012";
 const USAGE: &str = "usage: cargo run --example demo [-- --report FILE]
 FILE is an audit report that you downloaded from AWS Private CA, ending in .json or .csv.";
 
 /// Maximum lines of a message or a response that are shown.
-const MAX_SHOWN_LINES: usize = 80;
+const MAX_SHOWN_LINES: usize = 120;
 
 /// Maximum log lines about single revocations that are shown in a row.
 const MAX_SHOWN_REVOCATIONS: u64 = 5;
@@ -57,44 +68,22 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Shows three audits of one CA: the first, one with a new revocation, and one without.
+/// Shows four runs: the first audits, a leaked key, a revocation that no client can learn of, and a run
+/// without new revocations.
 async fn guided_tour() -> Result<()> {
     println!(
         "pca-revocation-watch on this machine: the real function, with emulators of AWS Private CA, S3,\n\
-         SNS and Lambda. Nothing leaves this machine."
+         SNS, CloudTrail, ACM and Lambda. Nothing leaves this machine."
     );
-    let mut stage = Stage::set(GUIDES_CA, "Example Corp Issuing CA", &[]).await?;
-    for certificate in certificates_of_the_guide(&stage.aws) {
-        stage.aws.private_ca().add(GUIDES_CA, certificate);
-    }
+    let cas = format!("{GUIDES_CA},{DEVICE_CA}");
+    let cas = [("CERTIFICATE_AUTHORITY_ARNS", cas.as_str())];
+    let mut stage = Stage::set(GUIDES_CA, "Example Corp Issuing CA", &cas).await?;
+    let device = issue_certificates(&stage.aws)?;
+    first_audits(&mut stage).await?;
+    key_leaks(&mut stage).await?;
+    no_client_can_learn_of_it(&mut stage, &device).await?;
 
-    chapter("1. The first audit");
-    println!(
-        "The CA has issued the two sample certificates of the AWS Private CA User Guide. One of them was\n\
-         revoked in 2018. Private CA takes two seconds to write the audit report.\n"
-    );
-    stage.next_report(NextReport::new().delay(Duration::from_secs(2)));
-    stage.invoke(json!({})).await?;
-    stage.show_emails();
-
-    chapter("2. A private key leaks, and its certificate is revoked");
-    let serial = "2b:ae:9a:75:d7:1b:42:b4:e4:1e:36:f8:b4:b4:88:fc";
-    println!(
-        "$ aws acm-pca revoke-certificate --certificate-serial {serial} \\\n\
-         \x20     --revocation-reason KEY_COMPROMISE ...\n\n\
-         The next audit, 30 minutes later (the demo does not wait for it):\n"
-    );
-    stage
-        .aws
-        .private_ca()
-        .revoke(GUIDES_CA, serial, "KEY_COMPROMISE");
-    stage.next_report(NextReport::new().delay(Duration::from_secs(1)));
-    let response = stage.invoke(json!({})).await?;
-    stage.show_emails();
-    stage.show(Protocol::Sms, "SMS");
-    stage.show_for_systems(&response);
-
-    chapter("3. The audit after that");
+    chapter("4. The run after that");
     println!("There are no new revocations, so the function sends nothing:\n");
     stage.invoke(json!({})).await?;
     let sent = stage.aws.sns().messages().len();
@@ -105,6 +94,53 @@ async fn guided_tour() -> Result<()> {
          Try an audit report you have:  cargo run --example demo -- --report FILE\n\
          Deploy it:                     sam build && sam deploy --guided"
     );
+    Ok(())
+}
+
+async fn first_audits(stage: &mut Stage) -> Result<()> {
+    chapter("1. The first audits");
+    println!(
+        "Example Corp Issuing CA has issued the two sample certificates of the AWS Private CA User Guide,\n\
+         one of them revoked in 2018, and a third one. Example Corp Device CA has issued one certificate.\n\
+         Private CA takes two seconds to write an audit report.\n"
+    );
+    stage.next_report(NextReport::new().delay(Duration::from_secs(2)));
+    stage.invoke(json!({})).await?;
+    stage.show_emails();
+    Ok(())
+}
+
+async fn key_leaks(stage: &mut Stage) -> Result<()> {
+    chapter("2. A private key leaks, and its certificate is revoked");
+    println!(
+        "The certificate is on a load balancer, and another certificate has the same key.\n\n\
+         $ aws acm-pca revoke-certificate --certificate-serial {LEAKED} \\\n\
+         \x20     --revocation-reason KEY_COMPROMISE ...\n\n\
+         The next audit, 30 minutes later (the demo does not wait for it), looks up who revoked the\n\
+         certificate, where it is in use, what else is affected, and whether clients can learn of it:\n"
+    );
+    let pca = stage.aws.private_ca();
+    pca.revoke(GUIDES_CA, LEAKED, "KEY_COMPROMISE");
+    stage.next_report(NextReport::new().delay(Duration::from_secs(1)));
+    let one = json!({ "certificateAuthorityArns": [GUIDES_CA] });
+    let response = stage.invoke(one).await?;
+    stage.show_emails();
+    stage.show(Protocol::Sms, "SMS");
+    stage.show_for_systems(&response);
+    Ok(())
+}
+
+async fn no_client_can_learn_of_it(stage: &mut Stage, serial: &str) -> Result<()> {
+    chapter("3. A CA without CRL and OCSP");
+    println!(
+        "Example Corp Device CA revokes its certificate. The CA has neither a CRL nor OCSP, so clients\n\
+         keep trusting the certificate. The email says so:\n"
+    );
+    let pca = stage.aws.private_ca();
+    pca.revoke(DEVICE_CA, serial, "KEY_COMPROMISE");
+    let one = json!({ "certificateAuthorityArns": [DEVICE_CA] });
+    stage.invoke(one).await?;
+    stage.show_emails();
     Ok(())
 }
 
@@ -124,13 +160,15 @@ async fn own_report(file: PathBuf) -> Result<()> {
         "pca-revocation-watch on this machine, with {shown}\n\
          as the first audit report of {ca}.\n\
          The demo alerts on every revocation in it, however old. Once deployed, the first audit alerts only\n\
-         on those of the last 24 hours. Nothing leaves this machine.\n"
+         on those of the last 24 hours. It looks nothing up beyond the report: the emulators know nothing about\n\
+         your certificates. Nothing leaves this machine.\n"
     );
-    let alert_all = [
+    let variables = [
         ("INITIAL_LOOKBACK_HOURS", "175200"),
         ("REPORT_FORMAT", format),
+        ("INVESTIGATE", "no"),
     ];
-    let mut stage = Stage::set(&ca, "your CA", &alert_all).await?;
+    let mut stage = Stage::set(&ca, "your CA", &variables).await?;
     stage.next_report(NextReport::new().content(content));
     let response = stage.invoke(json!({})).await?;
     stage.show_emails();
@@ -325,6 +363,8 @@ fn account(arn: &CertificateAuthorityArn, name: &str) -> Result<(LocalAws, Strin
     aws.private_ca().create_with_id(arn.id(), name);
     aws.private_ca()
         .set_reports(|reports| reports.interval = Duration::ZERO);
+    // Audits follow each other more quickly than in reality.
+    aws.private_ca().set_quotas(Quotas::UNLIMITED);
     let topic = aws.sns().create_topic("revocations");
     let chat_topic = aws.sns().create_topic("revocations-chat");
     for (topic, protocol, endpoint) in [
@@ -337,6 +377,39 @@ fn account(arn: &CertificateAuthorityArn, name: &str) -> Result<(LocalAws, Strin
             .subscribe(topic, Subscription::new(protocol, endpoint))?;
     }
     Ok((aws, topic, chat_topic))
+}
+
+/// Creates a second CA without CRL and OCSP, issues the certificates of both CAs, and deploys the one whose
+/// key leaks. Returns the serial of the second CA's certificate.
+fn issue_certificates(aws: &LocalAws) -> Result<String> {
+    let pca = aws.private_ca();
+    let [revoked, leaked] = certificates_of_the_guide(aws);
+    let mut same_key = leaked.clone();
+    same_key.serial = SAME_KEY.to_owned();
+    same_key.certificate_arn = format!("{GUIDES_CA}/certificate/{}", SAME_KEY.replace(':', ""));
+    same_key.requested_by_service_principal = None;
+    pca.add(GUIDES_CA, revoked);
+    pca.add(GUIDES_CA, leaked);
+    pca.add(GUIDES_CA, same_key.with_x509(profile_of(aws, LEAKED)?));
+    let deployed = AcmCertificate::new(ACM_CERTIFICATE, "www.example3.com.com", LEAKED, GUIDES_CA);
+    aws.acm().add(deployed.used_by(LOAD_BALANCER));
+
+    let id = DEVICE_CA.rsplit('/').next().unwrap_or_default();
+    pca.create_with_id(id, "Example Corp Device CA");
+    let nothing = RevocationConfiguration {
+        crl: false,
+        ocsp: false,
+    };
+    pca.set_revocation(DEVICE_CA, nothing);
+    Ok(pca.issue(DEVICE_CA, "pump-17.example.com"))
+}
+
+/// Returns key and pointers of a certificate of the guide's CA.
+fn profile_of(aws: &LocalAws, serial: &str) -> Result<Profile> {
+    let mut issued = aws.private_ca().certificates(GUIDES_CA).into_iter();
+    let found = issued.find(|certificate| certificate.serial == serial);
+    let profile = found.and_then(|certificate| certificate.x509);
+    Ok(profile.ok_or("the certificate was issued")?)
 }
 
 /// Returns the two certificates of the AWS Private CA User Guide, "Using audit reports with your private CA".
@@ -402,6 +475,10 @@ fn details(line: &Value) -> String {
         "type",
         "severity",
         "notified",
+        "revoked_by",
+        "in_use",
+        "affected",
+        "clients",
         "outcome",
         "status",
         "error",

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Renders the pictures of the README from the sample messages in docs/messages/one.
+"""Renders the pictures of the README from the sample messages in docs/messages/key-compromise.
 
     scripts/render-pictures.py           render docs/images/{email,chat-card}.png
     scripts/render-pictures.py --check   fail if a picture is older than its source text
@@ -30,7 +30,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MESSAGE = Path("docs/messages/one")
+MESSAGE = Path("docs/messages/key-compromise")
 IMAGES = Path("docs/images")
 
 SUBJECT = MESSAGE / "subject.txt"
