@@ -7,16 +7,13 @@ use crate::alert::entry::is_plain;
 use crate::alert::findings::MAX_STEP_NAME_CHARS;
 use crate::alert::types::ObjectLocation;
 use crate::arn::CertificateAuthorityArn;
-use crate::revocation::key::serial_octets;
+use crate::revocation::key::{acm_serials, serial_octets};
 use crate::revocation::reason::Severity;
 use crate::text::visible::ascii;
 use crate::timestamp::Timestamp;
 
 /// Time before and after a revocation in which to look for its CloudTrail event.
 const CLOUDTRAIL_WINDOW: Duration = Duration::from_secs(15 * 60);
-
-/// Maximum octets of a serial that ACM accepts in a search.
-const MAX_SEARCHED_OCTETS: usize = 20;
 
 /// A command, and what it is for.
 pub(super) type Command = (String, String);
@@ -154,21 +151,11 @@ fn find_resources(region: &str, account: &str, serial: &str, which: &str) -> Com
     )
 }
 
-/// Returns the search for a serial, which ACM may store with a leading `00:`, as JSON. ACM refuses to
-/// search for a single octet, and for more than 20 (ACM API Reference, `X509AttributeFilter`).
+/// Returns the search for a serial as JSON.
 fn serial_filter(serial: &str) -> String {
     let octets = serial_octets(serial).unwrap_or_default();
-    let zeros = octets.iter().take_while(|&&octet| octet == 0).count();
-    let octets: Vec<_> = octets[zeros..]
-        .iter()
-        .map(|octet| format!("{octet:02x}"))
-        .collect();
-    let text = octets.join(":");
-    let shorter = (octets.len() > 1).then(|| text.clone());
-    let longer = (octets.len() < MAX_SEARCHED_OCTETS).then(|| format!("00:{text}"));
-    let filters: Vec<_> = [shorter, longer]
+    let filters: Vec<_> = acm_serials(&octets)
         .into_iter()
-        .flatten()
         .map(|text| {
             format!(r#"{{"Filter":{{"X509AttributeFilter":{{"SerialNumber":"{text}"}}}}}}"#)
         })

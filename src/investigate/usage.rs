@@ -19,7 +19,7 @@ use crate::investigate::words::bounded;
 use crate::investigate::{Case, Investigator, reason};
 use crate::revocation::distinguished_name::{MAX_COMMON_NAME_CHARS, decode};
 use crate::revocation::investigation::{AcmCertificate, Finding, MAX_ITEMS, Usage};
-use crate::revocation::key::{RevocationKey, serial_octets};
+use crate::revocation::key::{RevocationKey, acm_serials, serial_octets, significant};
 use crate::revocation::record::Revocation;
 use crate::text::numbers::count;
 use crate::text::visible::TRUNCATION_MARK;
@@ -30,10 +30,6 @@ const MAX_DESCRIBED_AT_ONCE: usize = 3;
 /// Minimum octets of a serial that identifies a certificate without its CA. Public CAs and Private CA use
 /// random serials of at least 64 bits.
 const MIN_UNIQUE_OCTETS: usize = 8;
-
-/// Maximum octets of a serial that ACM accepts; the minimum is 2 (ACM API Reference,
-/// `X509AttributeFilter`).
-const MAX_SEARCHED_OCTETS: usize = 20;
 
 impl Investigator<'_> {
     /// Returns a finding for each revocation of the case.
@@ -165,7 +161,7 @@ impl Wanted<'_> {
         let has_serial = detail.serial().and_then(serial_octets).as_ref() == Some(self.serial);
         let is_of_ca = match detail.certificate_authority_arn() {
             Some(arn) => arn == self.arn.as_str(),
-            None => minimal(self.serial).len() >= MIN_UNIQUE_OCTETS,
+            None => significant(self.serial).len() >= MIN_UNIQUE_OCTETS,
         };
         (has_serial && is_of_ca).then_some(true)
     }
@@ -296,32 +292,8 @@ fn metadata(hit: &CertificateSearchResult) -> Option<&AcmCertificateMetadata> {
     }
 }
 
-/// Returns the octets of a serial without leading zeros.
-fn minimal(serial: &[u8; 20]) -> &[u8] {
-    let zeros = serial.iter().take_while(|&&octet| octet == 0).count();
-    &serial[zeros..]
-}
-
-/// Returns the texts that ACM may store for a serial: AWS's samples have a leading `00:`.
-fn serial_texts(serial: &[u8; 20]) -> Vec<String> {
-    let octets = minimal(serial);
-    let text = |octets: &[u8]| {
-        let octets: Vec<_> = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-        octets.join(":")
-    };
-    let mut texts = Vec::new();
-    // ACM refuses to search for a single octet.
-    if octets.len() > 1 {
-        texts.push(text(octets));
-    }
-    if octets.len() < MAX_SEARCHED_OCTETS {
-        texts.push(text(&[&[0], octets].concat()));
-    }
-    texts
-}
-
 fn serial_filter(serial: &[u8; 20]) -> CertificateFilterStatement {
-    let mut filters: Vec<_> = serial_texts(serial)
+    let mut filters: Vec<_> = acm_serials(serial)
         .into_iter()
         .map(|text| x509_filter(X509AttributeFilter::SerialNumber(text)))
         .collect();
@@ -464,20 +436,6 @@ mod tests {
         wanted(SERIAL, |wanted| {
             decide(hits, described, |detail| wanted.is(detail))
         })
-    }
-
-    #[test]
-    fn serial_is_searched_with_and_without_leading_zeros() {
-        let texts = |text: &str| serial_texts(&serial_octets(text).unwrap());
-        assert_eq!(texts("00:00:E8:CB"), ["e8:cb", "00:e8:cb"]);
-        assert_eq!(texts("7"), ["00:07"]);
-        assert_eq!(texts(&"ff".repeat(20)), [["ff"; 20].join(":")]);
-        // ACM's pattern is `[0-9a-f]{2}(:[0-9a-f]{2}){1,19}`.
-        for octets in 1..=20 {
-            for text in texts(&"ab".repeat(octets)) {
-                assert!((5..=59).contains(&text.len()), "{text}");
-            }
-        }
     }
 
     #[test]

@@ -43,12 +43,7 @@ impl RevocationKey {
 impl fmt::Display for RevocationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RevocationKey::Serial(octets) => {
-                let zeros = octets.iter().take_while(|&&octet| octet == 0).count();
-                octets[zeros.min(octets.len() - 1)..]
-                    .iter()
-                    .try_for_each(|octet| write!(f, "{octet:02x}"))
-            }
+            RevocationKey::Serial(octets) => f.write_str(&hex(significant(octets))),
             RevocationKey::Text(text) => f.write_str(text),
         }
     }
@@ -68,6 +63,31 @@ pub fn serial_octets(text: impl AsRef<[u8]>) -> Option<[u8; 20]> {
         }
     }
     (octets != [0; 20]).then_some(octets)
+}
+
+/// Returns the octets of a serial without leading zeros; at least one.
+pub fn significant(serial: &[u8; 20]) -> &[u8] {
+    let zeros = serial.iter().take_while(|&&octet| octet == 0).count();
+    &serial[zeros.min(serial.len() - 1)..]
+}
+
+/// Returns the texts by which AWS Certificate Manager may find a serial: with and without a leading
+/// `00:`, as AWS's samples have it. ACM searches for 2 to 20 octets (ACM API Reference,
+/// `X509AttributeFilter`).
+pub fn acm_serials(serial: &[u8; 20]) -> Vec<String> {
+    let octets = significant(serial);
+    let with_zero = [&[0], octets].concat();
+    let searched = [octets, &with_zero].into_iter();
+    let searched = searched.filter(|octets| (2..=20).contains(&octets.len()));
+    searched
+        .map(|octets| {
+            octets
+                .iter()
+                .map(|octet| hex(&[*octet]))
+                .collect::<Vec<_>>()
+                .join(":")
+        })
+        .collect()
 }
 
 /// The identity of a revocation in messages: the same in every message about it, and different for
@@ -166,5 +186,19 @@ mod tests {
             );
         }
         assert_eq!(RevocationKey::from_text("neither"), None);
+    }
+
+    #[test]
+    fn acm_serials_are_with_and_without_leading_zeros() {
+        let texts = |text: &str| acm_serials(&serial_octets(text).unwrap());
+        assert_eq!(texts("00:00:E8:CB"), ["e8:cb", "00:e8:cb"]);
+        assert_eq!(texts("7"), ["00:07"]);
+        assert_eq!(texts(&"ff".repeat(20)), [["ff"; 20].join(":")]);
+        // ACM's pattern is `[0-9a-f]{2}(:[0-9a-f]{2}){1,19}`.
+        for octets in 1..=20 {
+            for text in texts(&"ab".repeat(octets)) {
+                assert!((5..=59).contains(&text.len()), "{text}");
+            }
+        }
     }
 }
