@@ -32,8 +32,9 @@ use crate::server::{Disconnected, Server};
 use crate::service::Service;
 use crate::settings::Settings;
 use crate::sns::{self, Sns};
+use crate::sqs::{self, Sqs};
 
-/// Emulates Private CA, S3, SNS, CloudTrail and ACM of one account and region. Clones share the same account.
+/// Emulates Private CA, S3, SNS, SQS, CloudTrail and ACM of one account and region. Clones share the same account.
 #[derive(Clone)]
 pub struct LocalAws(Arc<Inner>);
 
@@ -44,6 +45,7 @@ struct Inner {
     s3: S3,
     s3_service: S3Service,
     sns: Sns,
+    sqs: Sqs,
     cloud_trail: CloudTrail,
     acm: Acm,
     recording: Mutex<Recording>,
@@ -73,6 +75,7 @@ impl LocalAws {
             private_ca: PrivateCa::new(&settings, clock.clone(), Arc::clone(&ids), writes_to),
             s3_service: s3::service(&s3, &settings),
             sns: Sns::new(&settings, clock.clone(), Arc::clone(&ids)),
+            sqs: Sqs::new(&settings, clock.clone()),
             s3,
             cloud_trail,
             acm: Acm::default(),
@@ -87,6 +90,11 @@ impl LocalAws {
     /// Returns the emulators' clock.
     pub fn clock(&self) -> &Clock {
         &self.0.clock
+    }
+
+    /// Returns the account's region.
+    pub(crate) fn region(&self) -> &str {
+        self.0.sqs.region()
     }
 
     /// Moves the emulators' clock forward.
@@ -108,6 +116,11 @@ impl LocalAws {
     /// Returns the SNS emulator.
     pub fn sns(&self) -> &Sns {
         &self.0.sns
+    }
+
+    /// Returns the SQS emulator.
+    pub fn sqs(&self) -> &Sqs {
+        &self.0.sqs
     }
 
     /// Returns the CloudTrail emulator.
@@ -160,7 +173,9 @@ impl LocalAws {
             Some(Fault::Delayed(by)) => self.work_later(&call, request, *by).await?,
             _ => self.work(&call, request).await,
         };
-        if let Some(after) = self.run_hook_after(number).await {
+        let after;
+        (response, after) = self.run_hook_after(number, response).await;
+        if let Some(after) = after {
             self.recording()
                 .update(number, |call| call.fault = Some(after.clone()));
             fault = Some(after);
@@ -254,6 +269,7 @@ impl LocalAws {
                 .acm
                 .respond(&call.operation, request.body(), &request_id),
             Service::Sns => inner.sns.respond(call, &request_id),
+            Service::Sqs => inner.sqs.respond(call, request.body(), &request_id).await,
             Service::S3 => s3::respond(&inner.s3_service, request, &request_id).await,
         };
         self.recording()
@@ -283,6 +299,7 @@ impl LocalAws {
                 aws_json::error_response(error, &request_id)
             }
             Service::Sns => sns::error_response(error, &request_id),
+            Service::Sqs => sqs::error_response(error, &request_id),
             Service::S3 => {
                 let mut response = s3::error_response(error, &request_id);
                 if call.operation.starts_with("Head") {
@@ -293,13 +310,22 @@ impl LocalAws {
         }
     }
 
-    async fn run_hook_after(&self, number: u64) -> Option<Fault> {
-        let hook = self.hook().is_some();
-        if !hook {
-            return None;
-        }
-        let call = self.recording().get(number)?;
-        self.run_hook(&call, Phase::After).await
+    /// Runs the hook with the outcome of the service's work.
+    async fn run_hook_after(
+        &self,
+        number: u64,
+        response: Response<Body>,
+    ) -> (Response<Body>, Option<Fault>) {
+        let call = self.recording().get(number);
+        let has_hook = self.hook().is_some();
+        let Some(mut call) = call.filter(|_| has_hook) else {
+            return (response, None);
+        };
+        let (response, error_code) = read_error(response).await;
+        call.status = Some(response.status().as_u16());
+        call.error_code = error_code;
+        let fault = self.run_hook(&call, Phase::After).await;
+        (response, fault)
     }
 
     async fn run_hook(&self, call: &Call, phase: Phase) -> Option<Fault> {
@@ -316,22 +342,10 @@ impl LocalAws {
     }
 
     /// Records the status of a response and, for an error, its code.
-    async fn record_response(&self, number: u64, mut response: Response<Body>) -> Response<Body> {
-        let status = response.status();
-        let mut error_code = None;
-        if status.is_client_error() || status.is_server_error() {
-            let (parts, body) = response.into_parts();
-            // Error documents are in memory, so reading them cannot fail.
-            let document = body
-                .collect()
-                .await
-                .map(http_body_util::Collected::to_bytes);
-            let document = document.unwrap_or_default();
-            error_code = read_error_code(&document);
-            response = Response::from_parts(parts, body::full(document));
-        }
+    async fn record_response(&self, number: u64, response: Response<Body>) -> Response<Body> {
+        let (response, error_code) = read_error(response).await;
         self.recording().update(number, |call| {
-            call.status = Some(status.as_u16());
+            call.status = Some(response.status().as_u16());
             call.error_code = error_code;
         });
         response
@@ -348,6 +362,24 @@ impl LocalAws {
     fn hook(&self) -> MutexGuard<'_, Option<Hook>> {
         lock(&self.0.hook)
     }
+}
+
+/// Reads the error code of a response, if it is an error.
+async fn read_error(response: Response<Body>) -> (Response<Body>, Option<String>) {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return (response, None);
+    }
+    let (parts, body) = response.into_parts();
+    // Error documents are in memory, so reading them cannot fail.
+    let document = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes);
+    let document = document.unwrap_or_default();
+    let error_code = sqs::error_code(&parts.headers).or_else(|| read_error_code(&document));
+    let response = Response::from_parts(parts, body::full(document));
+    (response, error_code)
 }
 
 impl Default for LocalAws {
@@ -371,6 +403,7 @@ fn throttled(service: Service) -> ErrorReply {
     match service {
         Service::PrivateCa | Service::CloudTrail | Service::Acm => aws_json::throttled(),
         Service::Sns => sns::throttled(),
+        Service::Sqs => sqs::throttled(),
         Service::S3 => ErrorReply::new(503, "SlowDown", "Please reduce your request rate."),
     }
 }

@@ -28,6 +28,8 @@ pub struct Call {
     pub certificate_authority_arn: Option<String>,
     /// `TopicArn` or `TargetArn` (SNS).
     pub topic_arn: Option<String>,
+    /// `QueueUrl` (SQS).
+    pub queue_url: Option<String>,
     /// The region that the request was signed for; `None` if it is not signed.
     pub region: Option<String>,
     /// The `If-Match` header.
@@ -64,6 +66,7 @@ impl Call {
             prefix: None,
             certificate_authority_arn: None,
             topic_arn: None,
+            queue_url: None,
             region: None,
             if_match: None,
             if_none_match: None,

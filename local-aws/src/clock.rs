@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_smithy_async::time::TimeSource;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Wall-clock time that follows tokio's clock: if a test pauses tokio's time, this clock pauses too.
@@ -14,6 +15,8 @@ pub struct Clock {
     base: SystemTime,
     started: Instant,
     offset: Arc<Mutex<Duration>>,
+    /// Signals that the clock was moved.
+    moved: Arc<Notify>,
 }
 
 impl Clock {
@@ -23,6 +26,7 @@ impl Clock {
             base,
             started: Instant::now(),
             offset: Arc::default(),
+            moved: Arc::default(),
         }
     }
 
@@ -40,6 +44,24 @@ impl Clock {
     /// Moves the clock forward without waiting.
     pub fn advance(&self, by: Duration) {
         *self.offset.lock().unwrap_or_else(PoisonError::into_inner) += by;
+        self.moved.notify_waiters();
+    }
+
+    /// Waits until the clock shows this time.
+    pub(crate) async fn sleep_until(&self, at: SystemTime) {
+        loop {
+            let moved = self.moved.notified();
+            let Ok(left) = at.duration_since(self.now()) else {
+                return;
+            };
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                () = moved => {}
+            }
+        }
     }
 }
 

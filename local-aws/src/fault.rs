@@ -74,6 +74,11 @@ impl Fault {
                 "User is not authorized to perform this action",
             ),
             Service::S3 => Self::error(403, "AccessDenied", "Access Denied"),
+            Service::Sqs => Self::error(
+                403,
+                "AccessDenied",
+                "User is not authorized to perform this action",
+            ),
             Service::Sns => Self::error(
                 403,
                 "AuthorizationError",

@@ -13,6 +13,7 @@ pub enum Phase {
     /// The request is recorded but not processed yet.
     Before,
     /// The service has processed the request (see [`Call::done`]); the response has not been sent yet.
+    /// The call has its status and error code.
     After,
 }
 

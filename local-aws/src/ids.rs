@@ -49,6 +49,14 @@ impl Ids {
         serial
     }
 
+    /// Returns a number that is evenly distributed.
+    pub(crate) fn number(&self) -> u64 {
+        let bytes = self.bytes();
+        bytes[..8]
+            .iter()
+            .fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    }
+
     fn bytes(&self) -> [u8; 16] {
         let number = self.given.fetch_add(1, Ordering::Relaxed);
         let mut hash = Sha256::new();

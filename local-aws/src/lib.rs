@@ -1,5 +1,5 @@
-//! Emulators of AWS Private CA, Amazon S3, Amazon SNS, AWS CloudTrail, AWS Certificate Manager and the
-//! Lambda Runtime API, in this process.
+//! Emulators of AWS Private CA, Amazon S3, Amazon SNS, Amazon SQS, AWS CloudTrail, AWS Certificate
+//! Manager, the Lambda Runtime API and Lambda's event source mapping for SQS, in this process.
 //!
 //! For the demo and the tests only; never deployed. The emulators implement what the function under test
 //! uses, as strictly as AWS documents it, and can inject every kind of fault.
@@ -33,6 +33,8 @@
 //!   Private CA writes reports to S3 and revocations to CloudTrail.
 //! - Architecture invariant: all times come from one [`Clock`], which follows tokio's. Nothing runs in the
 //!   background except [`Fault::Delayed`]: a report that is due is written at the next access.
+//! - Lambda's own calls to SQS ([`EventSourceMapping`]) are not requests: they are not recorded and get no
+//!   faults.
 //! - Identifiers are derived from a seed and a counter, so runs are reproducible.
 
 #![forbid(unsafe_code)]
@@ -47,6 +49,7 @@ mod clock;
 mod cloud_trail;
 mod connector;
 mod error_reply;
+mod event_source_mapping;
 mod fault;
 mod hook;
 mod ids;
@@ -61,6 +64,7 @@ mod server;
 mod service;
 mod settings;
 mod sns;
+mod sqs;
 mod token_bucket;
 mod x509;
 
@@ -71,6 +75,7 @@ pub use call::Call;
 pub use clock::Clock;
 pub use cloud_trail::{Actor, CloudTrail, TrailEvent};
 pub use error_reply::ErrorReply;
+pub use event_source_mapping::{EventSourceMapping, MappingSettings};
 pub use fault::Fault;
 pub use hook::{Action, Phase};
 pub use injection::On;
@@ -88,3 +93,4 @@ pub use server::{Disconnected, Server};
 pub use service::Service;
 pub use settings::Settings;
 pub use sns::{Attribute, Delivery, MAXIMUM_MESSAGE_SIZE, Message, Protocol, Sns, Subscription};
+pub use sqs::{QueueSettings, Redrive, Sqs, SqsMessage};

@@ -32,7 +32,7 @@ pub(crate) fn identify(request: &Request<Bytes>, at: SystemTime) -> Call {
     call
 }
 
-/// Parses a request of Private CA, CloudTrail or ACM: AWS JSON 1.1 with the operation in `x-amz-target`.
+/// Parses a request of Private CA, CloudTrail, ACM or SQS: AWS JSON with the operation in `x-amz-target`.
 fn aws_json(request: &Request<Bytes>, at: SystemTime) -> Option<Call> {
     let target = header(request.headers(), "x-amz-target")?;
     // CloudTrail's may have a Java package in front.
@@ -41,6 +41,7 @@ fn aws_json(request: &Request<Bytes>, at: SystemTime) -> Option<Call> {
         "ACMPrivateCA" => Service::PrivateCa,
         "CloudTrail_20131101" => Service::CloudTrail,
         "CertificateManager" => Service::Acm,
+        "AmazonSQS" => Service::Sqs,
         _ => return None,
     };
     let mut call = Call::new(service, operation, at);
@@ -53,6 +54,7 @@ fn aws_json(request: &Request<Bytes>, at: SystemTime) -> Option<Call> {
         call.parameters.insert(name.clone(), value);
     }
     call.certificate_authority_arn = call.parameters.get("CertificateAuthorityArn").cloned();
+    call.queue_url = call.parameters.get("QueueUrl").cloned();
     call.bucket = call.parameters.get("S3BucketName").cloned();
     Some(call)
 }

@@ -9,6 +9,8 @@ pub enum Service {
     S3,
     /// Amazon SNS.
     Sns,
+    /// Amazon SQS.
+    Sqs,
     /// AWS CloudTrail.
     CloudTrail,
     /// AWS Certificate Manager.

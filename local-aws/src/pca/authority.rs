@@ -1,6 +1,6 @@
 //! Certificate authorities.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::SystemTime;
 
 use super::report::NextReport;
@@ -91,6 +91,8 @@ pub(super) struct Authority {
     pub(super) serial: String,
     /// Whether certificates get no CRL distribution point although there is a CRL.
     pub(super) omits_crl_pointer: bool,
+    /// Values by key.
+    pub(super) tags: BTreeMap<String, String>,
     pub(super) certificates: Vec<Certificate>,
     pub(super) last_report: Option<String>,
     pub(super) next_reports: VecDeque<NextReport>,

@@ -98,6 +98,7 @@ impl PrivateCa {
             not_after: now + TEN_YEARS,
             serial: self.0.ids.serial(),
             omits_crl_pointer: false,
+            tags: BTreeMap::new(),
             certificates: Vec::new(),
             last_report: None,
             next_reports: VecDeque::new(),
@@ -147,6 +148,20 @@ impl PrivateCa {
     pub fn set_usage_mode(&self, certificate_authority_arn: &str, usage_mode: UsageMode) {
         self.with(certificate_authority_arn, |authority| {
             authority.usage_mode = usage_mode;
+        });
+    }
+
+    /// Adds a tag to a certificate authority, or changes its value.
+    pub fn tag(&self, certificate_authority_arn: &str, key: &str, value: &str) {
+        self.with(certificate_authority_arn, |authority| {
+            authority.tags.insert(key.to_owned(), value.to_owned());
+        });
+    }
+
+    /// Removes the tag with this key, if there is one, from a certificate authority.
+    pub fn untag(&self, certificate_authority_arn: &str, key: &str) {
+        self.with(certificate_authority_arn, |authority| {
+            authority.tags.remove(key);
         });
     }
 
@@ -280,9 +295,9 @@ impl PrivateCa {
         state.buckets.clear();
     }
 
-    /// Limits the page size of `ListCertificateAuthorities`; `None` for no extra limit.
-    pub fn set_page_size(&self, certificate_authorities: Option<usize>) {
-        self.state().page_size = certificate_authorities;
+    /// Limits the page size of `ListCertificateAuthorities` and `ListTags`; `None` for no extra limit.
+    pub fn set_page_size(&self, items: Option<usize>) {
+        self.state().page_size = items;
     }
 
     /// Customizes the next report of a certificate authority. Several calls queue up.

@@ -80,21 +80,13 @@ impl PrivateCa {
                 let authority = state.authority(authority_arn(&request)?)?;
                 authority.get_certificate(text(&request, "CertificateArn")?)
             }
+            "ListTags" => list_tags(&state, &request),
             _ => Err(aws_json::unknown_operation(operation)),
         }
     }
 
     fn list(&self, state: &State, request: &Value) -> Result<Value, ErrorReply> {
-        let asked = match &request["MaxResults"] {
-            Value::Null => 1000,
-            value => value
-                .as_u64()
-                .filter(|asked| (1..=1000).contains(asked))
-                .ok_or_else(|| invalid("MaxResults must be between 1 and 1000.".to_owned()))?,
-        };
-        let page = usize::try_from(asked)
-            .unwrap_or(usize::MAX)
-            .min(state.page_size.unwrap_or(usize::MAX));
+        let page = page_size(state, request)?;
         let shared = match request["ResourceOwner"].as_str() {
             None | Some("SELF") => false,
             Some("OTHER_ACCOUNTS") => true,
@@ -104,16 +96,7 @@ impl PrivateCa {
                 )));
             }
         };
-        let after = match request["NextToken"].as_str() {
-            None => None,
-            Some(token) => Some(decode_token(token).ok_or_else(|| {
-                ErrorReply::new(
-                    400,
-                    "InvalidNextTokenException",
-                    "The token specified in the NextToken argument is not valid. Use the token returned from your previous call to ListCertificateAuthorities.",
-                )
-            })?),
-        };
+        let after = next_token(request)?;
         let mut rest = state
             .authorities
             .iter()
@@ -192,6 +175,51 @@ impl Authority {
             "UsageMode": self.usage_mode.name(),
         })
     }
+}
+
+fn list_tags(state: &State, request: &Value) -> Result<Value, ErrorReply> {
+    let authority = state.authority(authority_arn(request)?)?;
+    let (page, after) = (page_size(state, request)?, next_token(request)?);
+    let rest = authority.tags.iter();
+    let mut rest = rest.filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
+    let listed: Vec<_> = rest.by_ref().take(page).collect();
+    let tags = listed
+        .iter()
+        .map(|(key, value)| json!({ "Key": key, "Value": value }));
+    let mut response = json!({ "Tags": tags.collect::<Vec<_>>() });
+    if rest.next().is_some()
+        && let Some((last, _)) = listed.last()
+    {
+        response["NextToken"] = STANDARD.encode(last).into();
+    }
+    Ok(response)
+}
+
+/// Returns the maximum number of items in the response.
+fn page_size(state: &State, request: &Value) -> Result<usize, ErrorReply> {
+    let asked = match &request["MaxResults"] {
+        Value::Null => 1000,
+        value => value
+            .as_u64()
+            .filter(|asked| (1..=1000).contains(asked))
+            .ok_or_else(|| invalid("MaxResults must be between 1 and 1000.".to_owned()))?,
+    };
+    let asked = usize::try_from(asked).unwrap_or(usize::MAX);
+    Ok(asked.min(state.page_size.unwrap_or(usize::MAX)))
+}
+
+/// Returns the last item of the page before, if there was one.
+fn next_token(request: &Value) -> Result<Option<String>, ErrorReply> {
+    let Some(token) = request["NextToken"].as_str() else {
+        return Ok(None);
+    };
+    decode_token(token).map(Some).ok_or_else(|| {
+        ErrorReply::new(
+            400,
+            "InvalidNextTokenException",
+            "The token specified in the NextToken argument is not valid. Use the token returned from your previous call.",
+        )
+    })
 }
 
 fn text<'a>(request: &'a Value, member: &str) -> Result<&'a str, ErrorReply> {

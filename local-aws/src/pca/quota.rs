@@ -16,6 +16,8 @@ pub struct Quotas {
     pub list_certificate_authorities: Option<u32>,
     /// `GetCertificate`; default 75.
     pub get_certificate: Option<u32>,
+    /// `ListTags`; default 20.
+    pub list_tags: Option<u32>,
 }
 
 impl Default for Quotas {
@@ -26,6 +28,7 @@ impl Default for Quotas {
             describe_certificate_authority: Some(20),
             list_certificate_authorities: Some(20),
             get_certificate: Some(75),
+            list_tags: Some(20),
         }
     }
 }
@@ -38,6 +41,7 @@ impl Quotas {
         describe_certificate_authority: None,
         list_certificate_authorities: None,
         get_certificate: None,
+        list_tags: None,
     };
 
     pub(super) fn of(self, operation: &str) -> Option<u32> {
@@ -47,6 +51,7 @@ impl Quotas {
             "DescribeCertificateAuthority" => self.describe_certificate_authority,
             "ListCertificateAuthorities" => self.list_certificate_authorities,
             "GetCertificate" => self.get_certificate,
+            "ListTags" => self.list_tags,
             _ => None,
         }
     }

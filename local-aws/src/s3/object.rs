@@ -110,20 +110,28 @@ impl Generated {
     /// Creates an object from a generator that can start at any offset. Runs it once to compute length, ETag
     /// (MD5) and CRC-64/NVME.
     pub fn measured(open: impl Fn(u64) -> Pieces + Send + Sync + 'static) -> Self {
-        let mut length = 0;
-        let (mut md5, mut crc) = (Md5::new(), Crc64Nvme::new());
-        for piece in open(0) {
-            length += piece.len() as u64;
-            md5.update(&piece);
-            crc.update(&piece);
-        }
+        let mut md5 = Md5::new();
+        let pieces = open(0).inspect(|piece| md5.update(piece));
+        let (length, checksum) = measure(pieces);
         Self {
             length,
             e_tag: hex::encode(md5.finalize()),
-            checksum: Some(Checksum::full_object(
-                ChecksumAlgorithm::Crc64Nvme,
-                STANDARD.encode(crc.finalize()),
-            )),
+            checksum: Some(checksum),
+            open: Arc::new(open),
+        }
+    }
+
+    /// Creates an object with this ETag, such as one uploaded in parts, whose ETag is not an MD5. Runs the
+    /// generator once to compute length and CRC-64/NVME.
+    pub fn with_e_tag(
+        e_tag: impl Into<String>,
+        open: impl Fn(u64) -> Pieces + Send + Sync + 'static,
+    ) -> Self {
+        let (length, checksum) = measure(open(0));
+        Self {
+            length,
+            e_tag: e_tag.into(),
+            checksum: Some(checksum),
             open: Arc::new(open),
         }
     }
@@ -142,6 +150,18 @@ impl Generated {
             }))
         }
     }
+}
+
+/// Returns the length and the CRC-64/NVME of the whole content.
+fn measure(pieces: impl Iterator<Item = Bytes>) -> (u64, Checksum) {
+    let (mut length, mut crc) = (0, Crc64Nvme::new());
+    for piece in pieces {
+        length += piece.len() as u64;
+        crc.update(&piece);
+    }
+    let value = STANDARD.encode(crc.finalize());
+    let checksum = Checksum::full_object(ChecksumAlgorithm::Crc64Nvme, value);
+    (length, checksum)
 }
 
 impl fmt::Debug for Generated {

@@ -7,6 +7,7 @@ use aws_sdk_acmpca as acmpca;
 use aws_sdk_cloudtrail as cloudtrail;
 use aws_sdk_s3 as s3;
 use aws_sdk_sns as sns;
+use aws_sdk_sqs as sqs;
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
@@ -26,6 +27,7 @@ pub struct World {
     pub server: Server,
     pub s3: s3::Client,
     pub sns: sns::Client,
+    pub sqs: sqs::Client,
     pub pca: acmpca::Client,
     pub cloud_trail: cloudtrail::Client,
     pub acm: acm::Client,
@@ -40,6 +42,7 @@ impl World {
         Self {
             s3: clients.s3(),
             sns: clients.sns(),
+            sqs: clients.sqs(),
             pca: clients.pca(),
             cloud_trail: clients.cloud_trail(),
             acm: clients.acm(),
@@ -110,6 +113,19 @@ impl Clients {
             .timeout_config(self.timeouts.clone())
             .sleep_impl(TokioSleep::new());
         sns::Client::from_conf(config.build())
+    }
+
+    pub fn sqs(&self) -> sqs::Client {
+        let config = sqs::Config::builder()
+            .behavior_version(sqs::config::BehaviorVersion::latest())
+            .region(sqs::config::Region::new("us-east-1"))
+            .credentials_provider(self.credentials())
+            .endpoint_url(&self.endpoint_url)
+            .http_client(self.http_client.clone())
+            .retry_config(self.retries.clone())
+            .timeout_config(self.timeouts.clone())
+            .sleep_impl(TokioSleep::new());
+        sqs::Client::from_conf(config.build())
     }
 
     pub fn pca(&self) -> acmpca::Client {

@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 const LONG: Duration = Duration::from_secs(60);
 
 /// A minimal Lambda runtime.
-struct Runtime {
+pub struct Runtime {
     base: String,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
 impl Runtime {
-    fn of(api: &RuntimeApi) -> Self {
+    pub fn of(api: &RuntimeApi) -> Self {
         Self {
             base: format!("http://{}/2018-06-01/runtime", api.address()),
             client: Client::builder(TokioExecutor::new()).build_http(),
@@ -27,7 +27,7 @@ impl Runtime {
     }
 
     /// Returns headers and event of the next invocation.
-    async fn next(&self) -> (http::HeaderMap, Value) {
+    pub async fn next(&self) -> (http::HeaderMap, Value) {
         let uri = format!("{}/invocation/next", self.base).parse().unwrap();
         let (parts, body) = self.client.get(uri).await.unwrap().into_parts();
         assert_eq!(parts.status, 200);
@@ -35,7 +35,7 @@ impl Runtime {
         (parts.headers, serde_json::from_slice(&event).unwrap())
     }
 
-    async fn post(&self, path: &str, body: Value) -> u16 {
+    pub async fn post(&self, path: &str, body: Value) -> u16 {
         let request = http::Request::post(format!("{}/{path}", self.base))
             .header("lambda-runtime-function-error-type", "Unhandled")
             .body(Full::new(Bytes::from(body.to_string())))

@@ -453,3 +453,51 @@ async fn report_has_the_configured_content_and_checksum() {
     let parts = bytes.len().div_ceil(100);
     assert!(checksum.composite && checksum.value.ends_with(&format!("-{parts}")));
 }
+
+#[tokio::test]
+async fn tags_are_listed_in_pages_within_the_quota() {
+    let world = World::without_quotas().await;
+    let pca = world.aws.private_ca();
+    let ca = pca.create("CA");
+    let tags = |ca: &str| world.pca.list_tags().certificate_authority_arn(ca);
+    let listed = async || {
+        let mut pages = tags(&ca).into_paginator().items().send();
+        let mut listed = Vec::new();
+        while let Some(tag) = pages.next().await {
+            let tag = tag.unwrap();
+            listed.push(format!("{}={}", tag.key(), tag.value().unwrap()));
+        }
+        listed
+    };
+    assert_eq!(listed().await, [""; 0]);
+    for (key, value) in [
+        ("Team", "web"),
+        ("Stage", "prod"),
+        ("Empty", ""),
+        ("Team", "pay"),
+    ] {
+        pca.tag(&ca, key, value);
+    }
+    pca.set_page_size(Some(2));
+    world.aws.forget_calls();
+    assert_eq!(listed().await, ["Empty=", "Stage=prod", "Team=pay"]);
+    assert_eq!(world.aws.calls_of("ListTags").len(), 2);
+    pca.untag(&ca, "Stage");
+    assert_eq!(listed().await, ["Empty=", "Team=pay"]);
+
+    let not_found = refused(400, "ResourceNotFoundException");
+    let other = ca.replace("certificate-authority/", "certificate-authority/0");
+    assert_eq!(refusal(tags(&other).send().await), not_found);
+    let nonsense = refused(400, "InvalidArnException");
+    assert_eq!(refusal(tags("nonsense").send().await), nonsense);
+    let token = refused(400, "InvalidNextTokenException");
+    let nonsense = tags(&ca).next_token("nonsense!");
+    assert_eq!(refusal(nonsense.send().await), token);
+    pca.set_quotas(Quotas {
+        list_tags: Some(1),
+        ..Quotas::UNLIMITED
+    });
+    assert!(tags(&ca).send().await.is_ok());
+    let throttled = refused(400, "ThrottlingException");
+    assert_eq!(refusal(tags(&ca).send().await), throttled);
+}
