@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! cargo run --release --example simulate -- random 10000 1       # number of worlds, first seed
+//! cargo run --release --example simulate -- scaled-out 5000 1    # the same with an audit queue
 //! cargo run --release --example simulate -- single               # every world with one failure
 //! cargo run --release --example simulate -- pairs Steady         # one scenario
 //! cargo run --release --example simulate -- single Steady 1234   # one world again
 //! cargo run --release --example simulate -- schedule 200 500     # number of CAs, of periods
 //! cargo run --release --example simulate -- load 130 16          # number of CAs, of periods
+//! cargo run --release --example simulate -- scale 12             # number of periods: table of docs/scale.md
+//! cargo run --release --example simulate -- scale 12 200 30      # one world: number of CAs, minutes
 //! ```
 //! The function's metrics go to standard output, the results to standard error.
 
@@ -20,7 +23,9 @@ use std::time::{Duration, Instant};
 
 use simulator::exhaustive::{Case, Kind, simulate_all};
 use simulator::load::Load;
-use simulator::random::{self, Summary};
+use simulator::random::{self, Audits, Summary};
+use simulator::scale::{Figures, Scale};
+use simulator::scale_table;
 use simulator::scenario::Scenario;
 use simulator::schedule;
 use simulator::world::{PERIOD, TIMEOUT, keep_log};
@@ -30,7 +35,8 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let began = Instant::now();
     let violations = match arguments[..] {
-        ["random", worlds, seed] => many(number(worlds), number(seed)),
+        ["random", worlds, seed] => many(number(worlds), number(seed), Audits::Inline),
+        ["scaled-out", worlds, seed] => many(number(worlds), number(seed), Audits::ScaledOut),
         ["schedule", certificate_authorities, periods] => {
             let periods = schedule::simulate(
                 1,
@@ -50,6 +56,13 @@ fn main() -> ExitCode {
         }
         ["load", certificate_authorities, periods] => {
             load(number(certificate_authorities), number(periods))
+        }
+        ["scale", periods] => {
+            let worlds = [(200, 30), (850, 30), (1500, 60)];
+            simulate_scales(number(periods), &worlds)
+        }
+        ["scale", periods, cas, minutes] => {
+            simulate_scales(number(periods), &[(number(cas), number(minutes))])
         }
         [kind, ref rest @ ..] if Kind::named(kind).is_some() => {
             exhaustive(Kind::named(kind).expect("it was just found"), rest)
@@ -99,6 +112,40 @@ fn load(certificate_authorities: u64, periods: u64) -> Vec<String> {
     figures.violations
 }
 
+/// Simulates numbers of CAs at intervals of so many minutes, each inline and with an audit queue.
+fn simulate_scales(periods: u64, worlds: &[(u64, u64)]) -> Vec<String> {
+    let mut scales = Vec::new();
+    for &(certificate_authorities, minutes) in worlds {
+        scales.extend([Audits::Inline, Audits::ScaledOut].map(|audits| Scale {
+            audits,
+            certificate_authorities: certificate_authorities as usize,
+            interval: Duration::from_secs(60 * minutes),
+            periods: periods as u32,
+            maximum_concurrency: 5,
+        }));
+    }
+    let all: Vec<(Scale, Figures)> = std::thread::scope(|scope| {
+        let simulate =
+            |&scale: &Scale| scope.spawn(move || (scale, simulator::scale::simulate(1, scale)));
+        let threads: Vec<_> = scales.iter().map(simulate).collect();
+        let results = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        results
+            .map(|figures| figures.expect("no thread panicked"))
+            .collect()
+    });
+    for line in scale_table::lines(&all) {
+        eprintln!("{line}");
+    }
+    let violations = all.into_iter().flat_map(|(scale, figures)| {
+        let of = scale.certificate_authorities;
+        let violations = figures.violations.into_iter();
+        violations.map(move |violation| format!("{of} CAs: {violation}"))
+    });
+    violations
+        .inspect(|violation| eprintln!("{violation}"))
+        .collect()
+}
+
 fn exhaustive(kind: Kind, rest: &[&str]) -> Vec<String> {
     let scenarios = match rest.first() {
         Some(name) => vec![Scenario::named(name).unwrap_or_else(|| panic!("no scenario {name}"))],
@@ -116,7 +163,7 @@ fn exhaustive(kind: Kind, rest: &[&str]) -> Vec<String> {
     tally.violations
 }
 
-fn many(worlds: u64, first_seed: u64) -> Vec<String> {
+fn many(worlds: u64, first_seed: u64, audits: Audits) -> Vec<String> {
     let next = AtomicU64::new(first_seed);
     let all = Mutex::new(Summary::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -129,7 +176,7 @@ fn many(worlds: u64, first_seed: u64) -> Vec<String> {
                     if seed >= first_seed + worlds {
                         return;
                     }
-                    let summary = random::simulate(seed);
+                    let summary = random::simulate(seed, audits);
                     if worlds == 1 {
                         eprintln!("{}", summary.story.join("\n"));
                     }
@@ -144,7 +191,7 @@ fn many(worlds: u64, first_seed: u64) -> Vec<String> {
                         *all.checked.entry(kind).or_default() += number;
                     }
                     for violation in summary.violations {
-                        eprintln!("[random 1 {seed}]: {violation}");
+                        eprintln!("[{} 1 {seed}]: {violation}", audits.name());
                         all.violations.push(violation);
                     }
                 }

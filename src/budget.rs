@@ -17,6 +17,9 @@ const RESERVE: Duration = Duration::from_secs(10);
 /// Time reserved for announcing changes of the watch itself.
 const ANNOUNCE_RESERVE: Duration = Duration::from_secs(30);
 
+/// Time reserved for sending the messages of audits that did not end again.
+const SEND_RESERVE: Duration = Duration::from_secs(5);
+
 /// The time of one invocation. Each has its own, because Lambda freezes the process in between.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
@@ -46,9 +49,30 @@ impl Budget {
     /// tenth of a short invocation.
     #[must_use]
     pub fn before_announcing(&self) -> Self {
-        let whole = self.deadline - self.started_instant;
+        self.ending_earlier(ANNOUNCE_RESERVE.min(self.whole() / 10))
+    }
+
+    /// Returns the budget of audits that end earlier and leave time to send their messages again: 5 s,
+    /// or a fifth of a short invocation.
+    #[must_use]
+    pub fn before_sending(&self) -> Self {
+        self.ending_earlier(SEND_RESERVE.min(self.whole() / 5))
+    }
+
+    fn whole(&self) -> Duration {
+        self.deadline - self.started_instant
+    }
+
+    fn ending_earlier(&self, by: Duration) -> Self {
+        let deadline = self.deadline - by;
+        Self { deadline, ..*self }
+    }
+
+    /// Returns the budget of work that may wait that long from now, and no longer than this one.
+    #[must_use]
+    pub fn waiting_at_most(&self, duration: Duration) -> Self {
         Self {
-            deadline: self.deadline - ANNOUNCE_RESERVE.min(whole / 10),
+            deadline: self.deadline.min(Instant::now() + duration + RESERVE),
             ..*self
         }
     }
@@ -183,6 +207,23 @@ mod tests {
         let time_left = |seconds| budget(seconds).before_announcing().left();
         assert_eq!(time_left(900), Duration::from_secs(900 - 30 - 10));
         assert_eq!(time_left(100), Duration::from_secs(100 - 10 - 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_is_reserved_for_sending() {
+        let time_left = |seconds| budget(seconds).before_sending().left();
+        assert_eq!(time_left(900), Duration::from_secs(900 - 5 - 10));
+        assert_eq!(time_left(20), Duration::from_secs(20 - 4 - 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_before_the_budget_at_the_latest() {
+        let three = Duration::from_secs(3);
+        let (long, short) = (budget(900), budget(11));
+        assert_eq!(long.waiting_at_most(three).left(), three);
+        assert_eq!(short.waiting_at_most(three).left(), Duration::from_secs(1));
+        assert!(long.wait(Duration::from_secs(60)).await);
+        assert_eq!(long.waiting_at_most(three).left(), three);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The function's configuration, from its environment.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub struct Config {
     /// The CAs to audit, each once: ARNs, or IDs of CAs in the function's account and region.
     /// `None` means every auditable CA that the account owns in the region.
     pub certificate_authorities: Option<Vec<String>>,
+    /// With every CA: only those with this tag.
+    pub certificate_authority_tag: Option<Tag>,
     /// Bucket for reports and state.
     pub report_bucket: String,
     /// SNS topic for alerts.
@@ -37,12 +40,41 @@ pub struct Config {
     pub report_interval: Duration,
     /// Time between two scheduled runs; `None` if it is not known.
     pub audit_interval: Option<Duration>,
+    /// Where scheduled runs of many CAs send their audits; `None` audits all CAs in one invocation.
+    pub audit_queue: Option<AuditQueue>,
     /// How often to send a `watch-summary`; `None` means never.
     pub summary_interval: Option<Duration>,
     /// Whether to look up who revoked a certificate, where it is in use, and what else is affected.
     pub investigate: bool,
     /// Whether S3 has a custom endpoint.
     pub custom_s3_endpoint: bool,
+}
+
+/// A tag of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.key, self.value)
+    }
+}
+
+/// The queue for audits of one CA per invocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditQueue {
+    /// Its URL, or what was configured as such: a dispatch that cannot send there audits the CAs itself.
+    pub url: String,
+    /// The URL of the queue for audits that failed too often. Without one, their messages stay in the
+    /// audit queue until its redrive policy removes them.
+    pub dead_letters_url: Option<String>,
+    /// A scheduled run of more CAs than this uses the queue.
+    pub max_inline: usize,
 }
 
 impl Config {
@@ -63,12 +95,14 @@ impl Config {
             "Lambda sets it; elsewhere, set it to the region",
             |region| Ok(region.to_owned()),
         );
+        let certificate_authorities = variables.required(
+            "CERTIFICATE_AUTHORITY_ARNS",
+            "list the CAs to audit (ARNs or IDs, separated by commas), or * for all",
+            |text| certificate_authorities(text, &region),
+        );
         let config = Self {
-            certificate_authorities: variables.required(
-                "CERTIFICATE_AUTHORITY_ARNS",
-                "list the CAs to audit (ARNs or IDs, separated by commas), or * for all",
-                |text| certificate_authorities(text, &region),
-            ),
+            certificate_authority_tag: variables.tag(certificate_authorities.is_some()),
+            certificate_authorities,
             report_bucket: variables.required(
                 "REPORT_BUCKET",
                 "set it to the name of the S3 bucket for reports and state",
@@ -86,19 +120,14 @@ impl Config {
             notify_reasons: variables.optional("NOTIFY_REASONS", |text| {
                 Ok(list(text, reason)?.into_iter().collect())
             }),
-            initial_lookback: Duration::from_secs(
-                3600 * variables.number("INITIAL_LOOKBACK_HOURS", 24, 0..=876_000),
-            ),
+            initial_lookback: 3600 * variables.seconds("INITIAL_LOOKBACK_HOURS", 24, 0..=876_000),
             runbook_url: variables.optional("RUNBOOK_URL", url),
             state_prefix: variables
                 .optional("STATE_PREFIX", state_prefix)
                 .unwrap_or_else(|| "revocation-watch/".to_owned()),
-            report_interval: Duration::from_secs(variables.number(
-                "REPORT_INTERVAL_SECONDS",
-                1800,
-                0..=604_800,
-            )),
+            report_interval: variables.seconds("REPORT_INTERVAL_SECONDS", 1800, 0..=604_800),
             audit_interval: variables.interval("AUDIT_INTERVAL_MINUTES", 1..=10_080, 60),
+            audit_queue: variables.audit_queue(),
             summary_interval: variables.interval("SUMMARY_INTERVAL_HOURS", 1..=8784, 3600),
             investigate: variables.optional("INVESTIGATE", yes_or_no).unwrap_or(true),
             custom_s3_endpoint: ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]
@@ -161,6 +190,10 @@ impl<G: Fn(&str) -> Option<String>> Variables<G> {
         self.optional_number(name, range).unwrap_or(default)
     }
 
+    fn seconds(&mut self, name: &str, default: u64, range: RangeInclusive<u64>) -> Duration {
+        Duration::from_secs(self.number(name, default, range))
+    }
+
     /// Reads an interval in units of that many seconds.
     fn interval(
         &mut self,
@@ -170,6 +203,26 @@ impl<G: Fn(&str) -> Option<String>> Variables<G> {
     ) -> Option<Duration> {
         let number = self.optional_number(name, range)?;
         Some(Duration::from_secs(seconds * number))
+    }
+
+    /// Reads the tag, which selects CAs only if none are listed.
+    fn tag(&mut self, are_listed: bool) -> Option<Tag> {
+        let tag = self.optional("CERTIFICATE_AUTHORITY_TAG", tag);
+        if tag.is_some() && are_listed {
+            let problem = "selects CAs only if CERTIFICATE_AUTHORITY_ARNS is *; set that to *, or remove this variable";
+            self.report("CERTIFICATE_AUTHORITY_TAG", problem);
+        }
+        tag
+    }
+
+    fn audit_queue(&mut self) -> Option<AuditQueue> {
+        let max_inline = self.number("MAX_INLINE_CERTIFICATE_AUTHORITIES", 20, 0..=10_000);
+        let dead_letters_url = (self.get)("AUDIT_DEAD_LETTER_QUEUE_URL");
+        Some(AuditQueue {
+            url: (self.get)("AUDIT_QUEUE_URL")?,
+            dead_letters_url,
+            max_inline: max_inline as usize,
+        })
     }
 
     fn optional_number(&mut self, name: &str, range: RangeInclusive<u64>) -> Option<u64> {
@@ -206,6 +259,24 @@ fn certificate_authorities(text: &str, region: &str) -> Result<Option<Vec<String
     let mut ids = BTreeSet::new();
     listed.retain(|listed| ids.insert(listed.rsplit('/').next().map(str::to_owned)));
     Ok(Some(listed))
+}
+
+/// Parses `Key=Value`; the value may be empty, and contain more of `=` (AWS General Reference, "Tagging
+/// AWS resources").
+fn tag(text: &str) -> Result<Tag, String> {
+    let is_valid = |part: &str, most: usize| {
+        let allowed = |c: char| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c);
+        part.chars().count() <= most && part.chars().all(allowed)
+    };
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() && is_valid(key, 128) && is_valid(value, 256) => {
+            Ok(Tag {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            })
+        }
+        _ => Err(format!("{text:?} is not a tag (expected Key=Value)")),
+    }
 }
 
 fn certificate_authority(entry: &str, region: &str) -> Result<String, String> {
@@ -337,6 +408,7 @@ mod tests {
     fn the_least_that_is_required_gets_the_documented_defaults() {
         let config = from(&[]).unwrap();
         assert_eq!(config.certificate_authorities, None);
+        assert_eq!(config.certificate_authority_tag, None);
         assert_eq!(config.report_format, ReportFormat::Json);
         assert_eq!(config.notify_reasons, None);
         assert_eq!(config.initial_lookback, Duration::from_secs(24 * 3600));
@@ -372,6 +444,60 @@ mod tests {
     }
 
     #[test]
+    fn tag_is_a_key_and_a_value() {
+        for (text, key, value) in [
+            ("Team=payments", "Team", "payments"),
+            (" Team = a=b ", "Team ", " a=b"),
+            ("a:b/c.d_e+f-g@h=", "a:b/c.d_e+f-g@h", ""),
+            ("Équipe=été 2026", "Équipe", "été 2026"),
+        ] {
+            let config = from(&[("CERTIFICATE_AUTHORITY_TAG", text)]).unwrap();
+            let tag = config.certificate_authority_tag.unwrap();
+            assert_eq!((tag.key.as_str(), tag.value.as_str()), (key, value));
+            assert_eq!(tag.to_string(), text.trim());
+        }
+        let (long_key, long_value) = ("k".repeat(129) + "=", "k=".to_owned() + &"v".repeat(257));
+        for text in [
+            "Team",
+            "=payments",
+            "Team=a,b",
+            "Team=\"a\"",
+            &long_key,
+            &long_value,
+        ] {
+            let error = from(&[("CERTIFICATE_AUTHORITY_TAG", text)]).unwrap_err();
+            let problem =
+                format!("CERTIFICATE_AUTHORITY_TAG: {text:?} is not a tag (expected Key=Value)");
+            assert!(error.error_message.contains(&problem), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn tag_and_list_exclude_each_other() {
+        let tag = ("CERTIFICATE_AUTHORITY_TAG", "Team=payments");
+        let error = from(&[tag, ("CERTIFICATE_AUTHORITY_ARNS", ID)]).unwrap_err();
+        let problem = "\n  CERTIFICATE_AUTHORITY_TAG: selects CAs only if CERTIFICATE_AUTHORITY_ARNS is *; set that to *, or remove this variable";
+        assert!(error.error_message.ends_with(problem), "{error:?}");
+        // Nothing is said about a list that cannot be read.
+        let error = from(&[tag, ("CERTIFICATE_AUTHORITY_ARNS", "nonsense")]).unwrap_err();
+        assert!(!error.error_message.contains("CERTIFICATE_AUTHORITY_TAG"));
+    }
+
+    /// Audits go on, and the dispatch reports a wrong queue.
+    #[test]
+    fn wrong_queue_is_no_invalid_configuration() {
+        let queue = |variables| from(variables).unwrap().audit_queue;
+        assert_eq!(queue(&[("AUDIT_DEAD_LETTER_QUEUE_URL", "dead")]), None);
+        assert_eq!(queue(&[("AUDIT_QUEUE_URL", " ")]), None);
+        let malformed = AuditQueue {
+            url: "my queue".to_owned(),
+            dead_letters_url: None,
+            max_inline: 20,
+        };
+        assert_eq!(queue(&[("AUDIT_QUEUE_URL", " my queue")]), Some(malformed));
+    }
+
+    #[test]
     fn one_error_names_every_problem() {
         let error = from(&[
             (
@@ -389,12 +515,14 @@ mod tests {
             ("REPORT_INTERVAL_SECONDS", "half an hour"),
             ("AUDIT_INTERVAL_MINUTES", "hourly"),
             ("SUMMARY_INTERVAL_HOURS", "weekly"),
+            ("CERTIFICATE_AUTHORITY_TAG", "payments"),
         ])
         .unwrap_err();
         let text = error.error_message;
         for part in [
             "CERTIFICATE_AUTHORITY_ARNS",
             "REPORT_BUCKET",
+            "CERTIFICATE_AUTHORITY_TAG",
             "\n  TOPIC_ARN",
             "CHAT_TOPIC_ARN",
             "REPORT_FORMAT",

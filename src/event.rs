@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use lambda_runtime::Diagnostic;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::arn::CertificateAuthorityArn;
+use crate::audit_message::AuditMessage;
 use crate::error::invocation_error;
 use crate::timestamp::Timestamp;
 
@@ -25,14 +27,15 @@ pub struct Request {
 /// Who invoked the function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trigger {
-    /// A schedule. The run may wait, and fails if a retry may help.
-    Schedule,
+    /// A schedule, with the time of its event. The run may wait, and fails if a retry may help.
+    Schedule(Option<Timestamp>),
     /// A person or a program, who gets the whole response without long waits.
     Manual,
     /// Private CA's own revocation event.
     Revocation(RevocationEvent),
-    /// Private CA's revocation events from an SQS queue, each with its own result.
-    Queue(Vec<QueuedEvent>),
+    /// Messages of an SQS queue, each with its own result: Private CA's revocation events, or this
+    /// program's own messages.
+    Queue(Vec<QueuedMessage>),
 }
 
 impl Trigger {
@@ -47,9 +50,64 @@ impl Trigger {
 
     fn events(&self) -> Vec<&RevocationEvent> {
         match self {
-            Trigger::Schedule | Trigger::Manual => Vec::new(),
+            Trigger::Schedule(_) | Trigger::Manual => Vec::new(),
             Trigger::Revocation(event) => vec![event],
-            Trigger::Queue(queued) => queued.iter().filter_map(|q| q.event.as_ref()).collect(),
+            Trigger::Queue(queued) => queued.iter().filter_map(QueuedMessage::event).collect(),
+        }
+    }
+
+    /// Returns the messages of a queue.
+    pub fn queued(&self) -> &[QueuedMessage] {
+        match self {
+            Trigger::Queue(queued) => queued,
+            _ => &[],
+        }
+    }
+
+    /// Returns this program's own messages.
+    pub fn audit_messages(&self) -> Vec<&AuditMessage> {
+        let queued = self.queued().iter();
+        queued.filter_map(QueuedMessage::audit_message).collect()
+    }
+
+    /// Returns the earliest time to request a CA's report, if a dispatch has chosen one.
+    pub fn slot(&self, arn: &CertificateAuthorityArn) -> Option<SystemTime> {
+        let slots = self.queued().iter().filter_map(|queued| queued.slot(arn));
+        slots.max()
+    }
+
+    /// Returns since when the report of a CA's last complete audit must have been requested, if a message
+    /// of the audit queue asks for its audit, and no event does: its revocation may be later.
+    pub fn audit_since(&self, arn: &CertificateAuthorityArn) -> Option<Timestamp> {
+        let mut events = self.events().into_iter();
+        if events.any(|event| event.certificate_authority_arn == *arn) {
+            return None;
+        }
+        let messages = self.audit_messages().into_iter();
+        let of_ca = messages.filter_map(|message| match message {
+            AuditMessage::Audit {
+                scheduled_at,
+                certificate_authority_arn,
+                ..
+            } if certificate_authority_arn == arn => Some(*scheduled_at),
+            _ => None,
+        });
+        of_ca.max()
+    }
+}
+
+impl QueuedMessage {
+    /// Returns the slot of a CA's request, if the message has one.
+    fn slot(&self, arn: &CertificateAuthorityArn) -> Option<SystemTime> {
+        match self.audit_message()? {
+            AuditMessage::Audit {
+                certificate_authority_arn,
+                slot_millis: Some(millis),
+                ..
+            } if certificate_authority_arn == arn => {
+                Some(self.sent_at? + Duration::from_millis((*millis).into()))
+            }
+            _ => None,
         }
     }
 }
@@ -63,16 +121,46 @@ pub struct RevocationEvent {
     pub certificate_arn: Option<String>,
 }
 
-/// A message of the SQS queue.
+/// A message of an SQS queue.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "SqsRecord")]
-pub struct QueuedEvent {
+pub struct QueuedMessage {
     /// SQS's ID of the message.
     pub message_id: String,
     /// How often the queue has delivered the message, including this time.
     pub receive_count: u64,
-    /// `None` if the message is no event of a successful revocation; it is logged and deleted.
-    pub event: Option<RevocationEvent>,
+    /// When it was sent, if the queue says so.
+    pub sent_at: Option<SystemTime>,
+    /// What it says.
+    pub content: MessageContent,
+}
+
+/// What a message of an SQS queue says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageContent {
+    /// Private CA's event that a certificate was revoked.
+    Revocation(RevocationEvent),
+    /// A message of this program.
+    Audit(AuditMessage),
+    /// Neither; it is logged and deleted.
+    Unknown,
+}
+
+impl QueuedMessage {
+    fn event(&self) -> Option<&RevocationEvent> {
+        match &self.content {
+            MessageContent::Revocation(event) => Some(event),
+            _ => None,
+        }
+    }
+
+    /// Returns the message of this program.
+    pub fn audit_message(&self) -> Option<&AuditMessage> {
+        match &self.content {
+            MessageContent::Audit(message) => Some(message),
+            _ => None,
+        }
+    }
 }
 
 /// What to do with each certificate authority.
@@ -128,6 +216,7 @@ struct EventBridgeEvent {
     detail_type: String,
     #[serde(default)]
     resources: Vec<String>,
+    time: Option<String>,
     /// A JSON object; from EventBridge Scheduler, a string.
     #[serde(default)]
     detail: Value,
@@ -153,6 +242,15 @@ struct ManualEvent {
 }
 
 impl Request {
+    /// Whether changes of the watch itself are announced by the run. After the audits of a schedule's
+    /// messages, a message of its own does that.
+    pub fn announces(&self) -> bool {
+        let messages = self.trigger.audit_messages();
+        let mut messages = messages.iter();
+        self.mode.announces()
+            && !messages.any(|message| matches!(message, AuditMessage::Audit { .. }))
+    }
+
     /// Parses a payload.
     ///
     /// # Errors
@@ -172,7 +270,7 @@ impl Request {
         };
         match (event.source.as_str(), event.detail_type.as_str()) {
             ("aws.events" | "aws.scheduler", "Scheduled Event") => Ok(Self {
-                trigger: Trigger::Schedule,
+                trigger: Trigger::Schedule(event.time.as_deref().and_then(Timestamp::parse)),
                 certificate_authorities: None,
                 mode: Mode::Audit,
             }),
@@ -187,17 +285,50 @@ impl Request {
         }
     }
 
-    /// Covers the CAs that the events name, each once.
-    fn from_events(trigger: Trigger) -> Self {
+    /// Covers the CAs that the events and messages name, each once; for a comparison, every configured
+    /// CA.
+    pub(crate) fn from_events(trigger: Trigger) -> Self {
         let events = trigger.events().into_iter();
-        let named: BTreeSet<_> = events
+        let mut named: BTreeSet<_> = events
             .map(|event| event.certificate_authority_arn.to_string())
             .collect();
+        let mut is_full = false;
+        for message in trigger.audit_messages() {
+            match message {
+                AuditMessage::Audit {
+                    certificate_authority_arn,
+                    ..
+                } => drop(named.insert(certificate_authority_arn.to_string())),
+                AuditMessage::Dispatch {
+                    certificate_authority_ids,
+                    ..
+                } => named.extend(certificate_authority_ids.iter().cloned()),
+                AuditMessage::CompareHealth { .. } => is_full = true,
+            }
+        }
         Self {
-            certificate_authorities: Some(named.into_iter().collect()),
+            certificate_authorities: (!is_full).then(|| named.into_iter().collect()),
             trigger,
             mode: Mode::Audit,
         }
+    }
+
+    /// Returns the requests of a batch: one for all audits, one for all events, and one for each other
+    /// message.
+    pub(crate) fn of_batch(queued: Vec<QueuedMessage>) -> Vec<Self> {
+        let mut parts = vec![Vec::new(), Vec::new()];
+        for queued in queued {
+            match queued.audit_message() {
+                Some(AuditMessage::Audit { .. }) => parts[0].push(queued),
+                None => parts[1].push(queued),
+                Some(AuditMessage::Dispatch { .. } | AuditMessage::CompareHealth { .. }) => {
+                    parts.push(vec![queued]);
+                }
+            }
+        }
+        parts.retain(|part| !part.is_empty());
+        let parts = parts.into_iter().map(Trigger::Queue);
+        parts.map(Self::from_events).collect()
     }
 
     fn from_manual(event: ManualEvent) -> Result<Self, Diagnostic> {
@@ -239,6 +370,13 @@ impl Request {
 }
 
 impl RevocationEvent {
+    /// Returns the event of a queue's record; `None` if it is none of a successful revocation.
+    fn read(body: &str) -> Option<Self> {
+        let event: EventBridgeEvent = serde_json::from_str(body).ok()?;
+        let is_revocation = event.detail_type == REVOCATION && event.detail["result"] != "failure";
+        is_revocation.then(|| Self::from_resources(&event.resources))?
+    }
+
     /// Recognizes an event's resources by form: their order is not documented.
     fn from_resources(resources: &[String]) -> Option<Self> {
         let parse = |arn: &String| CertificateAuthorityArn::parse(arn);
@@ -250,19 +388,23 @@ impl RevocationEvent {
     }
 }
 
-impl From<SqsRecord> for QueuedEvent {
+impl From<SqsRecord> for QueuedMessage {
     fn from(record: SqsRecord) -> Self {
-        let event = serde_json::from_str::<EventBridgeEvent>(&record.body).ok();
+        let content = match AuditMessage::read(&record.body) {
+            Some(message) => MessageContent::Audit(message),
+            None => RevocationEvent::read(&record.body)
+                .map_or(MessageContent::Unknown, MessageContent::Revocation),
+        };
         let receive_count = record.attributes.get("ApproximateReceiveCount");
+        let sent_at = record.attributes.get("SentTimestamp");
+        let sent_at = sent_at.and_then(|millis| millis.parse().ok());
         Self {
             message_id: record.message_id,
             receive_count: receive_count
                 .and_then(|count| count.parse().ok())
                 .unwrap_or(1),
-            event: event
-                .filter(|event| event.detail_type == REVOCATION)
-                .filter(|event| event.detail["result"] != "failure")
-                .and_then(|event| RevocationEvent::from_resources(&event.resources)),
+            sent_at: sent_at.map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis)),
+            content,
         }
     }
 }
@@ -305,7 +447,8 @@ mod tests {
                 "account": "123456789012", "time": "2026-11-21T04:00:00Z", "region": "us-east-1",
                 "resources": ["arn:aws:events:us-east-1:123456789012:rule/watch"], "detail": detail
             });
-            assert_eq!(read(event), Ok(full(Trigger::Schedule)));
+            let at = Timestamp::parse("2026-11-21T04:00:00Z");
+            assert_eq!(read(event), Ok(full(Trigger::Schedule(at))));
         }
     }
 
@@ -457,7 +600,11 @@ mod tests {
         };
         assert_eq!(queued.len(), 4);
         assert_eq!(queued[1].receive_count, 3);
-        assert_eq!(queued[2].event, None);
-        assert_eq!(queued[3].event, None, "nothing was revoked");
+        assert_eq!(queued[2].content, MessageContent::Unknown);
+        assert_eq!(
+            queued[3].content,
+            MessageContent::Unknown,
+            "nothing was revoked"
+        );
     }
 }

@@ -4,35 +4,33 @@ use std::slice;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::future::{FutureExt, join};
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::alert::publish::Publisher;
 use crate::alert::{AlertKind, Stack};
 use crate::arn::CertificateAuthorityArn;
 use crate::audit::{AuditResult, Run, ScanLimiter, audit_all};
+use crate::aws::account_cache::AccountCache;
 use crate::aws::certificate_authorities::Names;
 use crate::aws::clients::Clients;
 use crate::budget::{Budget, Pacer};
 use crate::config::Config;
 use crate::error::{ErrorKind, invocation_error};
-use crate::event::{Mode, Request};
+use crate::event::{Mode, Request, Trigger};
 use crate::health::{Health, status};
-use crate::investigate::Investigator;
+use crate::investigate::{Investigator, Trail};
 use crate::metrics;
-use crate::response::{AuditResponse, Outcome, Response};
+use crate::report::request::REQUEST_PACE;
+use crate::response::{AuditResponse, Outcome, Response, batch_response};
+use crate::scale_out::{current, dispatch, queue_for, work};
 use crate::state::store::Store;
 use crate::targets::{Targets, targets};
 
 pub use crate::audit::Invocation;
-
-/// Minimum interval between two report requests. AWS Private CA accepts one
-/// `CreateCertificateAuthorityAuditReport` per second and account (AWS General Reference, "AWS
-/// Private Certificate Authority endpoints and quotas"); the rest allows for jitter on the way.
-const REQUEST_PACE: Duration = Duration::from_millis(1050);
 
 /// Minimum interval between two `DescribeCertificateAuthorityAuditReport`: half of the 20 per second
 /// that AWS Private CA accepts.
@@ -43,6 +41,8 @@ const STATUS_PACE: Duration = Duration::from_millis(100);
 pub struct Function {
     ready: Result<(Config, Clients), Diagnostic>,
     names: Names,
+    account_cache: AccountCache,
+    trail: Trail,
     /// The dimension of the metrics.
     function_name: String,
 }
@@ -53,6 +53,8 @@ impl Function {
         Self {
             ready,
             names: Names::default(),
+            account_cache: AccountCache::default(),
+            trail: Trail::default(),
             function_name,
         }
     }
@@ -69,44 +71,84 @@ impl Function {
     ) -> Result<Value, Diagnostic> {
         let (config, clients) = self.ready.as_ref().map_err(Clone::clone)?;
         let request = Request::from_payload(payload)?;
-        let run = self.run(config, clients, &request, invocation);
-        let budget = &invocation.budget;
-        if request.mode == Mode::Status {
+        let Trigger::Queue(queued) = request.trigger else {
+            let run = self.run(config, clients, &request, invocation);
+            // Without a type of its own: the compiler limits the depth of nested futures to 128.
+            return self.handle_request(&run).boxed_local().await;
+        };
+        let queued = current(queued, config, invocation.budget.now());
+        let parts = Request::of_batch(queued);
+        let mut kept = Vec::new();
+        for request in &parts {
+            let run = self.run(config, clients, request, invocation);
+            match self.handle_messages(&run).boxed_local().await {
+                Ok(part) => kept.extend(part),
+                Err(error) if parts.len() == 1 => return Err(error),
+                Err(error) => {
+                    let (error_type, error) = (error.error_type, error.error_message);
+                    warn!(error_type, error, "messages stay in the queue");
+                    let queued = request.trigger.queued().iter();
+                    kept.extend(queued.map(|queued| queued.message_id.clone()));
+                }
+            }
+        }
+        Ok(batch_response(&kept))
+    }
+
+    async fn handle_request(&self, run: &Run<'_>) -> Result<Value, Diagnostic> {
+        let (budget, mode) = (&run.invocation.budget, run.request.mode);
+        if mode == Mode::Status {
             // Boxed: an audit must not be as large as the status.
-            return Box::pin(status(&run)).await;
+            return Box::pin(status(run)).await;
         }
-        let targets = in_time(budget, "ListCertificateAuthorities", targets(&run)).await?;
-        info!(
-            request_id = invocation.request_id,
-            mode = ?request.mode,
-            certificate_authorities = targets.audits.len(),
-            seconds_left = budget.left().as_secs(),
-            "run started"
-        );
-        if request.mode == Mode::TestMessage {
-            let what = format!("Publish of the test message to {}", config.topic_arn);
-            return in_time(
-                budget,
-                &what,
-                test_message(&run, targets.audits.first().map(|target| &target.arn)),
-            )
-            .await;
+        let targets = Box::pin(start(run)).await?;
+        if mode == Mode::TestMessage {
+            let what = format!("Publish of the test message to {}", run.config.topic_arn);
+            let arn = targets.audits.first().map(|target| &target.arn);
+            return in_time(budget, &what, test_message(run, arn)).await;
         }
-        // Boxed: it is as large as the deepest await of a comparison.
-        let response = Box::pin(audit_and_announce(&run, *budget, &targets)).await;
-        let is_full = request.certificate_authorities.is_none();
+        // Boxed: both are as large as the deepest await of a comparison.
+        let mut response = match queue_for(run, &targets) {
+            Some(queue) => Box::pin(dispatch(run, *budget, &targets, queue)).await,
+            None => Box::pin(audit_and_announce(run, *budget, &targets)).await,
+        };
+        response.add_warnings(&targets.warnings);
+        self.finish(run, &response);
+        response.for_trigger(&run.request.trigger)
+    }
+
+    /// Handles messages of a queue; returns the IDs of those that it must deliver again.
+    async fn handle_messages(&self, run: &Run<'_>) -> Result<Vec<String>, Diagnostic> {
+        let (budget, trigger) = (run.invocation.budget, &run.request.trigger);
+        if !trigger.audit_messages().is_empty() {
+            let worked = Box::pin(work(run, budget, Box::pin(start(run)))).await;
+            if let Some(response) = &worked.response {
+                self.finish(run, response);
+            }
+            return Ok(worked.kept);
+        }
+        let targets = Box::pin(start(run)).await?;
+        let mut response = Box::pin(audit_and_announce(run, budget, &targets)).await;
+        response.add_warnings(&targets.warnings);
+        self.finish(run, &response);
+        Ok(response.undone_events(trigger))
+    }
+
+    /// Writes the metrics of a run.
+    fn finish(&self, run: &Run<'_>, response: &Response) {
+        let budget = &run.invocation.budget;
+        let is_full = run.request.certificate_authorities.is_none();
         // Not through the log, whose level may filter it out.
         println!(
             "{}",
-            metrics::line(&self.function_name, budget.now(), &response, is_full)
+            metrics::line(&self.function_name, budget.now(), response, is_full)
         );
         info!(
-            request_id = invocation.request_id,
+            request_id = run.invocation.request_id,
             status = %response.status,
             duration_seconds = budget.elapsed().as_secs_f64(),
             "run finished"
         );
-        response.for_trigger(&request.trigger)
     }
 
     fn run<'a>(
@@ -116,14 +158,17 @@ impl Function {
         request: &'a Request,
         invocation: &'a Invocation,
     ) -> Run<'a> {
-        let budget = match request.mode.announces() {
+        let sends_again = !request.trigger.audit_messages().is_empty();
+        let budget = match request.announces() {
             true => invocation.budget.before_announcing(),
+            false if sends_again => invocation.budget.before_sending(),
             false => invocation.budget,
         };
         Run {
             config,
             clients,
             names: &self.names,
+            account_cache: &self.account_cache,
             request,
             invocation,
             stack: stack(config, &invocation.function_arn),
@@ -139,6 +184,7 @@ impl Function {
                 &config.report_bucket,
                 budget,
                 config.investigate,
+                &self.trail,
             ),
             request_pacer: Pacer::new(REQUEST_PACE),
             status_pacer: Pacer::new(STATUS_PACE),
@@ -146,6 +192,20 @@ impl Function {
             had_subscription: Mutex::default(),
         }
     }
+}
+
+/// Selects the CAs of a run.
+async fn start(run: &Run<'_>) -> Result<Targets, Diagnostic> {
+    let budget = &run.invocation.budget;
+    let targets = in_time(budget, "ListCertificateAuthorities", targets(run)).await?;
+    info!(
+        request_id = run.invocation.request_id,
+        mode = ?run.request.mode,
+        certificate_authorities = targets.audits.len(),
+        seconds_left = budget.left().as_secs(),
+        "run started"
+    );
+    Ok(targets)
 }
 
 /// Audits the CAs and, unless nothing is to be recorded, announces changes of the watch.

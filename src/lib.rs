@@ -6,24 +6,27 @@
 //! > lease → pending report, else request one → wait → fetch and scan → new revocations → alert →
 //! > publish → commit as notified, release
 //!
+//! A queued audit takes the lease with its scan; before that, conditional writes decide between runs.
+//!
 //! # Layers
 //!
 //! From top to bottom; a module imports only from its own directory or from a lower layer.
 //!
 //! 1. [`runtime`] serves the Lambda Runtime API.
 //! 2. [`handler`] processes one invocation.
-//! 3. `health` is about all CAs of the stack: at the start and at the end of a run, it announces what
+//! 3. `scale_out` makes a scheduled run of many CAs one invocation per CA, through the audit queue.
+//! 4. `health` is about all CAs of the stack: at the start and at the end of a run, it announces what
 //!    changed about the watch itself; and it returns the status.
-//! 4. `targets` selects the CAs of an invocation.
-//! 5. [`audit`] is the sentence above for one CA, all of them side by side. It combines the next
+//! 5. `targets` selects the CAs of an invocation.
+//! 6. [`audit`] is the sentence above for one CA, all of them side by side. It combines the next
 //!    four; `health` combines three of them.
-//! 6. `investigate` looks up who revoked a certificate, where it is in use, and what else is affected.
-//! 7. [`report`] requests, awaits, fetches and scans audit reports; [`state`] keeps control documents,
+//! 7. `investigate` looks up who revoked a certificate, where it is in use, and what else is affected.
+//! 8. [`report`] requests, awaits, fetches and scans audit reports; [`state`] keeps control documents,
 //!    notified sets and the health document in S3; [`alert`] builds messages and publishes them to SNS.
 //!    They do not import one another.
-//! 8. [`aws`] has the SDK clients, classified failures, and the account's CAs.
-//! 9. Everything else is shared: configuration, events, responses and metrics, facts about
-//!    revocations ([`revocation`]), text ([`text`]), time ([`budget`], [`timestamp`]).
+//! 9. [`aws`] has the SDK clients, classified failures, and the account's CAs.
+//! 10. Everything else is shared: configuration, events, responses and metrics, facts about
+//!     revocations ([`revocation`]), text ([`text`]), time ([`budget`], [`timestamp`]).
 //!
 //! # Invariants
 //!
@@ -53,6 +56,11 @@
 //!   nothing.
 //! - Only a run that covers every CA decides that a CA left. Audits and revocation alerts do not depend
 //!   on the health document.
+//! - If it is unknown whether a CA has the configured tag, it has not left, and it is audited only if it
+//!   was before or a dispatch has chosen it.
+//! - A message of the audit queue is deleted only after the state shows the audit, or the error that needs
+//!   operator action; another message took its place; its CA is no longer audited; or the next schedule
+//!   has the same work.
 //! - Lookups delay an alert by at most ten seconds. They never prevent it, and never change its `id`,
 //!   its `revocationId`s or which revocations it holds. What they could not find out is unknown, with
 //!   the reason.
@@ -72,6 +80,7 @@
 pub mod alert;
 pub mod arn;
 pub mod audit;
+pub mod audit_message;
 pub mod aws;
 pub mod budget;
 pub mod config;
@@ -88,6 +97,7 @@ pub mod report_format;
 mod response;
 pub mod revocation;
 pub mod runtime;
+mod scale_out;
 pub mod state;
 mod targets;
 pub mod text;

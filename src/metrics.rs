@@ -97,6 +97,11 @@ fn metrics(
     ];
     let health_errors = response.health_errors.map(f64::from);
     metrics.extend(health_errors.map(|errors| ("HealthErrors", "Count", errors)));
+    // Only of dispatches: each metric costs money every month.
+    if let Some(errors) = response.dispatch_errors {
+        metrics.push(("AuditsQueued", "Count", response.sent_audits as f64));
+        metrics.push(("DispatchErrors", "Count", f64::from(errors)));
+    }
     // One unknown age makes the oldest unknown: the alarm treats missing data as bad. A narrowed
     // run cannot know it at all.
     let ages: Option<Vec<f64>> = all.iter().map(|ca| audit_age_minutes(ca, now)).collect();
@@ -235,6 +240,21 @@ mod tests {
             response.health_errors = errors;
             assert_eq!(line(&response, true)["HealthErrors"], value);
         }
+    }
+
+    #[test]
+    fn only_dispatches_count_queued_audits() {
+        let mut response = response();
+        assert_eq!(line(&response, true)["AuditsQueued"], Value::Null);
+        // Another CA waits for the next dispatch.
+        for ca in &mut response.certificate_authorities[1..3] {
+            ca.outcome = Outcome::Queued;
+        }
+        response.dispatch_errors = Some(true);
+        response.sent_audits = 1;
+        let line = line(&response, true);
+        assert_eq!(line["AuditsQueued"], json!(1.0));
+        assert_eq!(line["DispatchErrors"], json!(1.0));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::arn::CertificateAuthorityArn;
 use crate::error::{AuditError, Remedy, invocation_error};
-use crate::event::{QueuedEvent, Trigger};
+use crate::event::{MessageContent, QueuedMessage, Trigger};
 use crate::revocation::record::Revocation;
 use crate::text::visible::visible;
 use crate::timestamp::Timestamp;
@@ -40,6 +40,12 @@ pub struct Response {
     /// run compared nothing.
     #[serde(skip)]
     pub health_errors: Option<bool>,
+    /// Whether audits could not be sent to the audit queue; `None` if the run dispatched none.
+    #[serde(skip)]
+    pub dispatch_errors: Option<bool>,
+    /// Number of audits that the run sent to the audit queue: those of a later dispatch count there.
+    #[serde(skip)]
+    pub sent_audits: usize,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -53,7 +59,7 @@ pub struct AuditResponse {
     /// When Private CA accepts the next request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_report_at: Option<Timestamp>,
-    /// Whether AWS refused a request although our record says that the interval is over.
+    /// Whether AWS refused or throttled a request although our record says that the interval is over.
     #[serde(skip_serializing_if = "is_default")]
     pub refused_by_aws: bool,
     /// When the lease of another run ends at the latest.
@@ -81,13 +87,17 @@ pub struct AuditResponse {
 pub enum Outcome {
     /// A whole report was read, and alerts were sent for all that is new.
     Audited,
-    /// A report is requested but not ready; the next run reads it.
+    /// Its audit was sent to the audit queue.
+    Queued,
+    /// A report is requested but not ready; the next run reads it. In the audit queue also: Private CA
+    /// refused or throttled the request, which is sent again.
     Waiting,
     /// Private CA accepts no request before `nextReportAt`.
     TooSoon,
     /// Another run audits this CA.
     Busy,
-    /// The CA accepts no requests and has no pending report: not part of the response.
+    /// The CA accepts no requests and has no pending report, or was audited since the message of the
+    /// audit queue was due: not part of the response.
     #[serde(skip)]
     Skipped,
     /// `error` says why.
@@ -235,6 +245,16 @@ impl Response {
             certificate_authorities,
             warnings: Vec::new(),
             health_errors: None,
+            dispatch_errors: None,
+            sent_audits: 0,
+        }
+    }
+
+    /// Adds what could not be found out about the CAs: if the run compared the watch, not of all.
+    pub fn add_warnings(&mut self, warnings: &[String]) {
+        self.warnings.extend_from_slice(warnings);
+        if let Some(health_errors) = &mut self.health_errors {
+            *health_errors |= !warnings.is_empty();
         }
     }
 
@@ -246,8 +266,8 @@ impl Response {
     pub fn for_trigger(&self, trigger: &Trigger) -> Result<Value, Diagnostic> {
         match trigger {
             Trigger::Manual => Ok(json!(self)),
-            Trigger::Queue(queued) => Ok(self.to_batch_response(queued)),
-            Trigger::Schedule | Trigger::Revocation(_) => self.fail_if_retryable(),
+            Trigger::Queue(_) => Ok(batch_response(&self.undone_events(trigger))),
+            Trigger::Schedule(_) | Trigger::Revocation(_) => self.fail_if_retryable(),
         }
     }
 
@@ -270,21 +290,29 @@ impl Response {
         Err(invocation_error("AuditsFailed", message))
     }
 
-    /// Lists the messages that the queue delivers again (AWS Lambda Developer Guide, "Handling
-    /// errors for an SQS event source in Lambda").
-    fn to_batch_response(&self, queued: &[QueuedEvent]) -> Value {
-        let redelivered = queued.iter().filter(|queued| self.is_redelivered(queued));
-        let items = redelivered.map(|queued| json!({ "itemIdentifier": queued.message_id }));
-        json!({ "batchItemFailures": items.collect::<Vec<_>>() })
+    /// Returns the IDs of those messages about revocations that the queue must deliver again.
+    pub fn undone_events(&self, trigger: &Trigger) -> Vec<String> {
+        let redelivered = trigger
+            .queued()
+            .iter()
+            .filter(|queued| self.is_redelivered(queued));
+        redelivered
+            .map(|queued| queued.message_id.clone())
+            .collect()
     }
 
-    fn is_redelivered(&self, queued: &QueuedEvent) -> bool {
-        let Some(event) = &queued.event else {
-            warn!(
-                sqs_message_id = queued.message_id,
-                "message deleted from the queue: no event of a successful revocation"
-            );
-            return false;
+    fn is_redelivered(&self, queued: &QueuedMessage) -> bool {
+        let event = match &queued.content {
+            MessageContent::Revocation(event) => event,
+            // The function sends them again itself.
+            MessageContent::Audit(_) => return false,
+            MessageContent::Unknown => {
+                warn!(
+                    sqs_message_id = queued.message_id,
+                    "message deleted from the queue: neither an event of a successful revocation nor a message of this program"
+                );
+                return false;
+            }
         };
         let is_of_event =
             |ca: &&AuditResponse| ca.certificate_authority_arn == event.certificate_authority_arn;
@@ -306,9 +334,17 @@ impl Response {
                 }
                 !is_last
             }
-            (Outcome::Audited | Outcome::Skipped, _) => false,
+            (Outcome::Audited | Outcome::Queued | Outcome::Skipped, _) => false,
         }
     }
+}
+
+/// Lists the messages that the queue delivers again (AWS Lambda Developer Guide, "Handling errors for
+/// an SQS event source in Lambda").
+pub fn batch_response(message_ids: &[String]) -> Value {
+    let items = message_ids.iter();
+    let items = items.map(|id| json!({ "itemIdentifier": id }));
+    json!({ "batchItemFailures": items.collect::<Vec<_>>() })
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -13,6 +13,7 @@ use syn::visit::{self, Visit};
 const LAYERS: &[&[&str]] = &[
     &["runtime"],
     &["handler"],
+    &["scale_out"],
     &["health"],
     &["targets"],
     &["audit"],
@@ -21,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["aws"],
     &[
         "arn",
+        "audit_message",
         "budget",
         "config",
         "error",
@@ -52,6 +54,7 @@ const SDK_FILES: &[&str] = &[
     "report/fetch.rs",
     "report/request.rs",
     "report/wait.rs",
+    "scale_out/queue.rs",
     "state/store.rs",
 ];
 
@@ -60,8 +63,10 @@ const PURE: &[&str] = &[
     "alert/",
     "report/scanner/",
     "revocation/",
+    "scale_out/plan.rs",
     "state/",
     "text/",
+    "audit_message.rs",
     "config.rs",
     "event.rs",
     "metrics.rs",

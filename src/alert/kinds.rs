@@ -35,7 +35,7 @@ pub(super) fn content(alert: &Alert) -> Content {
             };
             watch::recovered(alert, problem, *audited_since, *left)
         }
-        AlertKind::WatchStopped { all, since } => watch::stopped(alert, *all, *since),
+        AlertKind::WatchStopped { coverage, since } => watch::stopped(alert, coverage, *since),
         AlertKind::WatchSummary(summary) => summary::of(alert, summary),
     }
 }

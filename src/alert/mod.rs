@@ -35,7 +35,7 @@ pub use batch::RevocationBatch;
 pub use message::Message;
 pub use reduced::MAX_REDUCED_LEN;
 pub use types::{
-    Alert, AlertKind, Authority, FirstAudit, ObjectLocation, OpenProblem, ReportSource,
+    Alert, AlertKind, Authority, Coverage, FirstAudit, ObjectLocation, OpenProblem, ReportSource,
     RevocationAlert, Stack, WatchError, WatchSummary,
 };
 pub use watch::MAX_NAMED;

@@ -146,8 +146,8 @@ pub enum AlertKind {
     },
     /// Certificate authorities are no longer audited.
     WatchStopped {
-        /// Whether the stack audits every CA that is ACTIVE or DISABLED, as opposed to a list.
-        all: bool,
+        /// Which ones the stack audits.
+        coverage: Coverage,
         /// When that was first to be announced: distinguishes the message from an earlier one.
         since: Option<Timestamp>,
     },
@@ -168,6 +168,17 @@ impl AlertKind {
             _ => None,
         }
     }
+}
+
+/// Which certificate authorities a stack audits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Those that `CERTIFICATE_AUTHORITY_ARNS` lists.
+    Listed,
+    /// Every one that is ACTIVE or DISABLED.
+    All,
+    /// Of these, every one with this tag, `Key=Value`.
+    Tagged(String),
 }
 
 /// What a first audit found.

@@ -10,7 +10,7 @@ use crate::alert::content::{Content, List, MAX_CHARS, bounded};
 use crate::alert::fact::Fact;
 use crate::alert::line::Line;
 use crate::alert::size::with_values;
-use crate::alert::types::{Alert, Authority, FirstAudit, WatchError};
+use crate::alert::types::{Alert, Authority, Coverage, FirstAudit, WatchError};
 use crate::error::ErrorKind;
 use crate::revocation::key::{hash, hex};
 use crate::revocation::reason::Severity;
@@ -266,26 +266,33 @@ fn works_again(alert: &Alert, all: u64, left: u64) -> String {
 }
 
 /// Returns the content of a message about certificate authorities that are no longer audited.
-pub(super) fn stopped(alert: &Alert, all: bool, since: Option<Timestamp>) -> Content {
+pub(super) fn stopped(alert: &Alert, coverage: &Coverage, since: Option<Timestamp>) -> Content {
     let since = since.map(|at| at.to_string()).unwrap_or_default();
     let mut content = content(alert, "watch-stopped", Severity::High, ["", "", &since]);
     let number = alert.certificate_authorities.len();
     content.document.counts = Some(json!({ "certificateAuthorities": number }));
-    let title = match all {
-        true => ", no longer ACTIVE or DISABLED",
-        false => ", removed from CERTIFICATE_AUTHORITY_ARNS",
+    let title = match coverage {
+        Coverage::All => ", no longer ACTIVE or DISABLED",
+        Coverage::Tagged(_) => ", tag removed or no longer ACTIVE or DISABLED",
+        Coverage::Listed => ", removed from CERTIFICATE_AUTHORITY_ARNS",
     };
     content.title("MONITORING STOPPED", who(alert).words(title));
     let (these, them) = match alert.only_authority() {
         Some(_) => ("this CA".to_owned(), "it"),
         None => (format!("these {}", number_of_cas(alert)), "them"),
     };
-    let (why, fix) = match all {
-        true => (
+    let (why, fix) = match coverage {
+        Coverage::All => (
             format!("AWS Private CA no longer lists {them} as ACTIVE or DISABLED"),
             format!("activate, renew or restore {them}: the next run audits {them} again"),
         ),
-        false => (
+        Coverage::Tagged(tag) => (
+            format!(
+                "AWS Private CA no longer lists {them} as ACTIVE or DISABLED with the tag {tag} (CERTIFICATE_AUTHORITY_TAG, template parameter CertificateAuthorityTag)"
+            ),
+            format!("tag, activate, renew or restore {them}: the next run audits {them} again"),
+        ),
+        Coverage::Listed => (
             format!(
                 "CERTIFICATE_AUTHORITY_ARNS (template parameter CertificateAuthorities) no longer contains {them}"
             ),

@@ -12,6 +12,7 @@ use crate::alert::publish::{Published, Publisher, Unpublished};
 use crate::alert::{Alert, AlertKind, Authority, MAX_NAMED, Stack};
 use crate::arn::CertificateAuthorityArn;
 use crate::audit::scan_limiter::ScanLimiter;
+use crate::aws::account_cache::AccountCache;
 use crate::aws::certificate_authorities::Names;
 use crate::aws::clients::Clients;
 use crate::aws::failure::bucket_uri;
@@ -30,6 +31,10 @@ const LEASE_POLL: Duration = Duration::from_secs(5);
 
 /// Wait after another run took the lease first.
 const LEASE_RETRY: Duration = Duration::from_millis(200);
+
+/// Time for which a queued audit waits for the request limit and for the report, in all. A longer wait
+/// costs less as a message that is sent again with a delay.
+const QUEUED_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What Lambda states about an invocation.
 #[derive(Clone, Debug)]
@@ -57,6 +62,8 @@ pub(crate) struct Run<'a> {
     pub config: &'a Config,
     pub clients: &'a Clients,
     pub names: &'a Names,
+    /// The account's CAs and tags, as earlier invocations of the process found them.
+    pub account_cache: &'a AccountCache,
     pub request: &'a Request,
     pub invocation: &'a Invocation,
     pub stack: Stack,
@@ -98,6 +105,9 @@ impl Run<'_> {
         };
         // Boxed: every audit is as large as its deepest await.
         let published = Box::pin(self.publisher.publish(alert, until)).await;
+        if published.as_ref().is_ok_and(|one| one.unverified.is_some()) {
+            Box::pin(self.recall_subscription(until)).await;
+        }
         let mut had_subscription = self.had_subscription();
         let mut published = published.inspect_err(|unpublished| {
             // Whoever had subscribed before is gone.
@@ -113,6 +123,20 @@ impl Run<'_> {
             published.warnings.push(error.message);
         }
         Ok(published)
+    }
+
+    /// Learns from the health document whether the topic had a confirmed subscription, unless this run
+    /// knows: audits of the audit queue have not read that document.
+    async fn recall_subscription(&self, until: Instant) {
+        if self.had_subscription().is_some() {
+            return;
+        }
+        let health = tokio::time::timeout_at(until, self.store.read_health()).await;
+        if let Ok(Ok(health)) = health
+            && health.confirmed_topic.as_ref() == Some(&self.config.topic_arn)
+        {
+            *self.had_subscription() = Some(true);
+        }
     }
 
     /// Returns CAs with the names of the first few, as far as they can be looked up in time.
@@ -174,6 +198,14 @@ impl Run<'_> {
     pub fn waits(&self) -> bool {
         self.request.trigger != Trigger::Manual
     }
+
+    /// Returns the time for waiting for the request limit and for the report of a CA, from now.
+    pub(super) fn patience(&self, arn: &CertificateAuthorityArn) -> Budget {
+        match self.request.trigger.audit_since(arn) {
+            Some(_) => self.budget.waiting_at_most(QUEUED_PATIENCE),
+            None => self.budget,
+        }
+    }
 }
 
 /// The result of one CA's audit.
@@ -205,16 +237,22 @@ pub(super) struct Audit<'a> {
     /// Whether a report may be requested; otherwise only a pending one is read.
     pub accepts_requests: bool,
     pub found: &'a StatesFound,
+    /// Since when the report must have been requested, if a message of the audit queue asks for this
+    /// audit.
+    pub since: Option<Timestamp>,
+    /// The time for waiting for the request limit and for the report.
+    pub patience: Budget,
 }
 
 impl Audit<'_> {
-    /// Takes the CA's lease until this run's deadline. A run that waits waits for another run's end
-    /// as long as its own time allows.
+    /// Reads the state and takes the CA's lease until this run's deadline. A run that waits waits for
+    /// another run's end as long as its own time allows. A queued audit does not, takes the lease later,
+    /// and ends at once if it is done.
     ///
     /// Lambda retries a request after its run ended, so a lease of the same request is taken over. If
     /// that run still lives (a duplicate delivery), its conditional writes fail from then on.
-    pub async fn take_lease(&self) -> Result<Step<VersionedState>, AuditError> {
-        let (budget, invocation) = (self.run.budget, self.run.invocation);
+    pub async fn begin(&self) -> Result<Step<VersionedState>, AuditError> {
+        let budget = self.run.budget;
         let mut found = Some(self.found);
         loop {
             let state = self.run.store.load(self.arn, budget.now()).await;
@@ -224,21 +262,27 @@ impl Audit<'_> {
                 found.send((self.arn.clone(), control)).ok();
             }
             let mut state = state?;
-            if let Some(holder) = state.control.lease_holder(budget.now())
-                && holder.request_id != invocation.request_id
-            {
+            if self.is_done(&state.control) {
+                info!(
+                    certificate_authority = self.arn.id(),
+                    "audited already; nothing to do"
+                );
+                let done = AuditResponse::new(self.arn.clone(), Outcome::Skipped);
+                return Ok(Step::Break(done));
+            }
+            if let Some(holder) = self.other_holder(&state.control) {
                 // Most leases are released long before they expire.
                 let left = holder.until.since(budget.now());
-                if self.run.waits() && budget.wait(left.min(LEASE_POLL)).await {
+                let waits = self.run.waits() && !self.is_queued();
+                if waits && budget.wait(left.min(LEASE_POLL)).await {
                     continue;
                 }
                 return Ok(Step::Break(self.busy(holder)));
             }
-            state.control.lease = Some(Lease {
-                request_id: invocation.request_id.clone(),
-                nonce: invocation.nonce.clone(),
-                until: budget.deadline().saturating_add(CLOCK_TOLERANCE),
-            });
+            if self.is_queued() {
+                return Ok(Step::Continue(state));
+            }
+            state.control.lease = Some(self.lease());
             match self.save(&mut state).await {
                 Ok(()) => return Ok(Step::Continue(state)),
                 // Another run was faster: its lease is treated like any other.
@@ -250,8 +294,56 @@ impl Audit<'_> {
         }
     }
 
+    /// Returns this run's lease.
+    pub fn lease(&self) -> Lease {
+        let (budget, invocation) = (self.run.budget, self.run.invocation);
+        Lease {
+            request_id: invocation.request_id.clone(),
+            nonce: invocation.nonce.clone(),
+            until: budget.deadline().saturating_add(CLOCK_TOLERANCE),
+        }
+    }
+
+    /// Whether a message of the audit queue asks for this audit.
+    pub fn is_queued(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Whether a queued audit has nothing left to do: the last complete audit is recent enough.
+    pub fn is_done(&self, control: &Control) -> bool {
+        let last = control.last_complete_audit.as_ref();
+        let requested_at = last.map(|audit| audit.requested_at);
+        self.since.is_some() && requested_at >= self.since
+    }
+
+    /// Returns the lease if another run holds it.
+    pub fn other_holder<'c>(&self, control: &'c Control) -> Option<&'c Lease> {
+        let holder = control.lease_holder(self.run.budget.now());
+        holder.filter(|holder| holder.request_id != self.run.invocation.request_id)
+    }
+
+    /// Whether this run has the lease.
+    pub fn is_leased(&self, control: &Control) -> bool {
+        let lease = control.lease.as_ref();
+        lease.is_some_and(|lease| lease.nonce == self.run.invocation.nonce)
+    }
+
+    /// Whether the error is that another run changed the state before a queued audit took the lease.
+    pub fn is_outpaced(&self, is_leased: bool, error: &AuditError) -> bool {
+        self.is_queued() && !is_leased && error.kind == ErrorKind::StateConflict
+    }
+
+    /// Returns the response for a CA whose state another run changed first.
+    pub fn outpaced(&self) -> AuditResponse {
+        info!(
+            certificate_authority = self.arn.id(),
+            "another run changed the state first"
+        );
+        AuditResponse::new(self.arn.clone(), Outcome::Busy)
+    }
+
     /// Returns the response for a CA that another run holds.
-    fn busy(&self, holder: &Lease) -> AuditResponse {
+    pub fn busy(&self, holder: &Lease) -> AuditResponse {
         info!(
             certificate_authority = self.arn.id(),
             holder = holder.request_id,

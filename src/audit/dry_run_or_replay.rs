@@ -21,9 +21,9 @@ impl Audit<'_> {
         {
             return self.read_only(&mut state, &report, scan_slot).await;
         }
-        let mut state = match self.take_lease().await? {
+        let mut state = match self.begin().await? {
             Step::Continue(state) => state,
-            Step::Break(busy) => return Ok(busy),
+            Step::Break(response) => return Ok(response),
         };
         let result = match self.obtain_report(&mut state).await {
             Ok(Step::Continue(report)) => self.read_only(&mut state, &report, scan_slot).await,

@@ -1,14 +1,15 @@
 //! Ends an audit: records its error, releases the lease and saves.
 
 use crate::audit::context::{Audit, AuditResult};
-use crate::error::{AuditError, ErrorKind, Remedy};
-use crate::event::{Mode, Trigger};
-use crate::response::{AuditResponse, Outcome};
-use crate::state::control::{Control, CurrentError, SeenError};
+use crate::error::{AuditError, Remedy};
+use crate::event::Mode;
+use crate::response::AuditResponse;
+use crate::state::control::{Control, SeenError};
 use crate::state::store::VersionedState;
 
 impl Audit<'_> {
-    /// Records an error that needs an operator, releases the lease and saves the state.
+    /// Records an error that needs an operator, releases the lease and saves the state. A queued audit
+    /// that changed nothing, such as one that found no report yet, writes nothing.
     pub(super) async fn finalize(
         &self,
         mut state: VersionedState,
@@ -19,10 +20,6 @@ impl Audit<'_> {
             result.unwrap_or_else(|error| AuditResponse::failed(self.arn.clone(), error));
         if let Some(error) = response.error.take() {
             response.error = Some(self.confirm(control, error));
-        }
-        if let Some(error) = self.overdue(control, &response) {
-            response.outcome = Outcome::Failed;
-            response.error = Some(error);
         }
         // The operator who accepts a report reads the response; only the next audit shows whether new
         // reports are plausible again.
@@ -36,12 +33,18 @@ impl Audit<'_> {
         response.last_complete_audit_at = last.map(|audit| audit.requested_at);
         let first_seen_at = Some(control.first_seen_at);
         response.stats.unaudited_since = response.last_complete_audit_at.or(first_seen_at);
+        let is_leased = self.is_leased(control);
         control.release(&self.run.invocation.nonce);
-        match self.save(&mut state).await {
+        let saved = match self.is_queued() && state.is_saved() {
+            true => Ok(()),
+            false => self.save(&mut state).await,
+        };
+        match saved {
             Ok(()) => AuditResult {
                 response,
                 control: Some(state.control),
             },
+            Err(failure) if self.is_outpaced(is_leased, &failure) => self.outpaced().into(),
             Err(failure) => AuditResponse::failed(self.arn.clone(), failure).into(),
         }
     }
@@ -68,46 +71,5 @@ impl Audit<'_> {
                 error
             }
         }
-    }
-
-    /// Counts a scheduled run without a complete audit; returns an error after too many of them.
-    fn overdue(&self, control: &mut Control, response: &AuditResponse) -> Option<AuditError> {
-        let now = self.run.budget.now();
-        if matches!(response.outcome, Outcome::Audited | Outcome::Skipped)
-            || self.run.request.trigger != Trigger::Schedule
-            || !control.count_missed_run(now, self.run.config.report_interval)
-        {
-            return None;
-        }
-        // People who know of another error know that there is no audit.
-        let is_other = |known: &CurrentError| {
-            let kind = &known.kind;
-            kind != ErrorKind::ReportOverdue.name() && !ErrorKind::silences_the_topic(kind)
-        };
-        if response.remedy() == Some(Remedy::Operator)
-            || control.error.as_ref().is_some_and(is_other)
-        {
-            return None;
-        }
-        let since = control.without_audit_since.unwrap_or(now);
-        let cause = match &response.error {
-            Some(error) => format!("the last run failed with {error}"),
-            None => format!("the last run ended as {}", response.outcome),
-        };
-        let overdue = AuditError::new(
-            ErrorKind::ReportOverdue,
-            format!(
-                "{} has had no complete audit since {since}; {cause}",
-                self.arn
-            ),
-        );
-        Some(AuditError {
-            // A CA that is overdue needs its retries most.
-            is_retryable: response
-                .error
-                .as_ref()
-                .is_some_and(|error| error.is_retryable),
-            ..overdue
-        })
     }
 }

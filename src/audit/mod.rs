@@ -1,5 +1,7 @@
 //! The audit of one CA: lease → report → scan → new revocations → alert → publish → commit, release.
 //!
+//! A queued audit takes the lease with its scan; before that, conditional writes decide between runs.
+//!
 //! Each stage is a file, from one value to the next; this one puts them in order.
 
 use std::slice;
@@ -58,6 +60,8 @@ pub(crate) async fn audit_all(
                 mode,
                 accepts_requests: target.accepts_requests,
                 found,
+                since: run.request.trigger.audit_since(&target.arn),
+                patience: run.patience(&target.arn),
             };
             let result = audit.respond(scan_slot).await;
             if result.response.outcome != Outcome::Skipped {
@@ -102,13 +106,19 @@ impl Audit<'_> {
             .unwrap_or_else(|error| AuditResponse::failed(self.arn.clone(), error).into())
     }
 
-    /// Audits under the lease, from the first look at the state to the last write.
+    /// Audits from the first look at the state to the last write, under the lease. A queued audit takes
+    /// the lease with its scan: before that, the run whose conditional write succeeds first goes on.
     async fn audit_with_lease(&self, scan_slot: &ScanSlot<'_>) -> Result<AuditResult, AuditError> {
-        let mut state = match self.take_lease().await? {
+        let mut state = match self.begin().await? {
             Step::Continue(state) => state,
-            Step::Break(busy) => return Ok(busy.into()),
+            Step::Break(response) => return Ok(response.into()),
         };
         let result = self.audit_reports(&mut state, scan_slot).await;
+        if let Err(error) = &result
+            && self.is_outpaced(self.is_leased(&state.control), error)
+        {
+            return Ok(self.outpaced().into());
+        }
         Ok(self.finalize(state, result).await)
     }
 
@@ -128,14 +138,25 @@ impl Audit<'_> {
             certificate_authority = self.arn.id(),
             "report outdated; requesting a new one"
         );
+        if self.is_queued() {
+            // The request saves it, together with the audit of the first report.
+            state.control.release(&self.run.invocation.nonce);
+            if let Some(holder) = self.other_holder(&state.control) {
+                return Ok(first.followed_by(self.busy(holder)));
+            }
+        }
         let second = Box::pin(self.audit_report(state, scan_slot)).await;
         let second = second.unwrap_or_else(|error| AuditResponse::failed(self.arn.clone(), error));
         Ok(first.followed_by(second))
     }
 
     /// Whether the last complete audit is so old that this run should audit a newer report: its report
-    /// was requested before this run, a report interval ago.
+    /// was requested before this run, a report interval ago. A queued audit is not done before its
+    /// report is recent enough.
     fn is_outdated(&self, control: &Control) -> bool {
+        if self.is_queued() {
+            return self.accepts_requests && !self.is_done(control);
+        }
         let (budget, interval) = (self.run.budget, self.run.config.report_interval);
         let began = budget.began();
         let is_old = control.last_complete_audit.as_ref().is_some_and(|last| {

@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 use tracing::{info, warn};
 
 use crate::audit::context::{Audit, Step};
+use crate::budget::Budget;
 use crate::error::{AuditError, ErrorKind};
 use crate::event::Mode;
 use crate::pending_report::PendingReport;
 use crate::report::request::{self, Requested};
-use crate::report::wait::{self, ReportCalls, ReportObject};
+use crate::report::wait::{self, ReportCalls, ReportObject, Waited};
 use crate::response::{AuditResponse, Outcome};
 use crate::state::control::{CLOCK_TOLERANCE, Control, MAX_SCAN_ATTEMPTS};
 use crate::state::store::VersionedState;
@@ -52,7 +53,8 @@ impl Audit<'_> {
                 None => self.request_report(state).await,
                 Some(report) if accepts => self.report_to_accept(&state.control, report).await,
                 Some(report) if report.attempts < MAX_SCAN_ATTEMPTS => {
-                    self.wait_for(state, report).await
+                    self.wait_for(state, report, &self.patience_with_pending())
+                        .await
                 }
                 Some(report) => {
                     state.control.pending_report = None;
@@ -71,13 +73,18 @@ impl Audit<'_> {
         &self,
         state: &mut VersionedState,
         report: PendingReport,
+        patience: &Budget,
     ) -> Result<Step<ReadyReport>, AuditError> {
         let run = self.run;
         let started = run.budget.elapsed();
-        let waited = wait::wait(&self.report_calls(), &report, &run.status_pacer).await;
+        let calls = ReportCalls {
+            budget: patience,
+            ..self.report_calls()
+        };
+        let waited = wait::wait(&calls, &report, &run.status_pacer).await;
         let waited_seconds = (run.budget.elapsed() - started).as_secs_f64();
         match waited {
-            Ok(Some(object)) => {
+            Ok(Waited::Ready(object)) => {
                 let report = self.correct_age(report, object.last_modified);
                 info!(
                     certificate_authority = self.arn.id(),
@@ -92,7 +99,9 @@ impl Audit<'_> {
                     waited_seconds,
                 }))
             }
-            Ok(None) => {
+            // A run that waited as long as it could leaves the report to the next one.
+            Ok(Waited::Unknown(error)) if self.is_queued() => Err(error),
+            Ok(Waited::NotReady | Waited::Unknown(_)) => {
                 info!(
                     certificate_authority = self.arn.id(),
                     report_id = report.id,
@@ -164,12 +173,21 @@ impl Audit<'_> {
         }
     }
 
+    /// Returns the time for waiting for a report that an earlier run requested. A queued audit only looks
+    /// for it: most reports take longer than its patience, which would cost time at each look.
+    fn patience_with_pending(&self) -> Budget {
+        match self.is_queued() {
+            true => self.patience.waiting_at_most(Duration::ZERO),
+            false => self.patience,
+        }
+    }
+
     fn report_calls(&self) -> ReportCalls<'_> {
         ReportCalls {
             clients: self.run.clients,
             arn: self.arn,
             bucket: &self.run.config.report_bucket,
-            budget: &self.run.budget,
+            budget: &self.patience,
         }
     }
 
@@ -181,7 +199,10 @@ impl Audit<'_> {
     ) -> Result<Step<ReadyReport>, AuditError> {
         let (budget, config) = (self.run.budget, self.run.config);
         let interval = config.report_interval;
-        let mut not_before = state.control.next_request_at(budget.clock(), interval);
+        let slot = self.run.request.trigger.slot(self.arn);
+        let slot = slot.filter(|slot| *slot > budget.clock());
+        let next = state.control.next_request_at(budget.clock(), interval);
+        let mut not_before = next.max(slot);
         let mut refused_by_aws = false;
         let mut refused_retry = REFUSED_RETRY;
         loop {
@@ -190,13 +211,23 @@ impl Audit<'_> {
             {
                 let next_report_at = Timestamp::from(at);
                 info!(certificate_authority = self.arn.id(), %next_report_at, refused_by_aws, "too soon to request a report");
-                let mut response = AuditResponse::new(self.arn.clone(), Outcome::TooSoon);
+                // When AWS accepts a request that it refused is unknown.
+                let outcome = match refused_by_aws && self.is_queued() {
+                    true => Outcome::Waiting,
+                    false => Outcome::TooSoon,
+                };
+                let mut response = AuditResponse::new(self.arn.clone(), outcome);
                 response.next_report_at = Some(next_report_at);
                 response.refused_by_aws = refused_by_aws;
                 return Ok(Step::Break(response));
             }
-            if let Some(report) = self.request_or_adopt(state).await? {
-                return self.wait_for(state, report).await;
+            match self.request_or_adopt(state).await {
+                Ok(Some(report)) => return self.wait_for(state, report, &self.patience).await,
+                Ok(None) => {}
+                Err(error) if self.is_queued() && is_throttled_request(&error) => {
+                    return Ok(Step::Break(self.throttled(&error)));
+                }
+                Err(error) => return Err(error),
             }
             refused_by_aws = true;
             not_before = Some(budget.clock() + refused_retry);
@@ -204,11 +235,21 @@ impl Audit<'_> {
         }
     }
 
+    /// Returns the response for a queued audit whose request was throttled: no failure, as Private CA
+    /// throttles some requests every day and the message is sent again.
+    fn throttled(&self, error: &AuditError) -> AuditResponse {
+        let mut response = AuditResponse::new(self.arn.clone(), Outcome::Waiting);
+        response.refused_by_aws = true;
+        response.warnings.push(error.to_string());
+        response
+    }
+
     /// Waits for Private CA's request limit; `false`, at once, if that is not worthwhile.
     async fn wait_until(&self, at: SystemTime) -> bool {
         let budget = self.run.budget;
         let wait = at.duration_since(budget.clock()).unwrap_or_default();
-        self.run.waits() && wait + MIN_TIME_AFTER_WAIT < budget.left() && budget.wait(wait).await
+        let leaves_time = wait + MIN_TIME_AFTER_WAIT < budget.left();
+        self.run.waits() && leaves_time && self.patience.wait(wait).await
     }
 
     /// Returns a report that was requested or adopted, and saved; `None` if Private CA refuses one for
@@ -296,4 +337,10 @@ impl Audit<'_> {
         self.save(state).await?;
         Ok(Some(report))
     }
+}
+
+/// Whether Private CA throttled the request for a report, and nothing else.
+fn is_throttled_request(error: &AuditError) -> bool {
+    let resource = error.resource.as_deref().unwrap_or_default();
+    error.kind == ErrorKind::Throttled && resource.starts_with("acm-pca:")
 }

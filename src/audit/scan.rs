@@ -61,7 +61,7 @@ impl<'a> Audit<'a> {
     /// Scans a report; also returns the memory that the audit holds until it ends.
     ///
     /// The scan is counted in a write of its own right before it starts, so that one that crashes the
-    /// process is noticed. Other endings take the attempt back, unless they count against the report.
+    /// process is noticed. A queued audit takes the lease with that write. Other endings take the attempt back, unless they count against the report.
     pub(super) async fn scan<'s>(
         &self,
         state: &mut VersionedState,
@@ -73,9 +73,15 @@ impl<'a> Audit<'a> {
         let control = &mut state.control;
         control.last_scanned = control.last_scanned.max(Some(report.object.last_modified));
         control.start_scan();
+        if self.is_queued() {
+            control.lease = Some(self.lease());
+        }
         if let Err(unsaved) = self.in_time(self.save(state)).await {
             state.control.end_scan(false);
             state.control.scanning = crashed;
+            if self.is_queued() {
+                state.control.release(&self.run.invocation.nonce);
+            }
             return Err(unsaved);
         }
         let started = self.run.budget.elapsed();

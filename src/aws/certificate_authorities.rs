@@ -1,4 +1,4 @@
-//! Lists the account's certificate authorities and looks up their names.
+//! Lists the account's certificate authorities and looks up their names and tags.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::arn::CertificateAuthorityArn;
 use crate::aws::clients::Clients;
 use crate::aws::failure::CallFailure;
+use crate::config::Tag;
 use crate::error::AuditError;
 use crate::revocation::checking::RevocationChecking;
 
@@ -126,6 +127,32 @@ pub async fn list_calling(
         });
     }
     Ok(listed)
+}
+
+/// Returns whether a CA has a tag. Uses up neither the requests nor the retries of audits.
+///
+/// # Errors
+/// If `ListTags` fails.
+pub async fn has_tag(
+    clients: &Clients,
+    arn: &CertificateAuthorityArn,
+    tag: &Tag,
+) -> Result<bool, AuditError> {
+    let mut tags = clients
+        .acmpca_lookups
+        .list_tags()
+        .certificate_authority_arn(arn.as_str())
+        .into_paginator()
+        .items()
+        .send();
+    while let Some(found) = tags.next().await {
+        let found =
+            found.map_err(|error| CallFailure::new("ListTags", &error).error(arn.as_str()))?;
+        if found.key() == tag.key && found.value().unwrap_or_default() == tag.value {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Logs which of the listed CAs cannot be audited.

@@ -16,6 +16,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Timeout of one attempt of a lookup that an alert waits for.
 const LOOKUP_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// Timeout of one attempt to send a message to the audit queue.
+const SEND_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// One client per service and topic, shared by all CAs of an invocation.
 #[derive(Clone, Debug)]
 pub struct Clients {
@@ -32,6 +35,8 @@ pub struct Clients {
     pub s3: aws_sdk_s3::Client,
     /// Alerts, in the region of their topic.
     pub sns: aws_sdk_sns::Client,
+    /// The audit queue.
+    pub sqs: aws_sdk_sqs::Client,
     /// Chat cards, in the region of their topic; `None` without a chat topic.
     pub chat_sns: Option<aws_sdk_sns::Client>,
 }
@@ -69,10 +74,7 @@ impl Clients {
             )
         };
         // A lookup is worth little time, and is not repeated often.
-        let lookup_timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(2))
-            .operation_attempt_timeout(LOOKUP_ATTEMPT_TIMEOUT)
-            .build();
+        let lookup_timeouts = short_timeouts(LOOKUP_ATTEMPT_TIMEOUT);
         let lookup_retries = RetryConfig::standard().with_max_attempts(2);
         Self {
             acm: aws_sdk_acm::Client::from_conf(
@@ -108,8 +110,22 @@ impl Clients {
                     .force_path_style(config.custom_s3_endpoint)
                     .build(),
             ),
+            sqs: aws_sdk_sqs::Client::from_conf(
+                aws_sdk_sqs::config::Builder::from(&limit_requests(sdk_config))
+                    .timeout_config(short_timeouts(SEND_ATTEMPT_TIMEOUT))
+                    .retry_partition(quota("sqs"))
+                    .build(),
+            ),
             sns: sns(&config.topic_arn),
             chat_sns: config.chat_topic_arn.as_deref().map(sns),
         }
     }
+}
+
+/// Returns the timeouts of calls that ought to take milliseconds.
+fn short_timeouts(attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(2))
+        .operation_attempt_timeout(attempt)
+        .build()
 }

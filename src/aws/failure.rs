@@ -132,12 +132,12 @@ impl CallFailure {
         &self.message
     }
 
-    /// Returns what the call needed, whatever CA it was for: the bucket, the topic, or the operation
-    /// of Private CA.
+    /// Returns what the call needed, whatever CA it was for: the bucket, the topic, the queue, or the
+    /// operation of Private CA.
     fn resource(&self, target: &str) -> String {
         match target.strip_prefix("s3://") {
             Some(object) => bucket_uri(object.split('/').next().unwrap_or_default()),
-            None if target.contains(":sns:") => target.to_owned(),
+            None if target.contains(":sns:") || target.contains("://") => target.to_owned(),
             None => format!("acm-pca:{}", self.operation),
         }
     }

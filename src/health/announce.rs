@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::alert::{AlertKind, Authority, OpenProblem, WatchError, WatchSummary};
+use crate::alert::{AlertKind, Authority, Coverage, OpenProblem, WatchError, WatchSummary};
 use crate::arn::CertificateAuthorityArn;
 use crate::audit::Run;
 use crate::aws::certificate_authorities::{ListedCa, list};
@@ -147,8 +147,16 @@ impl Announcer<'_> {
 
     async fn announce_stopped(&mut self, now: Timestamp) {
         let arns: Vec<_> = self.plan.stopped.iter().cloned().collect();
+        let config = self.run.config;
         let kind = AlertKind::WatchStopped {
-            all: self.run.config.certificate_authorities.is_none(),
+            coverage: match (
+                &config.certificate_authorities,
+                &config.certificate_authority_tag,
+            ) {
+                (Some(_), _) => Coverage::Listed,
+                (None, None) => Coverage::All,
+                (None, Some(tag)) => Coverage::Tagged(tag.to_string()),
+            },
             since: self.since(&arns),
         };
         self.announce_watched(&arns, kind, now).await;

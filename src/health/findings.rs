@@ -5,13 +5,8 @@ use std::time::Duration;
 
 use crate::aws::bucket::AWS_MANAGED_KEY;
 use crate::error::{AuditError, ErrorKind};
+use crate::health::overdue::{is_overdue, max_age};
 use crate::health::status_response::{BucketStatus, CaStatus, Known, StackStatus, TopicStatus};
-
-/// Maximum age of a last complete audit in audit intervals.
-const MAX_AUDIT_AGE_INTERVALS: u32 = 3;
-
-/// The longest audit interval that the template offers, if the function does not know its own.
-const LONGEST_AUDIT_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// Maximum CAs that a finding names.
 const MAX_NAMED: usize = 3;
@@ -36,9 +31,7 @@ pub(super) fn findings(stack: &StackStatus, cas: &[CaStatus]) -> Vec<String> {
     }
     findings.extend(ca_findings(cas, stack.audit_interval));
     if stack.is_full && stack.listing.is_ok() && !cas.iter().any(|ca| ca.audited) {
-        findings.push(
-            "No CA to audit: the account owns none in this region that is ACTIVE or DISABLED. Create or activate one, or deploy the stack in the account and region of the CAs.".to_owned(),
-        );
+        findings.push(nothing_to_audit(stack));
     }
     findings.extend(subscriptions_unknown(topic));
     findings.extend(why_unknown(
@@ -49,6 +42,15 @@ pub(super) fn findings(stack: &StackStatus, cas: &[CaStatus]) -> Vec<String> {
     findings.extend(stack.chat_topic.as_ref().and_then(chat_topic_finding));
     findings.extend(bucket_findings(&stack.bucket));
     findings
+}
+
+fn nothing_to_audit(stack: &StackStatus) -> String {
+    match &stack.certificate_authority_tag {
+        Some(tag) => format!(
+            "No CA to audit: the account owns none in this region that is ACTIVE or DISABLED and known to have the tag {tag}. Tag the CAs, or correct CERTIFICATE_AUTHORITY_TAG (template parameter CertificateAuthorityTag)."
+        ),
+        None => "No CA to audit: the account owns none in this region that is ACTIVE or DISABLED. Create or activate one, or deploy the stack in the account and region of the CAs.".to_owned(),
+    }
 }
 
 fn announced_unknown(stack: &StackStatus) -> Option<String> {
@@ -138,7 +140,7 @@ fn problem(ca: &CaStatus, interval: Option<Duration>) -> Option<Problem> {
         Some(Problem { rank, what, hint })
     };
     if !ca.audited && !ca.is_unfinished() {
-        return None;
+        return tag_unknown(ca);
     }
     if let Some(error) = &ca.error {
         let resource = error.resource.iter();
@@ -146,34 +148,45 @@ fn problem(ca: &CaStatus, interval: Option<Duration>) -> Option<Problem> {
         let what = format!("{}{resource}", error.kind);
         return of(Rank::Error, &what, &error.hint);
     }
+    let age = ca.audits.as_ref().map(|audits| audits.age);
     match (&ca.status, ca.audit_age_minutes()) {
         (Ok(status), _) if !matches!(status.as_str(), "ACTIVE" | "DISABLED") => {
             let error = AuditError::new(ErrorKind::CertificateAuthorityState, status);
             of(Rank::Stopped, status, &error.hint)
         }
+        _ if age.is_some_and(|age| is_overdue(age, interval)) => of(
+            Rank::Overdue,
+            &format!(
+                "no complete audit in the last {} minutes",
+                max_age(interval).as_secs() / 60
+            ),
+            "Check that the schedule is enabled, and what the function's log says about this CA.",
+        ),
         (_, None) => of(
             Rank::NeverAudited,
             "no complete audit yet",
             "The next run audits it; invoke the function with {} to audit it now.",
         ),
-        (_, Some(age)) if is_overdue(age, interval) => of(
-            Rank::Overdue,
-            match interval {
-                Some(_) => "no complete audit in the last three intervals",
-                None => "no complete audit in the last three days",
-            },
-            "Check that the schedule is enabled, and what the function's log says about this CA.",
-        ),
         (Err(error), _) if error.kind == ErrorKind::CertificateAuthorityNotFound => {
             of(Rank::Unknown, "not listed by Private CA", &error.hint)
         }
-        _ => None,
+        _ => tag_unknown(ca),
     }
 }
 
-fn is_overdue(age_minutes: u64, interval: Option<Duration>) -> bool {
-    let interval = interval.unwrap_or(LONGEST_AUDIT_INTERVAL);
-    Duration::from_secs(60 * age_minutes) > interval * MAX_AUDIT_AGE_INTERVALS
+fn tag_unknown(ca: &CaStatus) -> Option<Problem> {
+    let Some(Err(error)) = &ca.has_tag else {
+        return None;
+    };
+    let what = match ca.audited {
+        true => "unknown whether the tag is still there, audited as before",
+        false => "unknown whether the tag is there, not audited",
+    };
+    Some(Problem {
+        rank: Rank::Unknown,
+        what: format!("{what} (ListTags: {})", error.kind.name()),
+        hint: error.hint.clone(),
+    })
 }
 
 /// Returns the first few names, and the number of the others.
@@ -205,6 +218,7 @@ mod tests {
     use super::*;
     use crate::alert::topic::SubscriptionCount;
     use crate::arn::CertificateAuthorityArn;
+    use crate::config::Tag;
     use crate::health::status_response::{AuditsStatus, ErrorStatus, StatusResponse};
     use crate::revocation::checking::RevocationChecking;
     use crate::state::control::{CompleteAudit, Control, SeenError};
@@ -232,6 +246,7 @@ mod tests {
             state: "s3://the bucket/state/".to_owned(),
             announced_problems: Ok(Vec::new()),
             listing: Ok(()),
+            certificate_authority_tag: None,
             is_full: true,
             audit_interval: None,
         }
@@ -264,6 +279,7 @@ mod tests {
             name: Some(format!("CA {number}")),
             status: Ok("ACTIVE".to_owned()),
             audited: true,
+            has_tag: None,
             audits: Some(AuditsStatus::new(&control, now(), None)),
             error: ErrorStatus::of(&control),
             revocation_checking: Ok(RevocationChecking::default().into()),
@@ -302,10 +318,10 @@ mod tests {
 
     #[test]
     fn healthy_stack_has_no_findings() {
-        let cas = vec![recent(1), audited(2, "2026-11-24T18:00:00Z")];
+        let cas = vec![recent(1), audited(2, "2026-11-24T18:30:00Z")];
         let response = respond(healthy(), cas);
         assert_eq!((response.status, response.findings), ("ok", vec![]));
-        assert_eq!(response.oldest_audit_age_minutes, Some(120));
+        assert_eq!(response.oldest_audit_age_minutes, Some(90));
     }
 
     #[test]
@@ -365,7 +381,7 @@ mod tests {
                 "CA 3: AccessDenied: message 3",
                 "CA 4: EXPIRED",
                 "CA 2: no complete audit yet",
-                "CA 1: no complete audit in the last three days",
+                "CA 1: no complete audit in the last 90 minutes",
                 "CA 5: not listed by Private CA",
                 "the chat topic has no confirmed subscription (0 pending confirmation), so chat cards reach nobody",
                 "The bucket the bucket is not versioned (Never enabled), so state that is damaged or deleted cannot be restored",
@@ -439,18 +455,53 @@ mod tests {
     }
 
     #[test]
-    fn audit_is_overdue_after_three_intervals() {
+    fn audit_is_overdue_after_three_intervals_and_ninety_minutes() {
         let mut stack = healthy();
+        let mut never = audited(3, "2026-11-24T18:29:00Z");
+        let mut seen = control(3, "2026-11-24T18:29:00Z");
+        seen.last_complete_audit = None;
+        never.audits = Some(AuditsStatus::new(&seen, now(), None));
         let cas = [
             audited(1, "2026-11-24T18:30:00Z"),
             audited(2, "2026-11-24T18:29:00Z"),
+            never,
         ];
-        assert_eq!(found(&stack, &cas), [""; 0]);
-        stack.audit_interval = Some(Duration::from_secs(1800));
-        assert_eq!(
-            found(&stack, &cas),
-            ["CA 2: no complete audit in the last three intervals"]
-        );
+        for interval in [None, Some(600), Some(1800)] {
+            stack.audit_interval = interval.map(Duration::from_secs);
+            assert_eq!(
+                found(&stack, &cas),
+                ["CA 2, CA 3: no complete audit in the last 90 minutes"]
+            );
+        }
+        stack.audit_interval = Some(Duration::from_secs(3600));
+        assert_eq!(found(&stack, &cas), ["CA 3: no complete audit yet"]);
+    }
+
+    #[test]
+    fn tag_that_cannot_be_read_needs_attention_and_a_missing_one_does_not() {
+        let tagged = |has_tag, audited| CaStatus {
+            has_tag: Some(has_tag),
+            audited,
+            ..recent(1)
+        };
+        let denied = || Err(AuditError::new(ErrorKind::AccessDenied, "ListTags failed"));
+        let cas = [tagged(Ok(false), false), tagged(Ok(true), true)];
+        assert_eq!(found(&healthy(), &cas), [""; 0]);
+        for (audited, what) in [
+            (
+                true,
+                "CA 1: unknown whether the tag is still there, audited as before (ListTags: AccessDenied)",
+            ),
+            (
+                false,
+                "CA 1: unknown whether the tag is there, not audited (ListTags: AccessDenied)",
+            ),
+        ] {
+            let cas = [tagged(denied(), audited), recent(2)];
+            let found = findings(&healthy(), &cas);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].starts_with(what), "{found:?}");
+        }
     }
 
     #[test]
@@ -466,6 +517,14 @@ mod tests {
             assert_eq!(found.len(), 1);
             assert!(found[0].starts_with("No CA to audit: "), "{found:?}");
         }
+        let (key, value) = ("Team".to_owned(), "payments".to_owned());
+        stack.certificate_authority_tag = Some(Tag { key, value });
+        let found_with_tag = findings(&stack, &[expired()]);
+        assert!(
+            found_with_tag[0].contains("the tag Team=payments."),
+            "{found_with_tag:?}"
+        );
+        stack.certificate_authority_tag = None;
         let cas = [expired(), recent(2)];
         assert_eq!(found(&stack, &cas), [""; 0]);
         stack.is_full = false;

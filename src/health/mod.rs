@@ -16,7 +16,6 @@ use tracing::{info, warn};
 
 use crate::arn::CertificateAuthorityArn;
 use crate::audit::{AuditResult, Run};
-use crate::aws::certificate_authorities::{ListedCa, list};
 use crate::budget::Budget;
 use crate::error::{AuditError, ErrorKind, Remedy};
 use crate::response::Outcome;
@@ -27,11 +26,13 @@ use crate::targets::Targets;
 
 mod announce;
 mod findings;
+mod overdue;
 mod plan;
 mod status;
 mod status_response;
 
 use announce::Announcer;
+use overdue::Overdue;
 use plan::{Circumstances, Fact, Facts, Plan};
 
 pub(crate) use status::status;
@@ -68,7 +69,7 @@ impl<'a> Health<'a> {
             budget,
             targets,
             stored: None,
-            watched: is_full(run).then(|| arns(targets)),
+            watched: is_full(run).then(|| targets.watched()),
             is_unclear: false,
             warnings: Vec::new(),
         }
@@ -237,7 +238,7 @@ impl<'a> Health<'a> {
             // the second.
             self.reread(facts, &plan.changed).await;
             if !plan.stopped.is_empty() {
-                self.relist().await;
+                self.relist(&plan.stopped).await;
             }
             plan = self.plan(&stored.health, facts, is_start);
         }
@@ -260,23 +261,16 @@ impl<'a> Health<'a> {
         Err(error)
     }
 
-    /// With `*`, lists the CAs again and adds those that are watched. Without a second list, it is
-    /// unknown which CAs left.
-    async fn relist(&mut self) {
+    /// With `*`, lists the CAs again and adds those of these CAs that are still watched. Without a second
+    /// list, it is unknown which CAs left.
+    async fn relist(&mut self, stopped: &BTreeSet<CertificateAuthorityArn>) {
         if self.targets.listed.is_none() {
             return;
         }
-        let listed = match list(self.run.clients, self.run.names).await {
-            // Private CA lists deleted CAs as well, for a week at least.
-            Ok(listed) if listed.is_empty() => Err("Private CA lists none".to_owned()),
-            Ok(listed) => Ok(listed),
-            Err(error) => Err(error.to_string()),
-        };
-        match listed {
-            Ok(listed) => {
-                let auditable = listed.into_iter().filter(ListedCa::is_auditable);
+        match self.targets.relist(self.run, self.budget, stopped).await {
+            Ok(there) => {
                 if let Some(watched) = &mut self.watched {
-                    watched.extend(auditable.map(|ca| ca.arn));
+                    watched.extend(there);
                 }
             }
             Err(error) => {
@@ -334,6 +328,14 @@ impl<'a> Health<'a> {
     fn plan(&self, document: &HealthDocument, facts: &Facts, is_start: bool) -> Plan {
         let (run, config) = (self.run, self.run.config);
         let is_end_of_full_run = is_full(run) && !is_start;
+        let overdue = AuditError::new(ErrorKind::ReportOverdue, "");
+        let resource = run.affected_resource(&overdue).unwrap_or_default();
+        let overdue = Overdue {
+            now: run.budget.now(),
+            audit_interval: config.audit_interval,
+            report_interval: config.report_interval,
+            resource: &resource,
+        };
         let mut plan = Plan::new(
             document,
             facts,
@@ -347,6 +349,7 @@ impl<'a> Health<'a> {
                 began: run.budget.began(),
                 watched: self.watched.as_ref().filter(|_| is_end_of_full_run),
                 summary_interval: config.summary_interval.filter(|_| is_end_of_full_run),
+                overdue: is_end_of_full_run.then_some(overdue),
             },
         );
         self.set_confirmed_topic(&mut plan.document);
@@ -406,11 +409,6 @@ impl<'a> Health<'a> {
 /// Whether a run covers every CA.
 fn is_full(run: &Run<'_>) -> bool {
     run.request.certificate_authorities.is_none()
-}
-
-fn arns(targets: &Targets) -> BTreeSet<CertificateAuthorityArn> {
-    let arns = targets.audits.iter().map(|target| target.arn.clone());
-    arns.collect()
 }
 
 fn unknown(facts: &Facts) -> BTreeSet<CertificateAuthorityArn> {

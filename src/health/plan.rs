@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::alert::FirstAudit;
 use crate::arn::CertificateAuthorityArn;
 use crate::error::{AuditError, ErrorKind};
+use crate::health::overdue::Overdue;
 use crate::state::control::{Control, CurrentError, SeenError};
 use crate::state::health::{Condition, HealthDocument, Problem, UnrecordedError};
 use crate::timestamp::Timestamp;
@@ -43,6 +44,8 @@ pub(super) struct Circumstances<'a> {
     pub watched: Option<&'a BTreeSet<CertificateAuthorityArn>>,
     /// How often a summary is sent, if this run may send one.
     pub summary_interval: Option<Duration>,
+    /// When an audit is overdue, if this run may say so.
+    pub overdue: Option<Overdue<'a>>,
 }
 
 /// What is to be announced, and the document that says what is about to be.
@@ -120,7 +123,12 @@ impl Plan {
         }
         let last = control.last_complete_audit.as_ref();
         let audited_at = last.map(|audit| audit.requested_at);
-        self.observe(arn, control.error.as_ref(), audited_at, now);
+        // People who know of another error know that there is no audit.
+        let recorded = control.error.as_ref();
+        let is_known = recorded.is_some_and(|error| !ErrorKind::silences_the_topic(&error.kind));
+        let overdue = now.overdue.filter(|_| !is_known);
+        let overdue = overdue.and_then(|overdue| overdue.error(control));
+        self.observe(arn, overdue.as_ref().or(recorded), audited_at, now);
         if let Some(last) = last
             && self.document.start(arn, last.requested_at, now.now)
         {
@@ -221,6 +229,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pending_report::PendingReport;
     use crate::revocation::reason::ReasonCounts;
     use crate::state::control::{CompleteAudit, Lease};
     use crate::state::health::{Over, Watched};
@@ -250,6 +259,20 @@ mod tests {
             is_start: false,
             watched: None,
             summary_interval: None,
+            overdue: None,
+        }
+    }
+
+    /// Returns the circumstances of the end of a run of all CAs.
+    fn end_of_full_run(hour: u32) -> Circumstances<'static> {
+        Circumstances {
+            overdue: Some(Overdue {
+                now: at(hour),
+                audit_interval: None,
+                report_interval: INTERVAL,
+                resource: "s3://amzn-s3-demo-bucket/audit-report/",
+            }),
+            ..circumstances(hour)
         }
     }
 
@@ -513,6 +536,83 @@ mod tests {
             assert!(!plan.announces());
             assert_eq!(plan.silenced, std::slice::from_ref(&missing));
         }
+    }
+
+    #[test]
+    fn overdue_audits_are_one_problem_until_each_ca_is_audited() {
+        let old = facts(&[1, 2], 3, None);
+        let document = watching(&[1, 2]);
+        // Only the end of a full run says so.
+        assert!(!Plan::new(&document, &old, circumstances(5)).announces());
+
+        let plan = Plan::new(&document, &old, end_of_full_run(5));
+
+        assert_eq!(added(&plan), [[arn(1), arn(2)]]);
+        let since = at(4).saturating_add(Duration::from_secs(1800));
+        assert_eq!(plan.document.problems[0].since, since);
+        let error = &plan.errors[&arn(1)];
+        assert_eq!(error.kind, "ReportOverdue");
+        assert!(
+            error.message.contains("for 120 minutes (limit: 90)"),
+            "{error:?}"
+        );
+        let document = published(plan);
+        for now in [end_of_full_run(6), circumstances(6)] {
+            let later = Plan::new(&document, &old, now);
+            assert!(!later.announces());
+            assert_eq!(later.document, document);
+        }
+        let one = Plan::new(&document, &facts(&[1], 6, None), end_of_full_run(6));
+        assert!(!one.announces());
+        // Any run sees that it is over.
+        let both = Plan::new(&one.document, &facts(&[2], 6, None), circumstances(6));
+        assert!(both.announces());
+        assert!(both.document.problems[0].is_over());
+    }
+
+    #[test]
+    fn overdue_audit_with_another_error_is_that_error() {
+        let failing = facts(&[1], 3, Some(&denied(4)));
+        let plan = Plan::new(&watching(&[1]), &failing, end_of_full_run(6));
+        assert_eq!(plan.errors[&arn(1)].kind, "AccessDenied");
+        // Nobody was notified of an error of the topic.
+        let missing = error(ErrorKind::TopicWithoutSubscription, Some(TOPIC), 4);
+        let failing = facts(&[1], 3, Some(&missing));
+        let plan = Plan::new(&watching(&[1]), &failing, end_of_full_run(6));
+        assert_eq!(plan.errors[&arn(1)].kind, "ReportOverdue");
+        assert!(plan.silenced.is_empty());
+        // Whoever cannot read its state does not know how old its audit is.
+        let unknown = Facts::from([(arn(1), Fact::Unknown)]);
+        assert!(!Plan::new(&watching(&[1]), &unknown, end_of_full_run(9)).announces());
+    }
+
+    /// It would recover and fail again with each report otherwise.
+    #[test]
+    fn slow_reports_are_overdue_once() {
+        let mut document = watching(&[1]);
+        let mut announced = Vec::new();
+        // Each report is read two hours after its request, and the next one is requested then.
+        for (hour, audited, requested) in [
+            (4, 2, 4),
+            (5, 2, 4),
+            (6, 4, 6),
+            (7, 4, 6),
+            (8, 6, 8),
+            (9, 6, 8),
+            (10, 10, 10),
+        ] {
+            let mut facts = facts(&[1], audited, None);
+            if let Some(Fact::Recorded(control)) = facts.get_mut(&arn(1)) {
+                let (id, key) = ("1".to_owned(), "1.json".to_owned());
+                control.pending_report = Some(PendingReport::new(id, key, at(requested)));
+            }
+            let plan = Plan::new(&document, &facts, end_of_full_run(hour));
+            if plan.announces() {
+                announced.push((hour, plan.document.problems[0].is_over()));
+            }
+            document = published(plan);
+        }
+        assert_eq!(announced, [(5, false), (10, true)]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::health::status_response::{
 use crate::state::control::Control;
 use crate::state::health::{HealthDocument, Problem};
 use crate::state::store::{CONCURRENT_READS, READ_TIMEOUT};
-use crate::targets::{narrow, resolve_all};
+use crate::targets::{narrow, resolve_all, tag_lookup};
 use crate::text::visible::visible;
 
 /// Returns the state of the monitoring, and logs it as a table.
@@ -39,7 +39,12 @@ pub(crate) async fn status(run: &Run<'_>) -> Result<Value, Diagnostic> {
     let (topic, chat_topic) = topics;
     let mut cas = cas?;
     if let Ok(health) = &health {
-        cas.iter_mut().for_each(|ca| add_unrecorded(ca, health));
+        for ca in &mut cas {
+            add_unrecorded(ca, health);
+            if let Some(Err(_)) = ca.has_tag {
+                ca.audited = is_watched(ca, health);
+            }
+        }
     }
     let announced_problems = health.map(|health| announced_problems(&health));
     if run.request.certificate_authorities.is_none() {
@@ -53,6 +58,7 @@ pub(crate) async fn status(run: &Run<'_>) -> Result<Value, Diagnostic> {
         state: run.stack.state.clone(),
         announced_problems,
         listing,
+        certificate_authority_tag: run.config.certificate_authority_tag.clone(),
         is_full: run.request.certificate_authorities.is_none(),
         audit_interval: run.config.audit_interval,
     };
@@ -119,7 +125,7 @@ fn covered(run: &Run<'_>, listing: &Known<Vec<ListedCa>>) -> Result<Vec<Target>,
         (None, Err(_)) => Vec::new(),
     };
     match named {
-        Some(named) => narrow(&configured, named, &run.request.trigger),
+        Some(named) => narrow(&configured, named, run),
         None => Ok(configured),
     }
 }
@@ -133,6 +139,10 @@ async fn certificate_authority(
         arn,
         accepts_requests,
     } = target;
+    let has_tag = match &run.config.certificate_authority_tag {
+        Some(tag) if accepts_requests => Some(tag_lookup(run, tag, run.budget).has_tag(&arn).await),
+        _ => None,
+    };
     let now = run.budget.now();
     let what = format!("reading the state of {arn}");
     let (audits, error) = match in_time(run, &what, run.store.load(&arn, now)).await {
@@ -155,7 +165,8 @@ async fn certificate_authority(
             .ok()
             .and_then(|ca| ca.name.as_deref().map(visible)),
         status,
-        audited: accepts_requests,
+        audited: accepts_requests && !matches!(has_tag, Some(Ok(false))),
+        has_tag,
         audits,
         error,
         revocation_checking: listed.map(|ca| ca.checking.into()),
@@ -206,6 +217,13 @@ async fn bucket(run: &Run<'_>) -> BucketStatus {
         versioning,
         encryption,
     }
+}
+
+/// Whether the CA is watched; if its tag is unknown, it is audited then.
+fn is_watched(ca: &CaStatus, health: &HealthDocument) -> bool {
+    let watched = &health.certificate_authorities;
+    let watched = watched.get(&ca.certificate_authority_arn);
+    watched.is_some_and(|watched| watched.is_watched)
 }
 
 /// Adds the error that a CA's control document cannot record.

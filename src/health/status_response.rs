@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use crate::alert::topic::SubscriptionCount;
 use crate::arn::CertificateAuthorityArn;
+use crate::config::Tag;
 use crate::error::AuditError;
+use crate::health::overdue::counted_from;
 use crate::pending_report::PendingReport;
 use crate::revocation::checking::RevocationChecking;
 use crate::state::control::{Control, CurrentError, SeenError};
@@ -46,6 +48,9 @@ pub(super) struct StackStatus {
     /// The problems that people were notified about and that are not over.
     #[serde(serialize_with = "value_or_why")]
     pub announced_problems: Known<Vec<AnnouncedProblem>>,
+    /// The tag of the CAs that are audited.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "displayed")]
+    pub certificate_authority_tag: Option<Tag>,
     /// Whether the CAs could be listed.
     #[serde(skip)]
     pub listing: Known<()>,
@@ -95,8 +100,15 @@ pub(super) struct CaStatus {
     /// Its status in Private CA, such as `ACTIVE`.
     #[serde(serialize_with = "value_or_why")]
     pub status: Known<String>,
-    /// Whether runs audit it; with `*`, they skip CAs that are neither ACTIVE nor DISABLED.
+    /// Whether runs audit it; with `*`, they skip CAs that are neither ACTIVE nor DISABLED, and those
+    /// without the configured tag.
     pub audited: bool,
+    /// Whether it has the configured tag; `None` without one, or if the CA is skipped anyway.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "known_or_why"
+    )]
+    pub has_tag: Option<Known<bool>>,
     /// `None` if its state cannot be read.
     #[serde(flatten)]
     pub audits: Option<AuditsStatus>,
@@ -117,6 +129,9 @@ pub(super) struct AuditsStatus {
     /// When Private CA accepts the next request; `None` if it does now.
     pub next_report_at: Option<Timestamp>,
     pub notified_revocations: u64,
+    /// Time since the last complete audit, or since the CA was first seen.
+    #[serde(skip)]
+    pub age: Duration,
 }
 
 /// The error of a CA's last audits, or of reading its state.
@@ -199,6 +214,7 @@ impl AuditsStatus {
             pending_report: control.pending_report.as_ref().map(PendingReport::summary),
             next_report_at,
             notified_revocations: control.notified_count,
+            age: now.since(counted_from(control)),
         }
     }
 }
@@ -267,6 +283,7 @@ impl fmt::Display for CaStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let audits = self.audits.as_ref();
         let age = match audits.map(|audits| audits.audit_age_minutes) {
+            _ if matches!(self.has_tag, Some(Ok(false))) => "without tag".to_owned(),
             Some(Some(minutes)) => format!("{minutes} min ago"),
             Some(None) => "never".to_owned(),
             None => "unknown".to_owned(),
@@ -302,6 +319,26 @@ fn row([name, status, age, certificates, revoked, error, checking]: [&str; 7]) -
     format!(
         "{name:<32}  {status:<19}  {age:>14}  {certificates:>12}  {revoked:>9}  {error:<28}  {checking}"
     )
+}
+
+fn displayed<T: fmt::Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn known_or_why<T: Serialize, S: Serializer>(
+    known: &Option<Known<T>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match known {
+        Some(known) => value_or_why(known, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn value_or_why<T: Serialize, S: Serializer>(

@@ -78,6 +78,7 @@ mod tests {
     use crate::aws::clients::Clients;
     use crate::budget::Budget;
     use crate::config::Config;
+    use crate::investigate::Trail;
     use crate::report::scanner::ReportScanner;
     use crate::report::wait::ReportObject;
     use crate::report_format::ReportFormat;
@@ -265,7 +266,8 @@ mod tests {
             size_bytes: report.len() as u64,
             last_modified: budget.now(),
         };
-        let investigator = Investigator::new(&clients, "amzn-s3-demo-bucket", budget, true);
+        let trail = Trail::default();
+        let investigator = Investigator::new(&clients, "amzn-s3-demo-bucket", budget, true, &trail);
         let case = Case {
             arn: &arn,
             revocations: &revocations(report),

@@ -29,7 +29,7 @@ mod trail;
 mod usage;
 mod words;
 
-use trail::Trail;
+pub(crate) use trail::Trail;
 use words::reason;
 
 /// Time by which all lookups of a message together may delay it.
@@ -45,7 +45,10 @@ pub(crate) struct Investigator<'a> {
     bucket: &'a str,
     budget: Budget,
     is_enabled: bool,
-    trail: Trail,
+    /// What this and earlier runs found in CloudTrail.
+    trail: &'a Trail,
+    /// The number of this run in the trail.
+    run: u64,
     names: Names,
     /// Every CA of the account and region, if they were listed.
     authorities: OnceCell<Vec<ListedCa>>,
@@ -71,13 +74,20 @@ pub(crate) struct Case<'a> {
 
 impl<'a> Investigator<'a> {
     /// `is_enabled` is whether anything is looked up at all.
-    pub fn new(clients: &'a Clients, bucket: &'a str, budget: Budget, is_enabled: bool) -> Self {
+    pub fn new(
+        clients: &'a Clients,
+        bucket: &'a str,
+        budget: Budget,
+        is_enabled: bool,
+        trail: &'a Trail,
+    ) -> Self {
         Self {
             clients,
             bucket,
             budget,
             is_enabled,
-            trail: Trail::default(),
+            trail,
+            run: trail.begin_run(budget.now()),
             names: Names::default(),
             authorities: OnceCell::new(),
             second_scans: Semaphore::new(1),
@@ -211,7 +221,7 @@ mod lookup_tests {
     use crate::budget::Budget;
     use crate::config::Config;
     use crate::investigate::tests::revocation;
-    use crate::investigate::{Case, Investigator, TIMEOUT};
+    use crate::investigate::{Case, Investigator, TIMEOUT, Trail};
     use crate::report::wait::ReportObject;
     use crate::revocation::investigation::{Finding, Revoker, Usage};
     use crate::revocation::record::Revocation;
@@ -331,8 +341,8 @@ mod lookup_tests {
 
     async fn usage(responses: &[Response]) -> (Finding<Usage>, Script) {
         let script = Script::new(responses.iter().cloned());
-        let clients = clients(&script);
-        let investigator = Investigator::new(&clients, "bucket", budget(0), true);
+        let (clients, trail) = (clients(&script), Trail::default());
+        let investigator = Investigator::new(&clients, "bucket", budget(0), true, &trail);
         let revocations = [revocation(Some(SERIAL), REVOKED_AT)];
         let found = look_up(&investigator, CA, &revocations, async |it, case| {
             it.usages(case).await
@@ -377,8 +387,8 @@ mod lookup_tests {
             page(&[event(CA, SERIAL)], Some("second")),
             page(&[event(OTHER_CA, SERIAL)], None),
         ]);
-        let clients = clients(&script);
-        let investigator = Investigator::new(&clients, "bucket", budget(10), true);
+        let (clients, trail) = (clients(&script), Trail::default());
+        let investigator = Investigator::new(&clients, "bucket", budget(10), true, &trail);
         let (one, other) = tokio::join!(
             revokers(&investigator, CA),
             revokers(&investigator, OTHER_CA)
@@ -412,8 +422,8 @@ mod lookup_tests {
     #[tokio::test(start_paused = true)]
     async fn failed_lookup_is_not_repeated_in_the_run() {
         let script = Script::new([denied()]);
-        let clients = clients(&script);
-        let investigator = Investigator::new(&clients, "bucket", budget(0), true);
+        let (clients, trail) = (clients(&script), Trail::default());
+        let investigator = Investigator::new(&clients, "bucket", budget(0), true, &trail);
         let reason = "CloudTrail denied LookupEvents";
         for ca in [CA, OTHER_CA] {
             let found = revokers(&investigator, ca).await;
@@ -425,30 +435,154 @@ mod lookup_tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn throttled_lookup_is_repeated_by_the_next_ca() {
-        let throttled = || Some((400, json!({"__type": "ThrottlingException"})));
-        let script = Script::new([
-            throttled(),
-            throttled(),
-            page(&[event(OTHER_CA, SERIAL)], None),
-        ]);
-        let clients = clients(&script);
-        let investigator = Investigator::new(&clients, "bucket", budget(10), true);
-        // Both revocations are of one time: each of the two attempts is for both.
+    async fn throttled_lookup_is_repeated_and_left_to_the_next_ca() {
+        // Three calls of two attempts each.
+        let mut responses = vec![throttled(); 6];
+        responses.extend(vec![throttled(); 4]);
+        responses.push(page(&[event(OTHER_CA, SERIAL)], None));
+        let script = Script::new(responses);
+        let (clients, trail) = (clients(&script), Trail::default());
+        let investigator = Investigator::new(&clients, "bucket", budget(10), true, &trail);
+        // Both revocations are of one time: each attempt is for both.
         let found = revokers(&investigator, CA).await;
         let reason = "CloudTrail throttled LookupEvents";
         assert_eq!(found, [unknown(reason), unknown(reason)]);
-        assert_eq!(script.requests().len(), 2);
+        assert_eq!(script.requests().len(), 6);
         let found = revokers(&investigator, OTHER_CA).await;
         assert_eq!(found[0].state(), "known");
-        assert_eq!(script.requests().len(), 3);
+        assert_eq!(script.requests().len(), 11);
+    }
+
+    /// What a run of the process at that time finds about the revocation of [`SERIAL`].
+    async fn run_at(minutes_later: u64, trail: &Trail, script: &Script, ca: &str) -> Found {
+        let before = script.requests().len();
+        let clients = clients(script);
+        let budget = budget(minutes_later);
+        let investigator = Investigator::new(&clients, "bucket", budget, true, trail);
+        let revocations = [revocation(Some(SERIAL), REVOKED_AT)];
+        let found = look_up(&investigator, ca, &revocations, async |it, case| {
+            it.revokers(case).await
+        })
+        .await;
+        let requests = script.requests();
+        let requests = requests[before..].iter();
+        Found {
+            revoker: found.into_iter().next().unwrap(),
+            tokens: requests.map(|it| it.2["NextToken"].clone()).collect(),
+        }
+    }
+
+    struct Found {
+        revoker: Finding<Revoker>,
+        /// The page of each request.
+        tokens: Vec<Value>,
+    }
+
+    impl Found {
+        /// The number of revocations, whether there may be more, and when they were counted.
+        fn count(&self) -> (u64, bool, String) {
+            match &self.revoker {
+                Finding::Known(it) => (it.revocations, it.at_least, it.until.unwrap().to_string()),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn throttled() -> Response {
+        Some((400, json!({"__type": "ThrottlingException"})))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn later_run_uses_the_event_that_an_earlier_one_found() {
+        let events = [event(CA, SERIAL), event(OTHER_CA, SERIAL)];
+        let script = Script::new([page(&events, None), page(&events, None)]);
+        let trail = Trail::default();
+        let when_read = (2, false, "2026-11-24T20:40:00Z".to_owned());
+        for (minutes_later, ca, requests, count) in [
+            (0, CA, 1, &when_read),
+            (1, OTHER_CA, 0, &when_read),
+            (4, CA, 0, &when_read),
+            // It is too old now.
+            (5, CA, 1, &(2, false, "2026-11-24T20:45:00Z".to_owned())),
+        ] {
+            let found = run_at(minutes_later, &trail, &script, ca).await;
+            assert_eq!(found.tokens.len(), requests, "{minutes_later}");
+            assert_eq!(found.count(), *count);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn missing_event_is_looked_up_again_by_the_next_run() {
+        let both = [event(CA, SERIAL), event(OTHER_CA, SERIAL)];
+        let script = Script::new([
+            page(&[event(CA, SERIAL)], None),
+            page(&[event(CA, SERIAL)], None),
+            denied(),
+            page(&both, None),
+        ]);
+        let trail = Trail::default();
+        assert_eq!(run_at(0, &trail, &script, CA).await.count().0, 1);
+        let missing = run_at(1, &trail, &script, OTHER_CA).await;
+        let reason = "CloudTrail has no event yet (revoked 18 minutes ago)";
+        assert_eq!(missing.revoker, unknown(reason));
+        assert_eq!(missing.tokens, [Value::Null]);
+        // A failure does not replace what was found.
+        let failed = run_at(2, &trail, &script, OTHER_CA).await;
+        assert_eq!(failed.revoker, unknown("CloudTrail denied LookupEvents"));
+        assert_eq!(failed.tokens, [Value::Null]);
+        assert_eq!(run_at(3, &trail, &script, CA).await.tokens.len(), 0);
+        let found = run_at(3, &trail, &script, OTHER_CA).await;
+        assert_eq!((found.count().0, found.tokens.len()), (2, 1));
+        assert_eq!(run_at(4, &trail, &script, CA).await.count(), found.count());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_lookup_is_tried_again_by_the_next_run() {
+        let trail = Trail::default();
+        let first_page = || page(&[event(CA, SERIAL)], Some("second"));
+        let second = || json!("second");
+        let script = Script::new([
+            denied(),
+            first_page(),
+            // CloudTrail does not respond.
+            None,
+            None,
+            page(&[], None),
+            page(&[event(OTHER_CA, SERIAL)], None),
+        ]);
+        let denied = run_at(0, &trail, &script, CA).await;
+        assert_eq!(denied.revoker, unknown("CloudTrail denied LookupEvents"));
+        let partial = run_at(0, &trail, &script, CA).await;
+        assert_eq!(partial.tokens, [Value::Null, second(), second()]);
+        let until = || "2026-11-24T20:40:00Z".to_owned();
+        assert_eq!(partial.count(), (1, true, until()));
+        // The pages before the failure are not read again.
+        let whole = run_at(1, &trail, &script, CA).await;
+        assert_eq!(whole.tokens, [second()]);
+        assert_eq!(whole.count(), (1, false, until()));
+        let other = run_at(1, &trail, &script, OTHER_CA).await;
+        assert_eq!(
+            (other.tokens, other.revoker.state()),
+            (vec![Value::Null], "known")
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refused_lookup_is_not_used_by_the_next_run() {
+        let trail = Trail::default();
+        let first_page = || page(&[event(CA, SERIAL)], Some("second"));
+        let script = Script::new([first_page(), denied(), first_page(), page(&[], None)]);
+        assert!(run_at(0, &trail, &script, CA).await.count().1);
+        let again = run_at(0, &trail, &script, CA).await;
+        assert_eq!(again.tokens, [Value::Null, json!("second")]);
+        assert!(!again.count().1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn copy_of_the_certificate_of_another_account_is_told_apart() {
         let script = Script::new([found(SERIAL), described(SERIAL)]);
-        let clients = clients(&script);
-        let investigator = Investigator::new(&clients, "bucket", budget(0), true);
+        let (clients, trail) = (clients(&script), Trail::default());
+        let investigator = Investigator::new(&clients, "bucket", budget(0), true, &trail);
         let mut revocation = revocation(Some(SERIAL), REVOKED_AT);
         revocation.aws_account_id = Some("222233334444".to_owned());
         let found = look_up(&investigator, CA, &[revocation], async |it, case| {
@@ -467,8 +601,8 @@ mod lookup_tests {
     #[tokio::test(start_paused = true)]
     async fn cut_subject_is_not_searched_for_a_name() {
         let script = Script::new([nothing()]);
-        let clients = clients(&script);
-        let investigator = Investigator::new(&clients, "bucket", budget(0), true);
+        let (clients, trail) = (clients(&script), Trail::default());
+        let investigator = Investigator::new(&clients, "bucket", budget(0), true, &trail);
         let mut revocation = revocation(Some(SERIAL), REVOKED_AT);
         revocation.subject = Some(format!("CN=www.example.com,O={}", "a".repeat(4074)));
         let found = look_up(&investigator, CA, &[revocation], async |it, case| {
@@ -488,8 +622,8 @@ mod lookup_tests {
             None,
             page(&[event(OTHER_CA, SERIAL)], None),
         ]);
-        let clients = clients(&script);
-        let investigator = Investigator::new(&clients, "bucket", budget(10), true);
+        let (clients, trail) = (clients(&script), Trail::default());
+        let investigator = Investigator::new(&clients, "bucket", budget(10), true, &trail);
         let revocations = [revocation(Some(SERIAL), REVOKED_AT)];
         let arn = CertificateAuthorityArn::parse(CA).unwrap();
         let report = ReportObject {
@@ -528,8 +662,8 @@ mod lookup_tests {
     #[tokio::test(start_paused = true)]
     async fn hanging_cloudtrail_is_unknown_in_time() {
         let script = Script::new([None, None]);
-        let clients = clients(&script);
-        let investigator = Investigator::new(&clients, "bucket", budget(0), true);
+        let (clients, trail) = (clients(&script), Trail::default());
+        let investigator = Investigator::new(&clients, "bucket", budget(0), true, &trail);
         let found = revokers(&investigator, CA).await;
         let reason = "CloudTrail did not respond to LookupEvents";
         assert_eq!(found, [unknown(reason), unknown(reason)]);

@@ -1,6 +1,7 @@
 //! Finds the identity that revoked a certificate in CloudTrail.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_cloudtrail::operation::lookup_events::LookupEventsOutput;
 use aws_sdk_cloudtrail::primitives::DateTime;
@@ -8,7 +9,7 @@ use aws_sdk_cloudtrail::types::{LookupAttribute, LookupAttributeKey};
 use futures_util::future::join_all;
 use tokio::time::timeout_at;
 
-use crate::aws::failure::CallFailure;
+use crate::aws::failure::{CallFailure, FailureClass};
 use crate::investigate::trail::{Lookup, Window};
 use crate::investigate::words::reason;
 use crate::investigate::{Case, Investigator};
@@ -19,6 +20,12 @@ use crate::timestamp::Timestamp;
 /// Maximum events of a page (AWS CloudTrail API Reference, `LookupEvents`).
 const PAGE_SIZE: i32 = 50;
 
+/// Maximum calls for a page that CloudTrail throttles. Processes do not share the pace of their requests.
+const MAX_THROTTLED_CALLS: usize = 3;
+
+/// Time between these calls.
+const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
+
 impl Investigator<'_> {
     /// Returns a finding for each revocation of the case.
     pub(super) async fn revokers(&self, case: &Case<'_>) -> Vec<Finding<Revoker>> {
@@ -26,13 +33,16 @@ impl Investigator<'_> {
         let lookups: Vec<_> = case
             .revocations
             .iter()
-            .map(|revocation| self.trail.lookup(revocation, now))
+            .map(|revocation| {
+                let trail = self.trail;
+                trail.lookup(self.run, case.arn.as_str(), revocation, now)
+            })
             .collect();
         // Revocations of the same time share a lookup.
         let by_window: BTreeMap<_, _> = lookups
             .iter()
             .flatten()
-            .map(|lookup| (lookup.window.from, lookup))
+            .map(|lookup| ((lookup.window.from, lookup.run), lookup))
             .collect();
         let reads = by_window.values().map(|lookup| self.read(case, lookup));
         // What was read before the deadline counts.
@@ -52,17 +62,18 @@ impl Investigator<'_> {
     /// Reads all pages of a window that were not read yet.
     async fn read(&self, case: &Case<'_>, lookup: &Lookup) {
         let _reader = lookup.reader.lock().await;
+        let mut throttled = 0;
         while lookup.pages().end.is_none() {
             if !self.trail.pacer.turn(&self.budget).await {
                 return;
             }
-            let next_token = {
+            let (started, next_token) = {
                 let mut pages = lookup.pages();
-                pages.started.get_or_insert(self.budget.now());
-                pages.next_token.clone()
+                let started = *pages.started.get_or_insert(self.budget.now());
+                (started, pages.next_token.clone())
             };
-            let page = self.page(lookup.window, next_token).await;
-            let is_failed = page.is_err();
+            let page = self.page(lookup.window, started, next_token).await;
+            let class = page.as_ref().err().map(|failure| failure.class);
             if let Err(failure) = &page {
                 case.warn("LookupEvents", &reason("CloudTrail", failure));
             }
@@ -79,9 +90,16 @@ impl Investigator<'_> {
                     &format!("CloudTrail returned {events} that could not be parsed"),
                 );
             }
-            // Leaves a repetition to the next CA.
-            if is_failed {
-                return;
+            match class {
+                None => throttled = 0,
+                Some(FailureClass::Throttled) if throttled + 1 < MAX_THROTTLED_CALLS => {
+                    throttled += 1;
+                    if !self.budget.wait(THROTTLED_PAUSE).await {
+                        return;
+                    }
+                }
+                // Leaves a repetition to the next CA.
+                Some(_) => return,
             }
         }
     }
@@ -89,6 +107,7 @@ impl Investigator<'_> {
     async fn page(
         &self,
         window: Window,
+        started: Timestamp,
         next_token: Option<String>,
     ) -> Result<LookupEventsOutput, CallFailure> {
         let by_name = LookupAttribute::builder()
@@ -96,8 +115,9 @@ impl Investigator<'_> {
             .attribute_value("RevokeCertificate")
             .build()
             .expect("key and value are set");
-        // An end in the future might be refused; without one, CloudTrail searches until now.
-        let until = (window.until <= self.budget.now()).then_some(window.until);
+        // An end in the future might be refused; without one, CloudTrail searches until now. All pages of
+        // a lookup need the same times.
+        let until = (window.until <= started).then_some(window.until);
         let seconds = |at: Timestamp| DateTime::from_secs(at.unix_seconds());
         self.clients
             .cloudtrail

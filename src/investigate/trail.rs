@@ -1,10 +1,15 @@
-//! What CloudTrail has about revocations, shared by all CAs of a run.
+//! What CloudTrail has about revocations, shared by all CAs of a run and by the runs of a process.
 //!
 //! CloudTrail's event history cannot be searched by certificate. All `RevokeCertificate` events around
-//! the time of the revocation are read and compared with it. The times are aligned, so that the CAs of a
-//! run share them.
+//! the time of the revocation are read and compared with it. The times are aligned, so that revocations
+//! of about the same time share a lookup.
+//!
+//! With one invocation per CA, hundreds of runs need the same events, and CloudTrail allows two requests
+//! per second. For some minutes, a run uses the events that an earlier run of the process found. It
+//! never relies on what an earlier run did not find, because events are minutes late.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,8 +33,11 @@ const INTERVAL: Duration = Duration::from_millis(550);
 /// Maximum pages of a window.
 const MAX_PAGES: usize = 10;
 
-/// Maximum windows of a run, which limits its memory and its requests.
+/// Maximum windows that a run looks up, and maximum lookups that are kept. It limits requests and memory.
 const MAX_WINDOWS: usize = 8;
+
+/// Age from which later runs do not use a lookup. Their counts of revocations are that old at most.
+const MAX_AGE: Duration = Duration::from_secs(5 * 60);
 
 /// Windows begin at multiples of it.
 const ALIGNMENT: Duration = Duration::from_secs(15 * 60);
@@ -45,18 +53,22 @@ const MAX_DELAY: Duration = Duration::from_secs(20 * 60);
 /// event history").
 const HISTORY: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// What was looked up in CloudTrail in this run, shared by all CAs.
+/// What was looked up in CloudTrail, for the life of the process.
 #[derive(Debug)]
 pub struct Trail {
     /// Paces the requests of all CAs.
     pub pacer: Pacer,
-    lookups: Mutex<BTreeMap<Timestamp, Arc<Lookup>>>,
+    /// Number of runs so far.
+    runs: AtomicU64,
+    /// The oldest first; at most [`MAX_WINDOWS`].
+    lookups: Mutex<Vec<Arc<Lookup>>>,
 }
 
 impl Default for Trail {
     fn default() -> Self {
         Self {
             pacer: Pacer::new(INTERVAL),
+            runs: AtomicU64::default(),
             lookups: Mutex::default(),
         }
     }
@@ -67,6 +79,10 @@ impl Default for Trail {
 #[derive(Debug)]
 pub struct Lookup {
     pub window: Window,
+    /// Number of the run that began it.
+    pub run: u64,
+    /// When the run began it.
+    began: Timestamp,
     /// Held by the caller that reads pages.
     pub reader: tokio::sync::Mutex<()>,
     pages: Mutex<Pages>,
@@ -124,11 +140,25 @@ impl Window {
 }
 
 impl Trail {
-    /// Returns the lookup that finds the event of a revocation, or why there is none.
-    pub fn lookup(&self, revocation: &Revocation, now: Timestamp) -> Result<Arc<Lookup>, String> {
-        if !matches!(revocation.key, RevocationKey::Serial(_)) {
+    /// Returns the number of a run that begins, and forgets old lookups.
+    pub fn begin_run(&self, now: Timestamp) -> u64 {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        forget_old(&mut locked(&self.lookups), run, now);
+        run
+    }
+
+    /// Returns the lookup that finds the event of a revocation, or why there is none: that of an earlier
+    /// run if it found the event, else that of this run.
+    pub fn lookup(
+        &self,
+        run: u64,
+        certificate_authority: &str,
+        revocation: &Revocation,
+        now: Timestamp,
+    ) -> Result<Arc<Lookup>, String> {
+        let RevocationKey::Serial(serial) = &revocation.key else {
             return Err("the report states no valid serial".to_owned());
-        }
+        };
         let Some(revoked_at) = revocation.revoked_at.at else {
             return Err("the report states no readable time of revocation".to_owned());
         };
@@ -142,23 +172,55 @@ impl Trail {
             return Err("the report states a time of revocation in the future".to_owned());
         }
         let mut lookups = locked(&self.lookups);
-        if lookups.len() >= MAX_WINDOWS && !lookups.contains_key(&window.from) {
-            return Err(format!(
-                "this run already searched CloudTrail for {MAX_WINDOWS} other periods (limit: {MAX_WINDOWS})"
-            ));
+        forget_old(&mut lookups, run, now);
+        let has_event =
+            |lookup: &Lookup| lookup.has_event(certificate_authority, serial, revoked_at);
+        // The newest first.
+        let mut of_window = lookups.iter().rev().filter(|it| it.window == window);
+        let known = of_window
+            .clone()
+            .find(|lookup| has_event(lookup))
+            .or_else(|| of_window.find(|lookup| lookup.run == run));
+        if let Some(lookup) = known {
+            return Ok(Arc::clone(lookup));
         }
-        let lookup = lookups.entry(window.from).or_insert_with(|| {
-            Arc::new(Lookup {
-                window,
-                reader: tokio::sync::Mutex::default(),
-                pages: Mutex::default(),
-            })
-        });
-        Ok(Arc::clone(lookup))
+        if lookups.len() >= MAX_WINDOWS {
+            let Some(oldest) = lookups.iter().position(|lookup| lookup.run != run) else {
+                return Err(format!(
+                    "this run already searched CloudTrail for {MAX_WINDOWS} other periods (limit: {MAX_WINDOWS})"
+                ));
+            };
+            lookups.remove(oldest);
+        }
+        let lookup = Arc::new(Lookup::new(window, run, now));
+        lookups.push(Arc::clone(&lookup));
+        Ok(lookup)
     }
 }
 
+/// Forgets lookups that are too old for a run and not its own.
+fn forget_old(lookups: &mut Vec<Arc<Lookup>>, run: u64, now: Timestamp) {
+    lookups.retain(|lookup| lookup.run == run || now.since(lookup.began) < MAX_AGE);
+}
+
 impl Lookup {
+    fn new(window: Window, run: u64, now: Timestamp) -> Self {
+        Self {
+            window,
+            run,
+            began: now,
+            reader: tokio::sync::Mutex::default(),
+            pages: Mutex::default(),
+        }
+    }
+
+    /// Whether the pages read so far have the event of a revocation. If CloudTrail refused a page, what
+    /// the others have is not used.
+    fn has_event(&self, arn: &str, serial: &[u8; 20], revoked_at: Timestamp) -> bool {
+        let pages = self.pages();
+        pages.end != Some(End::Refused) && pages.matching(arn, serial, revoked_at).is_some()
+    }
+
     /// Returns what was read so far.
     pub fn pages(&self) -> MutexGuard<'_, Pages> {
         locked(&self.pages)
@@ -347,12 +409,11 @@ mod tests {
     /// What is found in one complete page, read at noon.
     fn finding(events: &[Value], revoked_at: &str, now: &str) -> Finding<Revoker> {
         let lookup = Lookup {
-            window: Window::around(at(revoked_at)),
-            reader: tokio::sync::Mutex::default(),
             pages: Mutex::new(Pages {
                 started: Some(at(now)),
                 ..pages(events)
             }),
+            ..Lookup::new(Window::around(at(revoked_at)), 0, at(now))
         };
         lookup.finding(CA, &revocation(revoked_at), at(now))
     }
@@ -585,9 +646,8 @@ mod tests {
         );
         pages.add(Ok(page(&[event], Some("next"))));
         let lookup = Lookup {
-            window: Window::around(revoked_at),
-            reader: tokio::sync::Mutex::default(),
             pages: Mutex::new(pages),
+            ..Lookup::new(Window::around(revoked_at), 0, now)
         };
         match lookup.finding(CA, &revocation("2026-11-24T20:22:47Z"), now) {
             Finding::Known(found) => assert_eq!((found.revocations, found.at_least), (2, true)),
@@ -599,9 +659,11 @@ mod tests {
     fn lookup_is_refused_with_the_reason() {
         let trail = Trail::default();
         let now = at("2026-11-24T20:30:00Z");
+        let run = trail.begin_run(now);
         let of = |serial: Option<&str>, revoked_at: &str| {
             let revocation = crate::investigate::tests::revocation(serial, revoked_at);
-            trail.lookup(&revocation, now).map(|lookup| lookup.window)
+            let lookup = trail.lookup(run, CA, &revocation, now);
+            lookup.map(|lookup| lookup.window)
         };
         for (serial, revoked_at, reason) in [
             (None, "2026-11-24T20:22:47+0000", "no valid serial"),
@@ -619,5 +681,32 @@ mod tests {
         let refused = of(Some(SERIAL), "2026-11-20T00:00:00Z").unwrap_err();
         let limit = format!("for {MAX_WINDOWS} other periods (limit: {MAX_WINDOWS})");
         assert!(refused.contains(&limit), "{refused}");
+    }
+
+    #[test]
+    fn lookups_of_earlier_runs_give_way_at_the_limit() {
+        let trail = Trail::default();
+        let now = at("2026-11-24T20:30:00Z");
+        let of = |run: u64, day: usize| {
+            let revocation = revocation(&format!("2026-11-{day:02}T00:00:00Z"));
+            trail.lookup(run, CA, &revocation, now)
+        };
+        let count = || locked(&trail.lookups).len();
+        let earlier = trail.begin_run(now);
+        for day in 1..=MAX_WINDOWS {
+            assert_eq!(of(earlier, day).unwrap().run, earlier);
+        }
+        let run = trail.begin_run(now);
+        for day in 1..=MAX_WINDOWS {
+            assert_eq!(of(run, 8 + day).unwrap().run, run);
+            assert_eq!(count(), MAX_WINDOWS);
+        }
+        let refused = of(run, 1).unwrap_err();
+        assert!(refused.contains("this run already"), "{refused}");
+        // A later run forgets all of them with age.
+        trail.begin_run(now.saturating_add(MAX_AGE - Duration::from_secs(1)));
+        assert_eq!(count(), MAX_WINDOWS);
+        trail.begin_run(now.saturating_add(MAX_AGE));
+        assert_eq!(count(), 0);
     }
 }

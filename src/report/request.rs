@@ -16,6 +16,11 @@ use crate::report::wait::ReportCalls;
 use crate::report_format::ReportFormat;
 use crate::timestamp::Timestamp;
 
+/// Minimum interval between two report requests. AWS Private CA accepts one
+/// `CreateCertificateAuthorityAuditReport` per second and account (AWS General Reference, "AWS
+/// Private Certificate Authority endpoints and quotas"); the rest allows for jitter on the way.
+pub(crate) const REQUEST_PACE: Duration = Duration::from_millis(1050);
+
 /// Wait after the first failed request; doubles with each.
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 

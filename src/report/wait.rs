@@ -56,7 +56,18 @@ const CREATED_AT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of failed polls, beyond the SDK's own retries.
 const MAX_FAILED_POLLS: u32 = 3;
 
-/// Polls for the object and, while it is missing, the report's status. `None` if the budget ends.
+/// What a wait ends with, if the report may still be read.
+#[derive(Debug)]
+pub enum Waited {
+    /// The object is there.
+    Ready(ReportObject),
+    /// The object was not there when the budget ended.
+    NotReady,
+    /// The budget ended, and the last poll had failed with this error.
+    Unknown(AuditError),
+}
+
+/// Polls for the object and, while it is missing, the report's status, until the budget ends.
 ///
 /// # Errors
 /// The report will never be in S3 ([`ErrorKind::ends_report`]), or S3 refuses the calls. Failures to
@@ -65,8 +76,9 @@ pub async fn wait(
     calls: &ReportCalls<'_>,
     report: &PendingReport,
     pacer: &Pacer,
-) -> Result<Option<ReportObject>, AuditError> {
+) -> Result<Waited, AuditError> {
     let ReportCalls { arn, budget, .. } = calls;
+    let location = format!("s3://{}/{}", calls.bucket, report.key);
     let mut poll = FIRST_POLL;
     let mut failed_polls = 0;
     let mut was_written = false;
@@ -79,20 +91,17 @@ pub async fn wait(
                 failed_polls += 1;
                 warn!(certificate_authority = arn.id(), report_id = report.id, error = %failure, "report poll failed; retrying");
                 if !budget.wait(poll).await {
-                    return Ok(None);
+                    return Ok(Waited::Unknown(failure.error(&location)));
                 }
                 continue;
             }
-            Err(failure) => {
-                return Err(failure.error(&format!("s3://{}/{}", calls.bucket, report.key)));
-            }
+            Err(failure) => return Err(failure.error(&location)),
         };
+        let is_old = budget.now().since(report.requested_at) > MISSING_OBJECT_TIMEOUT;
         match object {
-            Some(object) if object.size_bytes > 0 => return Ok(Some(object)),
+            Some(object) if object.size_bytes > 0 => return Ok(Waited::Ready(object)),
             // Polled at least once after AWS reported success.
-            None if was_written
-                && budget.now().since(report.requested_at) > MISSING_OBJECT_TIMEOUT =>
-            {
+            None if was_written && is_old => {
                 let message = format!(
                     "AWS reports success for audit report {} of {arn}, but its object {} is missing",
                     report.id, report.key
@@ -101,12 +110,16 @@ pub async fn wait(
             }
             object => match (is_written(calls, report, pacer).await?, object) {
                 // The object of a finished report stays empty: the scanner reports the error.
-                (true, Some(empty)) => return Ok(Some(empty)),
+                (true, Some(empty)) => return Ok(Waited::Ready(empty)),
                 (is_written, _) => was_written |= is_written,
             },
         }
+        // One more look is enough, and a queued audit has no time to wait for it.
+        if was_written && is_old {
+            continue;
+        }
         if !budget.wait(poll).await {
-            return Ok(None);
+            return Ok(Waited::NotReady);
         }
         poll = (poll * 3 / 2).min(SLOWEST_POLL);
     }

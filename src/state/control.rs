@@ -55,10 +55,6 @@ pub struct Control {
     /// When S3 had the newest report whose scan was started; only a newer one is adopted.
     pub(crate) last_scanned: Option<Timestamp>,
     pub(crate) last_complete_audit: Option<CompleteAudit>,
-    /// Scheduled runs since the last complete audit that ended without one.
-    pub(crate) runs_without_audit: u32,
-    /// When the first of those runs ended.
-    pub(crate) without_audit_since: Option<Timestamp>,
     /// The current error that needs operator action.
     pub error: Option<CurrentError>,
     /// An error that may be over by the next run: it needs an operator if a later run sees it again.
@@ -203,8 +199,6 @@ impl Control {
             last_report_id: None,
             last_scanned: None,
             last_complete_audit: None,
-            runs_without_audit: 0,
-            without_audit_since: None,
             error: None,
             unconfirmed_error: None,
             notified_set: None,
@@ -354,16 +348,6 @@ impl Control {
             error.since <= audit.requested_at || ErrorKind::silences_the_topic(&error.kind)
         });
         self.last_complete_audit = Some(audit);
-        self.runs_without_audit = 0;
-        self.without_audit_since = None;
-    }
-
-    /// Counts a scheduled run without a complete audit; returns whether an audit is overdue: after
-    /// more than three such runs and three report intervals.
-    pub(crate) fn count_missed_run(&mut self, now: Timestamp, report_interval: Duration) -> bool {
-        self.runs_without_audit = self.runs_without_audit.saturating_add(1);
-        let since = *self.without_audit_since.get_or_insert(now);
-        self.runs_without_audit > 3 && now.since(since) >= 3 * report_interval
     }
 }
 
@@ -512,15 +496,5 @@ mod tests {
             });
             assert_eq!(held(&control), holds, "{until}");
         }
-    }
-
-    #[test]
-    fn audit_is_overdue_after_three_intervals_and_four_runs() {
-        let mut control = Control::new(arn(), at("2026-11-21T04:00:00Z"));
-        let start = at("2026-11-21T04:00:00Z");
-        let overdue: Vec<bool> = (0..5)
-            .map(|run| control.count_missed_run(start.saturating_add(run * INTERVAL), INTERVAL))
-            .collect();
-        assert_eq!(overdue, [false, false, false, true, true]);
     }
 }

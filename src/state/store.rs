@@ -44,6 +44,15 @@ pub(crate) struct VersionedState {
     pub control: Control,
     /// `None` if S3 has none yet.
     e_tag: Option<String>,
+    /// The document that S3 has; `None` if there is none yet, or if the outcome of a write is unknown.
+    saved: Option<Box<Control>>,
+}
+
+impl VersionedState {
+    /// Whether S3 has the document as it is, unless another run changed it since.
+    pub fn is_saved(&self) -> bool {
+        self.saved.as_deref() == Some(&self.control)
+    }
 }
 
 /// The health document and the version of it that S3 has.
@@ -84,7 +93,12 @@ impl Store<'_> {
                 return Err(unreadable(format!("the state at {location} was deleted")));
             }
         };
-        Ok(VersionedState { control, e_tag })
+        let saved = e_tag.is_some().then(|| Box::new(control.clone()));
+        Ok(VersionedState {
+            control,
+            e_tag,
+            saved,
+        })
     }
 
     /// Reads the control document like [`Self::load`], within [`READ_TIMEOUT`].
@@ -108,7 +122,12 @@ impl Store<'_> {
         state: &mut VersionedState,
         run_nonce: &str,
     ) -> Result<(), AuditError> {
-        let VersionedState { control, e_tag } = state;
+        let VersionedState {
+            control,
+            e_tag,
+            saved,
+        } = state;
+        *saved = None;
         control.sequence += 1;
         control.nonce = format!("{run_nonce}-{}", control.sequence);
         let arn = control.certificate_authority_arn.clone();
@@ -122,7 +141,9 @@ impl Store<'_> {
             let stored = self.load(&arn, control.first_seen_at).await?;
             Ok((stored.control.nonce, stored.e_tag))
         })
-        .await
+        .await?;
+        *saved = Some(Box::new(control.clone()));
+        Ok(())
     }
 
     /// Reads the health document; returns a new one if there is none. One that is unreadable is

@@ -1,12 +1,13 @@
 //! An account with as many CAs as Private CA's default quota allows.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use local_aws::{
-    Generated, JsonLayout, LocalAws, NextReport, Outcome, Protocol, ReportFormat, Status,
-    Subscription, render,
+    EventSourceMapping, Generated, JsonLayout, LocalAws, MappingSettings, NextReport, Outcome,
+    Protocol, QueueSettings, Redrive, ReportFormat, Status, Subscription, render,
 };
 use serde_json::Value;
 
@@ -126,8 +127,60 @@ impl Account {
         let pca = self.aws.private_ca();
         for ca in self.auditable() {
             let serial = pca.issue(ca, "new.example.com");
-            assert!(pca.revoke(ca, &serial, "KEY_COMPROMISE"));
+            pca.revoke(ca, &serial, "KEY_COMPROMISE");
         }
+    }
+
+    /// Returns the number of CAs whose state has a complete audit of that many certificates, by number.
+    pub fn audited(&self) -> BTreeMap<u64, usize> {
+        let mut audited = BTreeMap::new();
+        for ca in self.auditable() {
+            let id = ca.rsplit('/').next().expect("an ARN has an ID");
+            let key = format!("revocation-watch/{id}.json");
+            let Some(document) = self.aws.s3().get(BUCKET, &key) else {
+                continue;
+            };
+            let control: Value = serde_json::from_slice(&document).expect("the state is JSON");
+            if let Some(certificates) = control["lastCompleteAudit"]["certificates"].as_u64() {
+                *audited.entry(certificates).or_default() += 1;
+            }
+        }
+        audited
+    }
+
+    /// Returns the published messages.
+    fn messages(&self) -> impl Iterator<Item = Value> {
+        let deliveries = self.aws.sns().deliveries().into_iter();
+        deliveries.map(|one| serde_json::from_str(&one.text).expect("a JSON document"))
+    }
+
+    /// Returns the number of published revocations by what the message says about who revoked.
+    pub fn revoked_by(&self) -> BTreeMap<String, usize> {
+        let mut revoked_by = BTreeMap::new();
+        for message in self.messages() {
+            for revocation in message["revocations"].as_array().into_iter().flatten() {
+                let found = &revocation["investigation"]["revokedBy"];
+                let found = found["reason"].as_str().or(found["status"].as_str());
+                let found = found.unwrap_or("notInvestigated").to_owned();
+                *revoked_by.entry(found).or_default() += 1;
+            }
+        }
+        revoked_by
+    }
+
+    /// Returns how often each revocation was published, by CA and serial.
+    pub fn published(&self) -> BTreeMap<(String, String), usize> {
+        let mut published = BTreeMap::new();
+        for message in self.messages() {
+            let ca = message["certificateAuthorityArn"].as_str();
+            for revocation in message["revocations"].as_array().into_iter().flatten() {
+                let serial = revocation["serial"].as_str().expect("a serial");
+                let ca = ca.expect("revocations are those of one CA");
+                let revocation = (ca.to_owned(), serial.to_owned());
+                *published.entry(revocation).or_default() += 1;
+            }
+        }
+        published
     }
 
     /// Returns the number of calls by operation, and of throttled calls.
@@ -144,6 +197,75 @@ impl Account {
             }
         }
         (by_operation, throttled)
+    }
+}
+
+/// The queues of the template's resources for one invocation per CA.
+pub struct Queues {
+    pub audits: String,
+    pub dead_letters: String,
+}
+
+impl Queues {
+    /// Creates the queues with the template's settings.
+    pub fn create(aws: &LocalAws) -> Self {
+        let sqs = aws.sqs();
+        let dead_letters = sqs.create_queue("dead-letters", QueueSettings::default());
+        let settings = QueueSettings {
+            visibility_timeout: Duration::from_secs(930),
+            redrive: Some(Redrive {
+                dead_letter_queue_url: dead_letters.clone(),
+                max_receive_count: 5,
+            }),
+        };
+        let audits = sqs.create_queue("audits", settings);
+        Self {
+            audits,
+            dead_letters,
+        }
+    }
+
+    /// Returns the function's variables for the queues.
+    pub fn environment(&self) -> [(&'static str, &str); 2] {
+        [
+            ("AUDIT_QUEUE_URL", &self.audits),
+            ("AUDIT_DEAD_LETTER_QUEUE_URL", &self.dead_letters),
+        ]
+    }
+
+    /// Returns the event source mapping with that many workers.
+    pub fn mapping(&self, aws: &LocalAws, workers: usize) -> EventSourceMapping {
+        let settings = MappingSettings {
+            maximum_concurrency: workers,
+            batch_size: 1,
+            batching_window: Duration::ZERO,
+        };
+        EventSourceMapping::new(aws, &self.audits, settings)
+    }
+
+    /// Works on the messages with these workers, each of which is invoked with one message at a time.
+    pub async fn work<W>(
+        &self,
+        aws: &LocalAws,
+        workers: &[W],
+        invoke: impl AsyncFn(&W, Value) -> Result<Value, String>,
+    ) -> ! {
+        let free: RefCell<Vec<&W>> = RefCell::new(workers.iter().collect());
+        let mapping = self.mapping(aws, workers.len());
+        let work = mapping.run(async |event| {
+            let worker = free.borrow_mut().pop().ok_or("no worker is free")?;
+            let worked = invoke(worker, event).await;
+            free.borrow_mut().push(worker);
+            worked
+        });
+        work.await
+    }
+
+    /// Returns the number of CAs whose audit has a message in the queue.
+    pub fn unfinished(&self, aws: &LocalAws) -> usize {
+        let messages = aws.sqs().messages(&self.audits).into_iter();
+        let unfinished = messages.filter(|message| !message.body.contains("\"compareHealth\""));
+        unfinished.count()
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod many;
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
@@ -23,7 +24,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(900);
 pub struct InProcess {
     function: Function,
     aws: LocalAws,
-    runs: Cell<u64>,
+    /// The number of invocations of all processes.
+    runs: Rc<Cell<u64>>,
 }
 
 impl InProcess {
@@ -48,7 +50,15 @@ impl InProcess {
         Self {
             function,
             aws: aws.clone(),
-            runs: Cell::new(0),
+            runs: Rc::default(),
+        }
+    }
+
+    /// Returns another process of the function, which shares nothing with this one but AWS.
+    pub fn another(&self, config: Config) -> Self {
+        Self {
+            runs: Rc::clone(&self.runs),
+            ..Self::new(&self.aws, config)
         }
     }
 

@@ -10,7 +10,7 @@ use crate::support::{
     revocation, revocations, sample, scenarios, serial, seven, sms, watch,
 };
 use pca_revocation_watch::alert::{
-    Alert, AlertKind, Authority, ObjectLocation, RevocationAlert, RevocationBatch, Stack,
+    Alert, AlertKind, Authority, Coverage, ObjectLocation, RevocationAlert, RevocationBatch, Stack,
 };
 use pca_revocation_watch::revocation::key::{RevocationId, RevocationKey};
 use pca_revocation_watch::revocation::reason::{RevocationReason, Severity};
@@ -517,7 +517,7 @@ fn console_links_follow_the_partition() {
         assert!(alert.chat().body.contains(link));
         let alert = Alert {
             stack,
-            ..watch(2, support::stopped(true))
+            ..watch(2, support::stopped(Coverage::All))
         };
         assert!(email(&alert.message()).contains(link));
     }

@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use pca_revocation_watch::alert::{
-    Alert, AlertKind, Authority, FirstAudit, Message, ObjectLocation, OpenProblem, ReportSource,
-    RevocationAlert, RevocationBatch, Stack, WatchError, WatchSummary,
+    Alert, AlertKind, Authority, Coverage, FirstAudit, Message, ObjectLocation, OpenProblem,
+    ReportSource, RevocationAlert, RevocationBatch, Stack, WatchError, WatchSummary,
 };
 use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::error::{AuditError, ErrorKind};
@@ -660,7 +660,7 @@ fn make_scenarios() -> Vec<(&'static str, Alert)> {
         ("watch-failed", watch(1, failed(denied(), 0))),
         ("watch-failed-many", watch(20, failed(refused(), 0))),
         ("watch-recovered", watch(20, recovered(refused(), 0))),
-        ("watch-stopped", watch(2, stopped(false))),
+        ("watch-stopped", watch(2, stopped(Coverage::Listed))),
         (
             "watch-summary",
             watch(12, AlertKind::WatchSummary(summary())),
@@ -670,9 +670,9 @@ fn make_scenarios() -> Vec<(&'static str, Alert)> {
 }
 
 /// The end of a watch.
-pub fn stopped(all: bool) -> AlertKind {
+pub fn stopped(coverage: Coverage) -> AlertKind {
     let since = Some(at("2018-02-26T20:30:02Z"));
-    AlertKind::WatchStopped { all, since }
+    AlertKind::WatchStopped { coverage, since }
 }
 
 /// The first audits of several certificate authorities.

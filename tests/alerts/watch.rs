@@ -9,8 +9,8 @@ use crate::support::{
     problem, recovered, refused, renamed, sms, started, stopped, summary, watch,
 };
 use pca_revocation_watch::alert::{
-    Alert, AlertKind, MAX_NAMED, MAX_REDUCED_LEN, Message, OpenProblem, Stack, WatchError,
-    WatchSummary,
+    Alert, AlertKind, Coverage, MAX_NAMED, MAX_REDUCED_LEN, Message, OpenProblem, Stack,
+    WatchError, WatchSummary,
 };
 use pca_revocation_watch::revocation::reason::ReasonCounts;
 use pca_revocation_watch::text::visible::is_invisible;
@@ -40,7 +40,7 @@ fn every_kind(number: usize, text: &str) -> Vec<Alert> {
         started(number as u64),
         failed(error.clone(), 7),
         recovered(error, 0),
-        stopped(true),
+        stopped(Coverage::All),
         AlertKind::WatchSummary(summary),
     ];
     let alerts = kinds.into_iter().map(|kind| watch(number, kind));
@@ -234,7 +234,7 @@ fn watch_recovered_says_how_many_left() {
 #[test]
 fn watch_stopped_says_why_and_what_to_do() {
     assert_says(
-        &watch(1, stopped(true)),
+        &watch(1, stopped(Coverage::All)),
         "[HIGH] MONITORING STOPPED: Example Corp Issuing CA, no longer ACTIVE or DISABLED",
         &[
             "Revocations by this CA are no longer reported: AWS Private CA no longer lists it as ACTIVE or DISABLED.",
@@ -242,7 +242,15 @@ fn watch_stopped_says_why_and_what_to_do() {
         ],
     );
     assert_says(
-        &watch(2, stopped(false)),
+        &watch(2, stopped(Coverage::Tagged("Team=payments".to_owned()))),
+        "[HIGH] MONITORING STOPPED: 2 CAs, tag removed or no longer ACTIVE or DISABLED",
+        &[
+            "AWS Private CA no longer lists them as ACTIVE or DISABLED with the tag Team=payments (CERTIFICATE_AUTHORITY_TAG, template parameter CertificateAuthorityTag).",
+            "Otherwise, tag, activate, renew or restore them",
+        ],
+    );
+    assert_says(
+        &watch(2, stopped(Coverage::Listed)),
         "[HIGH] MONITORING STOPPED: 2 CAs, removed from CERTIFICATE_AUTHORITY_ARNS",
         &[
             "Revocations by these 2 CAs are no longer reported: CERTIFICATE_AUTHORITY_ARNS (template parameter CertificateAuthorities) no longer contains them.",
@@ -350,7 +358,7 @@ fn ids_depend_on_stack_type_error_and_cas_only() {
         }),
         watch(3, recovered(refused(), 0)),
         watch(3, started(3)),
-        watch(3, stopped(false)),
+        watch(3, stopped(Coverage::Listed)),
         watch(3, AlertKind::WatchSummary(summary())),
         other_stack,
         other_cas,
@@ -363,7 +371,7 @@ fn ids_depend_on_stack_type_error_and_cas_only() {
 #[test]
 fn ids_of_starts_and_ends_depend_on_since() {
     let later = Some(at("2018-02-27T00:00:00Z"));
-    for kind in [started(2), stopped(true)] {
+    for kind in [started(2), stopped(Coverage::All)] {
         let mut other = kind.clone();
         match &mut other {
             AlertKind::WatchStarted { since, .. } | AlertKind::WatchStopped { since, .. } => {

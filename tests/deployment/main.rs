@@ -15,9 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use local_aws::Call;
-use pca_revocation_watch::config::Config;
+use pca_revocation_watch::config::{AuditQueue, Config};
 use pca_revocation_watch::error::{ErrorKind, Remedy};
-use pca_revocation_watch::event::{Mode, Request, Trigger};
+use pca_revocation_watch::event::{MessageContent, Mode, Request, Trigger};
 use pca_revocation_watch::metrics::NAMESPACE;
 use pca_revocation_watch::revocation::reason::RevocationReason;
 use regex_lite::Regex;
@@ -89,6 +89,13 @@ const VALUES: &[(&str, &[&str])] = &[
     ("ReportRetentionDays", &["7", "2", "3650"]),
     ("ProtectReports", &["no", "yes"]),
     ("AllowReportWrites", &["no", "yes"]),
+    ("ScaleOut", &["no", "yes"]),
+    ("MaxInlineCertificateAuthorities", &["20", "0", "10000"]),
+    ("MaximumConcurrency", &["5", "2", "1000"]),
+    (
+        "CertificateAuthorityTag",
+        &["", "Watch=yes", "pki/Watch by=team one"],
+    ),
     ("MemorySize", &["256", "128", "10240"]),
     ("LogRetentionDays", &["90", "7", "3653"]),
     ("Architecture", &["arm64", "x86_64"]),
@@ -145,6 +152,15 @@ fn metrics() -> BTreeSet<String> {
     metrics.map(|metric| text(&metric["Name"])).collect()
 }
 
+/// Metrics that only a run that dispatches audits emits.
+const DISPATCH_METRICS: [&str; 2] = ["AuditsQueued", "DispatchErrors"];
+
+/// Selects CAs by tag.
+const TAG: (&str, &str) = ("CertificateAuthorityTag", "Watch=yes");
+
+/// Adds the chat topic.
+const CHAT: (&str, &str) = ("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat");
+
 fn known_reasons() -> [String; RevocationReason::KNOWN.len()] {
     RevocationReason::KNOWN.map(|reason| reason.name().to_owned())
 }
@@ -181,12 +197,19 @@ fn pairs_of_parameter_values_give_a_valid_configuration() {
             }
         }
     }
-    let expected = (
-        "NotificationEmail",
-        "ExistingTopicArn",
-        r#"Rule("EmailRequiresStackTopic")"#.to_owned(),
-    );
-    assert_eq!(refused, BTreeSet::from([expected]));
+    let expected = [
+        (
+            "CertificateAuthorities",
+            "CertificateAuthorityTag",
+            r#"Rule("TagRequiresAllCertificateAuthorities")"#.to_owned(),
+        ),
+        (
+            "NotificationEmail",
+            "ExistingTopicArn",
+            r#"Rule("EmailRequiresStackTopic")"#.to_owned(),
+        ),
+    ];
+    assert_eq!(refused, BTreeSet::from(expected));
 }
 
 #[test]
@@ -225,15 +248,13 @@ fn parameters_have_group_label_description_and_constraint() {
 #[test]
 fn invalid_parameter_values_are_rejected() {
     let long = [ARN; 40].join(",");
-    for (name, value) in [
-        ("CertificateAuthorities", ""),
+    let others = ["", &format!("*,{ARN}"), &format!("{ARN}, {ARN}"), &long];
+    let lists = others.map(|list| ("CertificateAuthorities", list));
+    for (name, value) in lists.into_iter().chain([
         (
             "CertificateAuthorities",
             "11223344-1234-1122-2233-112233445566",
         ),
-        ("CertificateAuthorities", &format!("*,{ARN}")),
-        ("CertificateAuthorities", &format!("{ARN}, {ARN}")),
-        ("CertificateAuthorities", &long),
         ("NotificationEmail", "security"),
         ("AuditIntervalMinutes", "29"),
         ("AuditIntervalMinutes", "90"),
@@ -260,17 +281,42 @@ fn invalid_parameter_values_are_rejected() {
         ("ReportRetentionDays", "1"),
         ("ProtectReports", "true"),
         ("AllowReportWrites", "true"),
+        ("ScaleOut", "true"),
+        ("MaxInlineCertificateAuthorities", "-1"),
+        ("MaxInlineCertificateAuthorities", "10001"),
+        ("MaximumConcurrency", "1"),
+        ("MaximumConcurrency", "1001"),
         ("MemorySize", "64"),
         ("LogRetentionDays", "8"),
         ("Architecture", "riscv64"),
-    ] {
-        let refusal = template().deploy(&[(name, value)]).err();
-        assert_eq!(
-            refusal,
-            Some(Refusal::Constraint(name.to_owned())),
-            "{value:?}"
-        );
+    ]) {
+        assert_refused(name, value);
     }
+}
+
+#[test]
+fn invalid_tags_are_rejected() {
+    for tag in [
+        "Watch",
+        "Watch=",
+        "=yes",
+        "Watch=yes=no",
+        " Watch=yes",
+        "Watch =yes",
+        "Watch= yes",
+        "Watch=yes ",
+        "Watch= ",
+        "Watch=\"yes\"",
+        "Watch=${aws:username}",
+    ] {
+        assert_refused("CertificateAuthorityTag", tag);
+    }
+}
+
+fn assert_refused(parameter: &str, value: &str) {
+    let refusal = template().deploy(&[(parameter, value)]).err();
+    let expected = Refusal::Constraint(parameter.to_owned());
+    assert_eq!(refusal, Some(expected), "{value:?}");
 }
 
 #[test]
@@ -303,24 +349,35 @@ fn longest_ca_list_fits_the_lambda_environment_limit() {
     let reasons = known_reasons().join(",");
     // SNS API Reference, CreateTopic: at most 256 characters.
     let topic = format!("arn:aws:sns:us-east-1:123456789012:{}", "t".repeat(256));
-    let mut environment = environment(&deploy(&[
-        ("CertificateAuthorities", &longest_ca_list()),
-        ("NotifyReasons", &reasons),
-        ("SummaryIntervalHours", "8784"),
-        ("RunbookUrl", &format!("https://{}", "w".repeat(192))),
-        ("ExistingTopicArn", &topic),
-        ("ChatTopicArn", &topic),
-        ("ExistingReportBucket", &"b".repeat(63)),
-    ]));
-    let list = environment.get_mut("CERTIFICATE_AUTHORITY_ARNS").unwrap();
-    let limit = template().section("Parameters")["CertificateAuthorities"]["MaxLength"].clone();
-    list.push_str(&"x".repeat(limit.as_u64().unwrap() as usize - list.len()));
-    // CloudFormation User Guide: a stack name has at most 128 characters.
-    let prefix = environment.get_mut("STATE_PREFIX").unwrap();
-    *prefix = prefix.replace(STACK, &"s".repeat(128));
-    // AWS Lambda Developer Guide, "Lambda quotas"; Lambda counts names and values as JSON.
-    let size = serde_json::to_string(&environment).unwrap().len();
-    assert!(size <= 4096, "{size} bytes");
+    // CloudFormation User Guide: a stack name has at most 128 characters. The queue allows 73.
+    for (scale_out, stack_name) in [("no", 128), ("yes", 73)] {
+        let mut environment = environment(&deploy(&[
+            ("CertificateAuthorities", &longest_ca_list()),
+            ("ScaleOut", scale_out),
+            ("MaxInlineCertificateAuthorities", "10000"),
+            ("NotifyReasons", &reasons),
+            ("SummaryIntervalHours", "8784"),
+            ("RunbookUrl", &format!("https://{}", "w".repeat(192))),
+            ("ExistingTopicArn", &topic),
+            ("ChatTopicArn", &topic),
+            ("ExistingReportBucket", &"b".repeat(63)),
+        ]));
+        let list = environment.get_mut("CERTIFICATE_AUTHORITY_ARNS").unwrap();
+        let limit = template().section("Parameters")["CertificateAuthorities"]["MaxLength"].clone();
+        list.push_str(&"x".repeat(limit.as_u64().unwrap() as usize - list.len()));
+        let prefix = environment.get_mut("STATE_PREFIX").unwrap();
+        *prefix = prefix.replace(STACK, &"s".repeat(stack_name));
+        // SQS Developer Guide, "Amazon SQS message quotas": a queue name has at most 80 characters.
+        for url in ["AUDIT_QUEUE_URL", "AUDIT_DEAD_LETTER_QUEUE_URL"] {
+            let url = environment.get_mut(url).unwrap();
+            if let Some((start, _)) = url.clone().rsplit_once('/') {
+                *url = format!("{start}/{}", "q".repeat(80));
+            }
+        }
+        // AWS Lambda Developer Guide, "Lambda quotas"; Lambda counts names and values as JSON.
+        let size = serde_json::to_string(&environment).unwrap().len();
+        assert!(size <= 4096, "{size} bytes");
+    }
 }
 
 #[test]
@@ -401,6 +458,31 @@ fn parameters_reach_the_configuration() {
         "arn:aws:sns:eu-west-1:111122223333:central.fifo"
     );
     assert_eq!(config.report_bucket, "amzn-s3-demo-bucket");
+}
+
+#[test]
+fn scale_out_parameters_reach_the_configuration() {
+    let deployment = deploy(&[
+        ("ScaleOut", "yes"),
+        ("MaxInlineCertificateAuthorities", "35"),
+        ("CertificateAuthorityTag", "Watch=yes"),
+    ]);
+    let config = config(&deployment);
+    let url = |name| format!("https://sqs.{REGION}.amazonaws.com/123456789012/{STACK}-{name}");
+    let expected = AuditQueue {
+        url: url("audits"),
+        dead_letters_url: Some(url("DeadLetters")),
+        max_inline: 35,
+    };
+    assert_eq!(config.audit_queue, Some(expected));
+    let tag = config.certificate_authority_tag.expect("a tag");
+    assert_eq!((tag.key.as_str(), tag.value.as_str()), ("Watch", "yes"));
+    let outputs = &deployment.outputs;
+    assert_eq!(outputs["AuditQueueUrl"]["Value"], url("audits"));
+
+    // MaxInlineCertificateAuthorities alone changes nothing.
+    let without = deploy(&[("MaxInlineCertificateAuthorities", "0")]);
+    assert_eq!(self::config(&without).audit_queue, None);
 }
 
 #[test]
@@ -501,7 +583,8 @@ fn role_reaches_only_reports_and_state_of_its_stack() {
 
 #[test]
 fn list_of_sdk_calls_matches_the_source() {
-    let call = Regex::new(r"\b(?:s3|sns|acmpca|acm|cloudtrail)\.([a-z0-9_]+)\(\)").unwrap();
+    let call = Regex::new(r"\b(?:s3|sns|sqs|acmpca(?:_lookups)?|acm|cloudtrail)\.([a-z0-9_]+)\(\)")
+        .unwrap();
     let mut found = BTreeSet::new();
     let mut sources = vec![root().join("src")];
     while let Some(path) = sources.pop() {
@@ -565,13 +648,21 @@ fn deploy_with(certificate_authorities: &str, investigate: &str) -> Deployment {
         ("BucketKmsKeyArn", KEY),
         ("TopicKmsKeyArn", KEY),
         ("AllowReportWrites", "yes"),
+        ("ScaleOut", "yes"),
+        // The account of the recorded calls has two CAs.
+        ("MaxInlineCertificateAuthorities", "1"),
+        match certificate_authorities {
+            "*" => TAG,
+            _ => ("CertificateAuthorityTag", ""),
+        },
     ])
 }
 
-/// Returns every kind of call in the list.
-fn all_calls() -> BTreeSet<(String, What)> {
+/// Returns every kind of call in the list that is made for these CAs.
+fn all_calls(certificate_authorities: &str) -> BTreeSet<(String, What)> {
     CALLS
         .iter()
+        .filter(|(_, operation, _)| *operation != "ListTags" || certificate_authorities == "*")
         .map(|(_, operation, what)| ((*operation).to_owned(), *what))
         .collect()
 }
@@ -590,7 +681,7 @@ async fn role_allows_exactly_the_calls_that_are_made() {
     let config = local_config(&deployment);
     let calls = record(config.clone()).await;
 
-    assert_eq!(kinds(&calls, &config), all_calls());
+    assert_eq!(kinds(&calls, &config), all_calls("*"));
     let needed = needs_of(&calls);
     let granted = grants(&statements(&deployment, "WatchRole"));
     assert_eq!(differences(&granted, &needed), [""; 0]);
@@ -676,7 +767,7 @@ async fn role_for_a_ca_list_allows_exactly_the_calls_made() {
     let deployment = deploy_all(TWO_ARNS);
     let config = local_config(&deployment);
     let calls = record(config.clone()).await;
-    assert_eq!(kinds(&calls, &config), all_calls());
+    assert_eq!(kinds(&calls, &config), all_calls(TWO_ARNS));
     let needed = needs_of(&calls);
     let granted = grants(&statements(&deployment, "WatchRole"));
     assert_eq!(differences(&granted, &needed), [""; 0]);
@@ -688,7 +779,7 @@ async fn role_without_investigation_allows_exactly_the_calls_made() {
         let deployment = deploy_with(certificate_authorities, "no");
         let config = local_config(&deployment);
         let calls = record(config.clone()).await;
-        let mut expected = all_calls();
+        let mut expected = all_calls(certificate_authorities);
         expected.retain(|(operation, _)| {
             let of_investigation = INVESTIGATION
                 .iter()
@@ -827,11 +918,13 @@ fn optional_parameters_add_only_their_own_permissions() {
         ("BucketKmsKeyArn", KEY, "UseBucketKeyThroughS3"),
         ("TopicKmsKeyArn", KEY, "UseTopicKeyThroughSns"),
         ("RevocationEvents", "yes", "ReceiveRevocationEvents"),
+        ("ScaleOut", "yes", "ReceiveAudits SendAudits"),
+        ("CertificateAuthorityTag", "Watch=yes", "ReadTags"),
         ("AllowReportWrites", "yes", "RequestReports"),
     ] {
         let with: BTreeSet<String> = sids(&[(parameter, value)]);
-        let added: Vec<&String> = with.difference(&plain).collect();
-        assert_eq!(added, [sid], "{parameter}");
+        let added: Vec<&str> = with.difference(&plain).map(String::as_str).collect();
+        assert_eq!(added.join(" "), sid, "{parameter}");
     }
 }
 
@@ -907,9 +1000,10 @@ fn interval_mapping_gives_valid_alarm_and_schedule_periods() {
 
 #[test]
 fn alarms_and_dashboard_use_metrics_that_are_emitted() {
-    let deployment = deploy(&[("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat")]);
+    let deployment = deploy(&[CHAT, ("ScaleOut", "yes")]);
     let name = "pca-revocation-watch-WatchFunction";
-    let emitted = metrics();
+    let mut emitted = metrics();
+    emitted.extend(DISPATCH_METRICS.map(str::to_owned));
     let mut alarmed = BTreeSet::new();
     for (id, alarm) in alarms(&deployment) {
         if alarm["Namespace"] == NAMESPACE {
@@ -930,6 +1024,7 @@ fn alarms_and_dashboard_use_metrics_that_are_emitted() {
         alarmed,
         BTreeSet::from([
             "AuditsFailed",
+            "DispatchErrors",
             "HealthErrors",
             "OldestAuditAgeMinutes",
             "ShrunkenReports"
@@ -955,6 +1050,27 @@ fn alarms_and_dashboard_use_metrics_that_are_emitted() {
         }
     }
     assert_eq!(shown, emitted);
+
+    let alarmed = alarms(&deployment).map(|(id, _)| id);
+    let shown = text(
+        &body["widgets"][0]["properties"]["alarms"]
+            .to_string()
+            .into(),
+    );
+    for id in alarmed.filter(|id| *id != "ChatTopicDeliveryAlarm") {
+        assert!(shown.contains(&format!(":{STACK}-{id}\"")), "no {id}");
+    }
+}
+
+#[test]
+fn dashboard_without_scale_out_names_nothing_of_it() {
+    let deployment = deploy(&[]);
+    let body = text(&deployment.resources["Dashboard"]["Properties"]["DashboardBody"]);
+    let parsed: Value = serde_json::from_str(&body).expect("the dashboard's body is JSON");
+    assert_eq!(parsed["widgets"].as_array().unwrap().len(), 9);
+    for metric in DISPATCH_METRICS {
+        assert!(!body.contains(metric), "{metric}");
+    }
 }
 
 /// Age and new revocations per CA are properties of the metrics log line, shown by a log query: a
@@ -1017,10 +1133,10 @@ const REPEATING_ALARMS: [&str; 2] = ["AuditAgeAlarm", "AuditFailedAlarm"];
 #[test]
 fn email_gets_exactly_the_alarms_that_no_message_replaces() {
     let own_topic = "arn:aws:sns:us-east-1:123456789012:alarms";
-    let chat = ("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat");
     let email = ("NotificationEmail", "security@example.com");
+    let scale_out = ("ScaleOut", "yes");
 
-    let deployment = deploy(&[chat, email]);
+    let deployment = deploy(&[CHAT, email, scale_out]);
     let subscription = &deployment.resources["AlarmEmailSubscription"]["Properties"];
     assert_eq!(subscription["Endpoint"], email.1);
     let stack_topic = text(&subscription["TopicArn"]);
@@ -1041,7 +1157,7 @@ fn email_gets_exactly_the_alarms_that_no_message_replaces() {
         assert!(oks.is_empty() || oks == topics, "{id}");
     }
 
-    let deployment = deploy(&[chat, ("AlarmTopicArn", own_topic)]);
+    let deployment = deploy(&[CHAT, scale_out, ("AlarmTopicArn", own_topic)]);
     for (id, alarm) in alarms(&deployment) {
         assert_eq!(list(&alarm["AlarmActions"]), [own_topic], "{id}");
     }
@@ -1049,16 +1165,91 @@ fn email_gets_exactly_the_alarms_that_no_message_replaces() {
 
 #[test]
 fn visibility_timeout_covers_timeout_and_batching_window() {
-    let deployment = deploy(&[("RevocationEvents", "yes")]);
-    let queue = &deployment.resources["RevocationEventQueue"]["Properties"];
-    let source = &deployment.resources["RevocationEventSource"]["Properties"];
-    let longest = function(&deployment)["Timeout"].as_u64().unwrap()
-        + source["MaximumBatchingWindowInSeconds"].as_u64().unwrap();
-    assert!(queue["VisibilityTimeout"].as_u64().unwrap() >= longest);
-    assert_eq!(
-        list(&source["FunctionResponseTypes"]),
-        ["ReportBatchItemFailures"]
+    let deployment = deploy(&[("RevocationEvents", "yes"), ("ScaleOut", "yes")]);
+    for (queue, source) in [
+        ("RevocationEventQueue", "RevocationEventSource"),
+        ("AuditQueue", "AuditSource"),
+    ] {
+        let queue = &deployment.resources[queue]["Properties"];
+        let source = &deployment.resources[source]["Properties"];
+        let window = source.get("MaximumBatchingWindowInSeconds");
+        let longest = function(&deployment)["Timeout"].as_u64().unwrap()
+            + window.map_or(0, |window| window.as_u64().unwrap());
+        assert!(queue["VisibilityTimeout"].as_u64().unwrap() >= longest);
+        assert_eq!(
+            list(&source["FunctionResponseTypes"]),
+            ["ReportBatchItemFailures"]
+        );
+    }
+}
+
+#[test]
+fn audit_source_gives_each_message_its_own_invocation() {
+    let deployment = deploy(&[("ScaleOut", "yes"), ("MaximumConcurrency", "50")]);
+    let source = &deployment.resources["AuditSource"]["Properties"];
+    assert_eq!(source["BatchSize"], 1);
+    assert_eq!(text(&source["ScalingConfig"]["MaximumConcurrency"]), "50");
+    let queue = &deployment.resources["AuditQueue"]["Properties"];
+    let arn = format!(
+        "arn:aws:sqs:{REGION}:123456789012:{}",
+        text(&queue["QueueName"])
     );
+    assert_eq!(source["EventSourceArn"], arn);
+    // AWS Lambda Developer Guide, "Creating and configuring an Amazon SQS event source mapping": at least 5,
+    // because throttled deliveries count.
+    assert_eq!(queue["RedrivePolicy"]["maxReceiveCount"], 5);
+}
+
+/// A message may wait for its slot, then for the longest invocation: that is no backlog.
+#[test]
+fn queue_age_alarm_allows_the_longest_delay_and_invocation() {
+    /// SQS API Reference, `SendMessage`: `DelaySeconds`.
+    const LONGEST_DELAY: u64 = 900;
+    let deployment = deploy(&[("ScaleOut", "yes")]);
+    let alarm = &deployment.resources["AuditQueueAgeAlarm"]["Properties"];
+    let timeout = function(&deployment)["Timeout"].as_u64().unwrap();
+    assert_eq!(alarm["Threshold"], LONGEST_DELAY + timeout);
+    assert_eq!(alarm["ComparisonOperator"], "GreaterThanThreshold");
+    // A message is superseded after the shortest interval and 15 minutes: the alarm comes before.
+    let fires_after = alarm["Threshold"].as_u64().unwrap() + alarm["Period"].as_u64().unwrap();
+    assert!(fires_after < (30 + 15) * 60);
+    let queue = text(&deployment.resources["AuditQueue"]["Properties"]["QueueName"]);
+    assert_eq!(alarm["Dimensions"][0]["Value"], queue);
+}
+
+/// SQS Developer Guide, "Amazon SQS message quotas": a queue name has at most 80 characters.
+#[test]
+fn named_queues_leave_73_characters_to_the_stack() {
+    let deployment = deploy(&[("RevocationEvents", "yes"), ("ScaleOut", "yes")]);
+    for id in ["RevocationEventQueue", "AuditQueue"] {
+        let name = text(&deployment.resources[id]["Properties"]["QueueName"]);
+        assert_eq!(name.len() - STACK.len() + 73, 80, "{id}");
+    }
+}
+
+#[test]
+fn scale_out_resources_are_absent_by_default() {
+    let (without, with) = (deploy(&[]), deploy(&[("ScaleOut", "yes")]));
+    let added: Vec<&String> = with
+        .resources
+        .keys()
+        .filter(|id| !without.resources.contains_key(*id))
+        .collect();
+    assert_eq!(
+        added,
+        [
+            "AuditQueue",
+            "AuditQueueAgeAlarm",
+            "AuditQueuePolicy",
+            "AuditSource",
+            "DispatchErrorsAlarm"
+        ]
+    );
+    assert!(!without.outputs.contains_key("AuditQueueUrl"));
+    let environment = environment(&without);
+    for name in ["AUDIT_QUEUE_URL", "AUDIT_DEAD_LETTER_QUEUE_URL"] {
+        assert_eq!(environment[name], "", "{name}");
+    }
 }
 
 #[test]
@@ -1110,10 +1301,10 @@ fn sample_events_parse_as_the_intended_requests() {
     }
     let request = |name: &str| seen.get(name).unwrap_or_else(|| panic!("no events/{name}"));
     for name in ["scheduled.json", "scheduled-rule.json"] {
-        assert_eq!(
-            (&request(name).trigger, request(name).mode),
-            (&Trigger::Schedule, Mode::Audit)
-        );
+        let Request { trigger, mode, .. } = request(name);
+        // The dispatch needs the time of the schedule.
+        assert!(matches!(trigger, Trigger::Schedule(Some(_))), "{name}");
+        assert_eq!(*mode, Mode::Audit);
     }
     assert!(matches!(
         request("revocation.json").trigger,
@@ -1121,7 +1312,11 @@ fn sample_events_parse_as_the_intended_requests() {
     ));
     assert!(
         matches!(&request("revocation-queue.json").trigger, Trigger::Queue(events)
-        if events.len() == 2 && events.iter().all(|message| message.event.is_some()))
+        if events.len() == 2 && events.iter().all(|message| matches!(message.content, MessageContent::Revocation(_))))
+    );
+    assert!(
+        matches!(&request("audit-queue.json").trigger, Trigger::Queue(messages)
+        if messages.len() == 1 && matches!(messages[0].content, MessageContent::Audit(_)))
     );
     assert_eq!(request("audit-all.json").certificate_authorities, None);
     assert_eq!(
@@ -1140,7 +1335,7 @@ fn sample_events_parse_as_the_intended_requests() {
     assert_eq!(request("test-message.json").mode, Mode::TestMessage);
     assert_eq!(request("accept-report.json").mode, Mode::AcceptReport);
     assert_eq!(request("status.json").mode, Mode::Status);
-    assert_eq!(seen.len(), 12);
+    assert_eq!(seen.len(), 13);
 }
 
 #[test]
@@ -1246,7 +1441,7 @@ fn deployment_page_lists_every_parameter() {
 #[test]
 fn operations_page_lists_metrics_alarms_and_indirect_grants() {
     let page = read(root().join(OPERATIONS_PAGE));
-    let deployment = deploy(&[("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat")]);
+    let deployment = deploy(&[CHAT, ("ScaleOut", "yes")]);
     let metrics = metrics();
     let fixed_costs = [
         format!("\n| {} metrics,", metrics.len()),
@@ -1254,7 +1449,7 @@ fn operations_page_lists_metrics_alarms_and_indirect_grants() {
     ];
     let sids = INDIRECT_GRANTS.iter().map(|(sid, ..)| *sid);
     let alarms = alarms(&deployment).map(|(id, _)| id.as_str());
-    let metrics = metrics.iter().map(String::as_str);
+    let metrics = metrics.iter().map(String::as_str).chain(DISPATCH_METRICS);
     for name in metrics.chain(sids).chain(alarms) {
         assert!(
             page.contains(&format!("`{name}`")),

@@ -3,7 +3,7 @@
 use local_aws::{Call, Service};
 use serde_json::Value;
 
-use crate::template::{Deployment, list};
+use crate::template::{ACCOUNT, Deployment, REGION, list};
 
 /// Permissions that the function needs without calling the action itself: statement, action, reason.
 pub const INDIRECT_GRANTS: &[(&str, &str, &str)] = &[
@@ -43,6 +43,21 @@ pub const INDIRECT_GRANTS: &[(&str, &str, &str)] = &[
         "Lambda reads the queue with the function's role",
     ),
     (
+        "ReceiveAudits",
+        "sqs:ReceiveMessage",
+        "Lambda reads the queue with the function's role",
+    ),
+    (
+        "ReceiveAudits",
+        "sqs:DeleteMessage",
+        "Lambda reads the queue with the function's role",
+    ),
+    (
+        "ReceiveAudits",
+        "sqs:GetQueueAttributes",
+        "Lambda reads the queue with the function's role",
+    ),
+    (
         "UseBucketKeyThroughS3",
         "kms:Decrypt",
         "S3 uses the key on behalf of the caller",
@@ -64,19 +79,37 @@ pub const INDIRECT_GRANTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Returns the statements of a role's inline policies, which must all be `Allow`.
+/// Returns the statements of a role's inline policies that are mappings, which must all be `Allow`.
 pub fn statements<'a>(deployment: &'a Deployment, role: &str) -> Vec<&'a Value> {
     let policies = deployment.resources[role]["Properties"]["Policies"]
         .as_array()
         .expect("policies");
     policies
         .iter()
+        .filter(|policy| policy["PolicyDocument"].is_object())
         .flat_map(|policy| {
             policy["PolicyDocument"]["Statement"]
                 .as_array()
                 .expect("statements")
         })
         .inspect(|statement| assert_eq!(statement["Effect"], "Allow", "{statement}"))
+        .collect()
+}
+
+/// Returns the statements of a role's inline policies that are JSON strings, which must all be `Deny`.
+pub fn denying_statements(deployment: &Deployment, role: &str) -> Vec<Value> {
+    let policies = &deployment.resources[role]["Properties"]["Policies"];
+    let policies = policies.as_array().expect("policies").iter();
+    policies
+        .filter_map(|policy| policy["PolicyDocument"].as_str())
+        .flat_map(|json| {
+            let document: Value = serde_json::from_str(json).expect("valid JSON");
+            document["Statement"]
+                .as_array()
+                .expect("statements")
+                .clone()
+        })
+        .inspect(|statement| assert_eq!(statement["Effect"], "Deny", "{statement}"))
         .collect()
 }
 
@@ -207,6 +240,16 @@ pub fn needs(call: &Call) -> Vec<Need> {
                 .clone()
                 .expect("a call to SNS names its topic");
             vec![need(&format!("sns:{}", call.operation), topic)]
+        }
+        // Both operations need the same action (SQS Developer Guide, "Amazon SQS API permissions").
+        Service::Sqs => {
+            assert!(call.operation.starts_with("SendMessage"), "{call:?}");
+            let url = call.queue_url.as_deref().expect("a queue");
+            let name = url.rsplit('/').next().unwrap_or_default();
+            vec![need(
+                "sqs:SendMessage",
+                format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"),
+            )]
         }
         Service::S3 => {
             let bucket = format!(

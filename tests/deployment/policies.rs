@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use crate::permissions::{applies, denies};
+use crate::permissions::{Need, applies, denies, denying_statements, statements};
+use crate::recorded::record_lost_tag;
 use crate::template::{self, Deployment, REGION, list, text};
-use crate::{ARN, KEY, TWO_ARNS, config, deploy};
+use crate::{ARN, KEY, TAG, TWO_ARNS, config, deploy, local_config, needs_of};
 
 #[test]
 fn bucket_policy_limits_writers_of_reports_and_state() {
@@ -203,7 +204,7 @@ fn topics_sign_with_version_2() {
 }
 
 #[test]
-fn dead_letter_queue_serves_only_the_event_queue() {
+fn dead_letter_queue_serves_only_the_queues_that_exist() {
     let allowed = |deployment: &Deployment| {
         deployment.resources["DeadLetters"]["Properties"]["RedriveAllowPolicy"].clone()
     };
@@ -211,17 +212,110 @@ fn dead_letter_queue_serves_only_the_event_queue() {
         allowed(&deploy(&[])),
         serde_json::json!({ "redrivePermission": "denyAll" })
     );
-    let deployment = deploy(&[("RevocationEvents", "yes")]);
-    let queue = &deployment.resources["RevocationEventQueue"]["Properties"];
-    let arn = format!(
-        "arn:aws:sqs:{REGION}:{}:{}",
-        template::ACCOUNT,
-        text(&queue["QueueName"])
-    );
+    let queues = [
+        ("RevocationEvents", "RevocationEventQueue"),
+        ("ScaleOut", "AuditQueue"),
+    ];
+    for chosen in [&queues[..1], &queues[1..], &queues[..]] {
+        let parameters: Vec<_> = chosen.iter().map(|(name, _)| (*name, "yes")).collect();
+        let deployment = deploy(&parameters);
+        let arns: Vec<_> = chosen
+            .iter()
+            .map(|(_, id)| {
+                let queue = &deployment.resources[*id]["Properties"];
+                let target = &queue["RedrivePolicy"]["deadLetterTargetArn"];
+                let name = text(&queue["QueueName"]);
+                let prefix = format!("arn:aws:sqs:{REGION}:{}", template::ACCOUNT);
+                assert_eq!(
+                    *target,
+                    format!("{prefix}:pca-revocation-watch-DeadLetters")
+                );
+                format!("{prefix}:{name}")
+            })
+            .collect();
+        assert_eq!(
+            allowed(&deployment),
+            serde_json::json!({ "redrivePermission": "byQueue", "sourceQueueArns": arns })
+        );
+    }
+}
+
+#[test]
+fn queues_refuse_unencrypted_transport() {
+    let deployment = deploy(&[("RevocationEvents", "yes"), ("ScaleOut", "yes")]);
+    let queues = deployment.resources.iter();
+    let queues = queues.filter(|(_, it)| it["Type"] == "AWS::SQS::Queue");
+    let mut checked = Vec::new();
+    for (id, queue) in queues {
+        assert_eq!(queue["Properties"]["SqsManagedSseEnabled"], true, "{id}");
+        let policy = &deployment.resources[&format!("{id}Policy")]["Properties"];
+        let name = queue["Properties"].get("QueueName").map(text);
+        let name = name.unwrap_or_else(|| format!("pca-revocation-watch-{id}"));
+        let arn = format!("arn:aws:sqs:{REGION}:{}:{name}", template::ACCOUNT);
+        let statements = policy["PolicyDocument"]["Statement"].as_array().unwrap();
+        for (is_secure, is_denied) in [("false", true), ("true", false)] {
+            let context = [("aws:SecureTransport", is_secure)];
+            let denied = denies(statements, &context, "sqs:SendMessage", &arn);
+            assert_eq!(denied, is_denied, "{id}");
+        }
+        checked.push(id.as_str());
+    }
     assert_eq!(
-        allowed(&deployment),
-        serde_json::json!({ "redrivePermission": "byQueue", "sourceQueueArns": [arn] })
+        checked,
+        ["AuditQueue", "DeadLetters", "RevocationEventQueue"]
     );
+}
+
+#[test]
+fn tag_denies_audits_and_lookups_of_other_cas() {
+    let deployment = deploy(&[("CertificateAuthorityTag", "pki/Watch by=team one")]);
+    let denying = denying_statements(&deployment, "WatchRole");
+    let tagged = |value| [("aws:ResourceTag/pki/Watch by", value)];
+    for statement in statements(&deployment, "WatchRole") {
+        for action in list(&statement["Action"]) {
+            // Without a resource that could have tags.
+            let is_about_a_ca = action.starts_with("acm-pca:")
+                && ![
+                    "acm-pca:ListCertificateAuthorities",
+                    // They read the tags, and a report that was requested before a CA lost its tag.
+                    "acm-pca:ListTags",
+                    "acm-pca:DescribeCertificateAuthorityAuditReport",
+                ]
+                .contains(&action.as_str());
+            let resource = if action.starts_with("acm-pca:") {
+                ARN
+            } else {
+                "*"
+            };
+            assert!(!denies(&denying, &tagged("team one"), &action, resource));
+            for context in [&tagged("team two")[..], &[]] {
+                let denied = denies(&denying, context, &action, resource);
+                assert_eq!(denied, is_about_a_ca, "{action}");
+            }
+        }
+    }
+    assert!(denying_statements(&deploy(&[]), "WatchRole").is_empty());
+}
+
+/// What is left to do for a CA that lost its tag: to read a report that was requested before.
+#[tokio::test(start_paused = true)]
+async fn tag_policy_lets_a_pending_report_of_an_untagged_ca_be_read() {
+    let deployment = deploy(&[TAG]);
+    let calls = record_lost_tag(local_config(&deployment)).await;
+    let denying = denying_statements(&deployment, "WatchRole");
+    let is_denied = |need: &Need| denies(&denying, &[], &need.action, &need.resource);
+    let needed = needs_of(&calls);
+    let denied: Vec<_> = needed.iter().filter(|need| is_denied(need)).collect();
+    assert!(denied.is_empty(), "{denied:?}");
+    let describe = "DescribeCertificateAuthorityAuditReport";
+    assert!(calls.iter().any(|call| call.operation == describe));
+    assert!(calls.iter().any(|call| {
+        call.operation == "GetObject"
+            && call
+                .key
+                .as_ref()
+                .is_some_and(|key| key.starts_with("audit-report/"))
+    }));
 }
 
 #[test]

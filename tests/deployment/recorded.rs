@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use local_aws::{AcmCertificate, Call, Fault, LocalAws, On, Protocol, Service, Subscription};
+use local_aws::{
+    AcmCertificate, Call, Fault, LocalAws, On, Protocol, QueueSettings, Service, Subscription,
+};
 use pca_revocation_watch::config::Config;
+use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::{Value, json};
 
 use crate::account::InProcess;
@@ -26,6 +29,11 @@ pub const CALLS: &[(&str, &str, What)] = &[
         What::Account,
     ),
     (
+        "certificate_authorities.rs",
+        "ListTags",
+        What::CertificateAuthority,
+    ),
+    (
         "certificates.rs",
         "GetCertificate",
         What::CertificateAuthority,
@@ -44,6 +52,9 @@ pub const CALLS: &[(&str, &str, What)] = &[
         "CreateCertificateAuthorityAuditReport",
         What::CertificateAuthority,
     ),
+    ("queue.rs", "SendMessage", What::AuditQueue),
+    ("queue.rs", "SendMessage", What::DeadLetterQueue),
+    ("queue.rs", "SendMessageBatch", What::AuditQueue),
     ("request.rs", "ListObjectsV2", What::Reports),
     ("revoker.rs", "LookupEvents", What::Events),
     ("store.rs", "DeleteObject", What::NotifiedSet),
@@ -91,6 +102,8 @@ pub enum What {
     FullList,
     Topic,
     ChatTopic,
+    AuditQueue,
+    DeadLetterQueue,
 }
 
 impl What {
@@ -102,6 +115,15 @@ impl What {
                 return Some(What::AcmCertificate);
             }
             Service::Acm => return Some(What::AcmCertificates),
+            Service::Sqs => {
+                let queue = config.audit_queue.as_ref()?;
+                let url = call.queue_url.as_ref()?;
+                return if *url == queue.url {
+                    Some(What::AuditQueue)
+                } else {
+                    (call.queue_url == queue.dead_letters_url).then_some(What::DeadLetterQueue)
+                };
+            }
             Service::PrivateCa | Service::S3 | Service::Sns => {}
         }
         if call.operation == "ListCertificateAuthorities" {
@@ -169,12 +191,35 @@ const LOAD_BALANCER: &str = "arn:aws:elasticloadbalancing:us-east-1:123456789012
 pub async fn record(config: Config) -> Vec<Call> {
     let account = Account::new(config);
     account.audit_repeatedly().await;
+    account.audit_through_the_queue().await;
     account.read_the_status().await;
     account.lose_replies().await;
     account.run_without_saving().await;
     account.damage_the_state().await;
     account.upload_in_parts().await;
     account.aws.calls()
+}
+
+/// Makes a CA lose its tag while its report is pending, and returns the calls of the next two
+/// runs about it.
+pub async fn record_lost_tag(config: Config) -> Vec<Call> {
+    let tag = config.certificate_authority_tag.clone().expect("a tag");
+    let account = Account::new(config);
+    let pca = account.aws.private_ca();
+    pca.set_reports(|reports| reports.delay = Duration::from_secs(3_000));
+    assert_eq!(account.invoke(json!({})).await, "waiting");
+    pca.untag(&account.ca, &tag.key);
+    let before = account.aws.calls().len();
+    for _ in 0..2 {
+        account.invoke(json!({})).await;
+    }
+    let calls = account.aws.calls().split_off(before);
+    let id = account.ca.rsplit('/').next().expect("an id");
+    let is_about_it = |call: &Call| {
+        call.certificate_authority_arn.as_ref() == Some(&account.ca)
+            || call.key.as_ref().is_some_and(|key| key.contains(id))
+    };
+    calls.into_iter().filter(is_about_it).collect()
 }
 
 /// An emulated account with two CAs, and the function under test.
@@ -210,7 +255,22 @@ impl Account {
             .map(|arn| pca.create_with_id(arn.rsplit('/').next().expect("an id"), "Example Corp"))
             .collect();
         assert_eq!(cas.join(","), crate::TWO_ARNS);
+        if let Some(tag) = &config.certificate_authority_tag {
+            for arn in &cas {
+                pca.tag(arn, &tag.key, &tag.value);
+            }
+        }
         pca.set_reports(|reports| reports.delay = Duration::from_secs(1));
+        for url in config
+            .audit_queue
+            .iter()
+            .flat_map(|queue| [Some(&queue.url), queue.dead_letters_url.as_ref()])
+            .flatten()
+        {
+            let name = url.rsplit('/').next().expect("a name");
+            let created = aws.sqs().create_queue(name, QueueSettings::default());
+            assert_eq!(created, *url);
+        }
         let function = InProcess::new(&aws, config.clone());
         let ca = cas[0].clone();
         Self {
@@ -325,6 +385,60 @@ impl Account {
         assert_eq!(self.audit_one().await, "StateUnreadable");
         s3.put(bucket, &control, whole);
         assert_eq!(self.audit_one().await, "audited");
+    }
+
+    /// A dispatch of both CAs, a message whose audit is too soon, and one whose audit fails too often.
+    async fn audit_through_the_queue(&self) {
+        let Some(queue) = &self.config.audit_queue else {
+            return;
+        };
+        let sqs = self.aws.sqs();
+        let schedule = include_str!("../../events/scheduled.json");
+        let mut schedule: Value = serde_json::from_str(schedule).expect("valid JSON");
+        self.aws.advance(BETWEEN_INVOCATIONS);
+        let now = self.now();
+        schedule["time"] = json!(now);
+        self.function.invoke(schedule).await.expect("a dispatch");
+        let sent = sqs.sent(&queue.url);
+        assert_eq!(sent.len(), 3, "two audits and the comparison");
+
+        // Its reports stay small.
+        let other = crate::TWO_ARNS.split(',').find(|arn| *arn != self.ca);
+        let audit = |scheduled_at: &str, failures: u32| {
+            json!({ "type": "audit", "scheduledAt": scheduled_at, "certificateAuthorityArn": other,
+                "waits": 0, "failures": failures })
+        };
+        assert_eq!(self.work_on(audit(&now, 0)).await, 3, "audited");
+        self.aws.advance(Duration::from_secs(60));
+        assert_eq!(self.work_on(audit(&self.now(), 0)).await, 4, "too soon");
+        self.aws.inject(
+            On::operation("CreateCertificateAuthorityAuditReport").always(),
+            Fault::error(500, "InternalFailure", "internal failure"),
+        );
+        self.aws.advance(BETWEEN_INVOCATIONS);
+        assert_eq!(self.work_on(audit(&self.now(), 4)).await, 4, "failed");
+        self.aws.clear_faults();
+        let dead_letters = queue.dead_letters_url.as_ref().expect("a queue");
+        assert_eq!(sqs.sent(dead_letters).len(), 1);
+    }
+
+    /// Delivers a message of the audit queue, and returns how many were sent to it so far.
+    async fn work_on(&self, message: Value) -> usize {
+        let event = json!({ "Records": [{
+            "messageId": "7d7b1f0e-5b0a-4c0e-9a59-0a9f7a1c3f11",
+            "body": message.to_string(),
+            "attributes": { "ApproximateReceiveCount": "1" },
+            "eventSource": "aws:sqs",
+        }] });
+        let response = self.function.invoke(event).await.expect("a response");
+        assert_eq!(response, json!({ "batchItemFailures": [] }));
+        let queue = self.config.audit_queue.as_ref().expect("a queue");
+        self.aws.sqs().sent(&queue.url).len()
+    }
+
+    /// Returns the time by the emulators' clock, in the form of EventBridge.
+    fn now(&self) -> String {
+        Timestamp::from(self.aws.clock().now()).to_string()
     }
 
     /// Full lists larger than one upload part. The first report has a wrong byte near its end, so its

@@ -352,7 +352,8 @@ impl Resolver<'_> {
         match kind {
             "AWS::SNS::Topic" => format!("arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}-{id}"),
             "AWS::SQS::Queue" => {
-                format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{STACK}-{id}")
+                let name = self.queue_name(id);
+                format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}")
             }
             "AWS::S3::Bucket" => format!("{STACK}-{}", id.to_lowercase()),
             _ => format!("{STACK}-{id}"),
@@ -363,8 +364,11 @@ impl Resolver<'_> {
         let name = format!("{STACK}-{id}");
         match (self.kind(id), attribute) {
             ("AWS::S3::Bucket", "Arn") => format!("arn:aws:s3:::{}", self.existing(id)),
-            ("AWS::SNS::Topic", "TopicName") | ("AWS::SQS::Queue", "QueueName") => name,
-            ("AWS::SQS::Queue", "Arn") => format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"),
+            ("AWS::SNS::Topic", "TopicName") => name,
+            ("AWS::SQS::Queue", "QueueName") => self.queue_name(id),
+            ("AWS::SQS::Queue", "Arn") => {
+                format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{}", self.queue_name(id))
+            }
             ("AWS::IAM::Role", "Arn") => format!("arn:aws:iam::{ACCOUNT}:role/{name}"),
             ("AWS::Serverless::Function", "Arn") => {
                 format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}")
@@ -379,6 +383,14 @@ impl Resolver<'_> {
                 format!("arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{name}")
             }
             (kind, _) => panic!("{kind} {id} has no attribute {attribute}"),
+        }
+    }
+
+    fn queue_name(&self, id: &str) -> String {
+        let properties = &self.template.section("Resources")[id]["Properties"];
+        match properties.get("QueueName") {
+            Some(name) => text(&self.value(name)),
+            None => format!("{STACK}-{id}"),
         }
     }
 

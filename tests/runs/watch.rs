@@ -43,7 +43,7 @@ fn request_reports(world: &World, cas: &[String]) {
             json!({
                 "version": 1, "certificateAuthorityArn": ca, "sequence": 0, "nonce": "",
                 "firstSeenAt": Timestamp::from(report.created_at), "lastRequestedAtMillis": 0,
-                "runsWithoutAudit": 0, "notifiedCount": 0,
+                "notifiedCount": 0,
             })
         };
         let mut control = s3.get(BUCKET, &key).map_or_else(new, |bytes| {

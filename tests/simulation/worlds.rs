@@ -4,10 +4,13 @@
 //! here: its name in the failure message holds the arguments.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use crate::simulator::exhaustive::{Case, Kind, Tally, simulate_all};
+use crate::simulator::random::Audits;
+use crate::simulator::scale::{self, Scale};
 use crate::simulator::scenario::Scenario;
-use crate::simulator::world::keep_log;
+use crate::simulator::world::{PERIOD, keep_log};
 use crate::simulator::{random, schedule};
 
 /// Statements of investigations that the random worlds make.
@@ -90,6 +93,8 @@ fn one_error_at_any_call_loses_nothing() {
             "Publish",
             "PutObject",
             "SearchCertificates",
+            "SendMessage",
+            "SendMessageBatch",
         ]
     );
 }
@@ -104,27 +109,35 @@ fn two_errors_around_state_and_publishing_lose_nothing() {
     simulate(&some, cases.len());
 }
 
-#[test]
-fn random_errors_lose_nothing() {
+/// Simulates the random worlds of these seeds; returns their summaries without violations.
+fn simulate_random(seeds: RangeInclusive<u64>, audits: Audits) -> Vec<random::Summary> {
     let _log = keep_log();
-    let summaries: Vec<_> = (1..=30)
-        .map(|seed| (seed, random::simulate(seed)))
+    let summaries: Vec<_> = seeds
+        .map(|seed| (seed, random::simulate(seed, audits)))
         .collect();
     let violations: Vec<_> = summaries
         .iter()
         .flat_map(|(seed, summary)| {
             let violations = summary.violations.iter();
-            violations.map(move |violation| format!("random 1 {seed}: {violation}"))
+            violations.map(move |violation| format!("{} 1 {seed}: {violation}", audits.name()))
         })
         .collect();
     assert!(violations.is_empty(), "{}", violations.join("\n"));
-    let sum = |count: fn(&random::Summary) -> usize| -> usize {
-        summaries.iter().map(|(_, summary)| count(summary)).sum()
-    };
+    summaries.into_iter().map(|(_, summary)| summary).collect()
+}
+
+fn sum(summaries: &[random::Summary], count: fn(&random::Summary) -> usize) -> usize {
+    summaries.iter().map(count).sum()
+}
+
+#[test]
+fn random_errors_lose_nothing() {
+    let summaries = simulate_random(1..=30, Audits::Inline);
     // Worlds without failures would prove nothing.
-    assert!(sum(|summary| summary.injected) > 400 && sum(|summary| summary.killed) > 20);
+    assert!(sum(&summaries, |summary| summary.injected) > 400);
+    assert!(sum(&summaries, |summary| summary.killed) > 20);
     let mut checked: BTreeMap<_, usize> = BTreeMap::new();
-    for (kind, number) in summaries.iter().flat_map(|(_, summary)| &summary.checked) {
+    for (kind, number) in summaries.iter().flat_map(|summary| &summary.checked) {
         *checked.entry(*kind).or_default() += number;
     }
     // Fewer would hide that a kind of statement is hardly ever made.
@@ -136,11 +149,23 @@ fn random_errors_lose_nothing() {
 }
 
 #[test]
+fn random_errors_lose_nothing_with_an_audit_queue() {
+    let summaries = simulate_random(1..=6, Audits::ScaledOut);
+    assert!(sum(&summaries, |summary| summary.injected) > 50);
+    assert!(sum(&summaries, |summary| summary.killed) > 2);
+    // Most audits are those of workers.
+    assert!(sum(&summaries, |summary| summary.queue_invocations) > 200);
+}
+
+#[test]
 fn same_seed_gives_the_same_world() {
     let _log = keep_log();
-    let stories: BTreeSet<Vec<String>> = (0..3).map(|_| random::simulate(7).story).collect();
-    assert_eq!(stories.len(), 1);
-    assert_ne!(random::simulate(8).story, random::simulate(7).story);
+    for audits in [Audits::Inline, Audits::ScaledOut] {
+        let stories: BTreeSet<_> = (0..2).map(|_| random::simulate(7, audits).story).collect();
+        assert_eq!(stories.len(), 1);
+        let other = random::simulate(8, audits).story;
+        assert!(!stories.contains(&other));
+    }
 }
 
 #[test]
@@ -148,4 +173,21 @@ fn no_half_hour_period_is_skipped() {
     let periods = schedule::simulate(1, 10, 40);
     assert!(periods.skipped.is_empty(), "{}", periods.skipped.join("\n"));
     assert_eq!(periods.audits, 400);
+}
+
+/// The report interval is as long as the schedule's, and reports take up to 20 minutes.
+#[test]
+fn workers_audit_every_ca_in_every_period() {
+    let scale = Scale {
+        audits: Audits::ScaledOut,
+        certificate_authorities: 40,
+        interval: PERIOD,
+        periods: 3,
+        maximum_concurrency: 5,
+    };
+    let figures = scale::simulate(1, scale);
+    assert!(figures.violations.is_empty(), "{:?}", figures.violations);
+    let reports = figures.audits + figures.failed_reports;
+    assert_eq!(reports, 40 * 2, "{figures:?}");
+    assert_eq!(figures.writes.keys().max(), Some(&3), "{figures:?}");
 }

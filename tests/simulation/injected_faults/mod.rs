@@ -10,6 +10,7 @@ mod health;
 mod implausible;
 mod investigation;
 mod load;
+mod overdue;
 mod publishing;
 mod reports;
 mod requests;
@@ -17,6 +18,7 @@ mod responses;
 mod runs;
 mod states;
 mod summary;
+mod workers;
 
 use crate::simulator::checks;
 use crate::simulator::scenario::{control_key, health_key};

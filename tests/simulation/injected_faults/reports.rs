@@ -646,7 +646,7 @@ fn report_never_ready_is_alerted_as_overdue_then_as_failed() {
             });
         }
         outcomes.dedup();
-        assert_eq!(outcomes, ["waiting", "ReportOverdue", "ReportFailed"]);
+        assert_eq!(outcomes, ["waiting", "ReportFailed"]);
 
         assert_settles(&world).await;
 

@@ -7,6 +7,7 @@ use local_aws::{Call, Fault, ReportInfo};
 use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::state::control::Control;
 use pca_revocation_watch::state::notified_set::NotifiedSetReader;
+use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::Value;
 
 use super::investigations::investigations_are_true;
@@ -19,31 +20,57 @@ pub async fn quiet_runs(world: &World, runs: u32) -> Vec<String> {
     world.stop_injecting();
     let mut violations = Vec::new();
     let mut last = None;
+    let (mut scheduled_at, mut dead) = (Timestamp::MIN, 0);
     for _ in 0..runs {
         let periods = (world.age().as_secs() / PERIOD.as_secs()) as u32 + 1;
         world.until(PERIOD * periods).await;
+        (scheduled_at, dead) = (world.aws.clock().now().into(), world.dead_letters().len());
         last = world
             .schedule(InvokeOptions::default())
             .await
             .response()
             .cloned();
+        violations.extend(world.drain().await);
+    }
+    if world.is_scaled_out() {
+        every_ca_is_audited_since(world, scheduled_at, &mut violations);
+        let more = world.dead_letters().into_iter().skip(dead);
+        violations.extend(more.map(|body| format!("DEAD LETTER of a quiet run: {body}")));
     }
     // Each CA was audited completely again, and the response says so.
     let response = last.unwrap_or_default();
     if response["status"] != "ok" {
         violations.push(format!("the last quiet run returned {response}"));
     }
+    let outcome = match world.is_scaled_out() {
+        true => "queued",
+        false => "audited",
+    };
     for audit in response["certificateAuthorities"]
         .as_array()
         .into_iter()
         .flatten()
     {
-        if audit["outcome"] != "audited" {
-            violations.push(format!("not audited by the last quiet run: {audit}"));
+        if audit["outcome"] != outcome {
+            violations.push(format!("not {outcome} by the last quiet run: {audit}"));
         }
     }
     violations.extend(all(world));
     violations
+}
+
+/// Checks that the report of each CA's last complete audit was requested after the schedule's event.
+fn every_ca_is_audited_since(world: &World, at: Timestamp, violations: &mut Vec<String>) {
+    for (number, ca) in world.cas.iter().enumerate() {
+        let control = stored(world, &control_key(world, number)).unwrap_or_default();
+        let requested_at = &control["lastCompleteAudit"]["requestedAt"];
+        let last = super::world::timestamp(requested_at);
+        if last.is_none_or(|last| last < at) {
+            violations.push(format!(
+                "STARVED: a quiet run left {ca} with an audit of {requested_at}"
+            ));
+        }
+    }
 }
 
 /// Returns all violations, provided that the last run succeeded.
@@ -590,17 +617,17 @@ pub fn unannounced(world: &World, number: usize, ended: &Ended) -> Vec<String> {
         Some(response) if response["warnings"].is_null() => response,
         _ => return Vec::new(),
     };
-    let object = |key: &str| {
-        let bytes = world.aws.s3().get(BUCKET, key)?;
-        serde_json::from_slice::<Value>(&bytes).ok()
-    };
-    let health = object(&health_key(world)).unwrap_or_default();
+    let health = stored(world, &health_key(world)).unwrap_or_default();
     let mut unannounced = Vec::new();
     let audits = response["certificateAuthorities"].as_array();
     for audit in audits.into_iter().flatten() {
+        // A dispatch has audited nothing: the comparison comes later.
+        if audit["outcome"] == "queued" {
+            continue;
+        }
         let arn = &audit["certificateAuthorityArn"];
         let ca = world.cas.iter().position(|ca| arn == ca.as_str());
-        let control = ca.and_then(|ca| object(&control_key(world, ca)));
+        let control = ca.and_then(|ca| stored(world, &control_key(world, ca)));
         // What an audit committed before it could not save its error is left to the next run.
         if let Some(control) = control
             && audit["error"]["type"] == control["error"]["type"]
@@ -610,6 +637,28 @@ pub fn unannounced(world: &World, number: usize, ended: &Ended) -> Vec<String> {
         }
     }
     unannounced
+}
+
+/// Returns what a comparison of all CAs left unannounced although it was alone, unless it was too early
+/// or too late by its own clock.
+pub fn unannounced_of_all(world: &World, number: usize) -> Vec<String> {
+    let key = health_key(world);
+    let is_health = |seen: &ObservedCall| seen.call.key.as_ref() == Some(&key);
+    if !world.observed().runs[number].calls.iter().any(is_health) {
+        return Vec::new();
+    }
+    let health = stored(world, &key).unwrap_or_default();
+    let controls = (0..world.cas.len()).filter_map(|ca| stored(world, &control_key(world, ca)));
+    controls
+        .filter_map(|control| unannounced_of(world, &control, &health))
+        .map(|what| format!("UNANNOUNCED: run {number}: {what}"))
+        .collect()
+}
+
+/// Returns a JSON document of the bucket, if it is there and readable.
+fn stored(world: &World, key: &str) -> Option<Value> {
+    let bytes = world.aws.s3().get(BUCKET, key)?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// Returns what the health document does not say of a CA's control document.

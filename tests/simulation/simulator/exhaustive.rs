@@ -10,7 +10,7 @@ use super::checks;
 use super::on_paused_clock;
 use super::plan::{Extent, Failure, Injection, failures};
 use super::scenario::Scenario;
-use super::world::{Ended, keep_log};
+use super::world::{Ended, Run, keep_log};
 
 /// One world to simulate.
 #[derive(Clone, Debug)]
@@ -82,12 +82,18 @@ impl Kind {
 
     /// Returns all cases of this kind and scenario.
     pub fn cases(self, scenario: Scenario) -> Vec<Case> {
-        let calls = calls(scenario);
+        let runs = calls(scenario);
         let injections = match self {
-            Kind::Single => single(&calls),
-            Kind::Pairs => pairs(&calls),
+            Kind::Single => single(&runs),
+            // Which run comes after which is up to the queue.
+            Kind::Pairs if scenario == Scenario::ScaledOut => Vec::new(),
+            Kind::Pairs => pairs(&runs[0]),
         };
-        let operation = |injection: &Injection| calls[injection.call].operation.clone();
+        let operation = |injection: &Injection| {
+            // The second of a pair affects a later run of the same calls.
+            let run = &runs[injection.run.min(runs.len() - 1)];
+            run[injection.call].operation.clone()
+        };
         let numbered = injections.into_iter().enumerate();
         numbered
             .map(|(number, injections)| Case {
@@ -157,17 +163,25 @@ pub struct Outcome {
     pub story: Vec<String>,
 }
 
-/// Returns the calls of the scenario's run without failures.
-pub fn calls(scenario: Scenario) -> Vec<Call> {
+/// Returns the calls of each of the scenario's runs without failures: one run, unless it dispatches.
+pub fn calls(scenario: Scenario) -> Vec<Vec<Call>> {
     on_paused_clock(SEED, async {
         let world = scenario.run(SEED, &[]).await;
         let observed = world.observed();
-        let run = observed.runs.last().expect("a run");
+        let first = match scenario {
+            Scenario::ScaledOut => observed.first_injected(),
+            _ => observed.runs.len() - 1,
+        };
+        let runs = &observed.runs[first..];
         // A scenario that does not audit would make its cases pass without checking anything.
-        let response = run.ended.as_ref().and_then(Ended::response);
+        let response = runs[0].ended.as_ref().and_then(Ended::response);
+        let outcome = match scenario {
+            Scenario::ScaledOut => "queued",
+            _ => "audited",
+        };
         let is_audited = response.is_some_and(|response| {
             let all = response["certificateAuthorities"].as_array();
-            all.is_some_and(|all| all.iter().all(|audit| audit["outcome"] == "audited"))
+            all.is_some_and(|all| all.iter().all(|audit| audit["outcome"] == outcome))
         });
         use Scenario::{Emptied, Expired, Invalid, Refused, Slow, UnreadableState};
         assert_eq!(
@@ -178,23 +192,26 @@ pub fn calls(scenario: Scenario) -> Vec<Call> {
             ),
             "{scenario:?} without failures: {response:?}"
         );
-        run.calls.iter().map(|seen| seen.call.clone()).collect()
+        let calls = |run: &Run| run.calls.iter().map(|seen| seen.call.clone()).collect();
+        runs.iter().map(calls).collect()
     })
 }
 
 const SEED: u64 = 1;
 
 /// Combines every call with every failure.
-fn single(calls: &[Call]) -> Vec<Vec<Injection>> {
+fn single(runs: &[Vec<Call>]) -> Vec<Vec<Injection>> {
     let mut cases = Vec::new();
-    for (call, seen) in calls.iter().enumerate() {
-        for (failure, extent) in failures(seen) {
-            cases.push(vec![Injection {
-                run: 0,
-                call,
-                failure,
-                extent,
-            }]);
+    for (run, calls) in runs.iter().enumerate() {
+        for (call, seen) in calls.iter().enumerate() {
+            for (failure, extent) in failures(seen) {
+                cases.push(vec![Injection {
+                    run,
+                    call,
+                    failure,
+                    extent,
+                }]);
+            }
         }
     }
     cases
@@ -262,7 +279,8 @@ fn pairs(calls: &[Call]) -> Vec<Vec<Injection>> {
 pub fn simulate(case: &Case) -> Outcome {
     on_paused_clock(SEED, async {
         let world = case.scenario.run(SEED, &case.injections).await;
-        let violations = checks::quiet_runs(&world, case.quiet_runs()).await;
+        let quiet = checks::quiet_runs(&world, case.quiet_runs());
+        let violations = world.with_workers(quiet).await;
         let story = world.story();
         let observed = world.observed();
         let calls = observed.runs.iter().map(|run| run.calls.len()).sum();

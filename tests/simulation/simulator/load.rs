@@ -17,6 +17,9 @@ const CONCURRENT_SCANS: u32 = 2;
 /// What a run reserves for saving its state.
 const RESERVE: Duration = Duration::from_secs(10);
 
+/// Age of an audit from which it is overdue.
+const MAX_AUDIT_AGE: Duration = Duration::from_secs(90 * 60);
+
 /// A schedule whose runs are too short for all scans.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
@@ -80,14 +83,7 @@ pub fn simulate(load: Load) -> Figures {
             worst_allowed_age: PERIOD * (rounds + 1),
             ..Figures::default()
         };
-        for message in world.aws.sns().messages() {
-            let message: Value = serde_json::from_str(&message.variants["default"]).expect("JSON");
-            let kind = message["type"].as_str().unwrap_or_default();
-            *figures.messages.entry(kind.to_owned()).or_default() += 1;
-            if kind != "watch-started" {
-                figures.violations.push(format!("FALSE MESSAGE: {message}"));
-            }
-        }
+        count_messages(&world, &mut figures);
         if figures.worst_age > figures.worst_allowed_age {
             let (ca, worst) = (&ages.worst_ca, ages.worst);
             figures
@@ -104,6 +100,21 @@ pub fn simulate(load: Load) -> Figures {
         }
         figures
     })
+}
+
+/// Counts the messages. Runs that cannot audit all CAs leave some of them without an audit for too long;
+/// there is nothing else to report.
+fn count_messages(world: &World, figures: &mut Figures) {
+    for message in world.aws.sns().messages() {
+        let message: Value = serde_json::from_str(&message.variants["default"]).expect("JSON");
+        let kind = message["type"].as_str().unwrap_or_default();
+        *figures.messages.entry(kind.to_owned()).or_default() += 1;
+        let is_overdue =
+            message["error"]["type"] == "ReportOverdue" && figures.worst_age > MAX_AUDIT_AGE;
+        if kind != "watch-started" && !is_overdue {
+            figures.violations.push(format!("FALSE MESSAGE: {message}"));
+        }
+    }
 }
 
 /// Makes the download of a report take that long and every other call some milliseconds, and stops

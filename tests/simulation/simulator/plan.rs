@@ -99,7 +99,7 @@ const ATTEMPT_OR_CALL: &[Extent] = &[Extent::Attempt, Extent::Call];
 /// Faults that can be injected into any call.
 fn call_faults(service: Service) -> Vec<NamedFault> {
     let code = match service {
-        Service::PrivateCa | Service::CloudTrail | Service::Acm => "InternalFailure",
+        Service::PrivateCa | Service::CloudTrail | Service::Acm | Service::Sqs => "InternalFailure",
         Service::S3 | Service::Sns => "InternalError",
     };
     let text = "We encountered an internal error. Please try again.";
@@ -109,6 +109,7 @@ fn call_faults(service: Service) -> Vec<NamedFault> {
         Service::PrivateCa | Service::CloudTrail | Service::Acm => (400, "ExpiredTokenException"),
         Service::S3 => (400, "ExpiredToken"),
         Service::Sns => (403, "ExpiredToken"),
+        Service::Sqs => (403, "ExpiredTokenException"),
     };
     let expired = Fault::error(
         expired.0,

@@ -25,6 +25,8 @@ const REASONS: &[&str] = &[
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     pub invocations: usize,
+    /// Those by messages of the audit queue.
+    pub queue_invocations: usize,
     pub calls: usize,
     pub injected: usize,
     pub killed: usize,
@@ -37,8 +39,27 @@ pub struct Summary {
     pub story: Vec<String>,
 }
 
+/// Who audits the CAs of scheduled runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audits {
+    /// The scheduled run itself.
+    Inline,
+    /// Workers, with messages of the audit queue.
+    ScaledOut,
+}
+
+impl Audits {
+    /// Returns the argument of the example that simulates such worlds.
+    pub fn name(self) -> &'static str {
+        match self {
+            Audits::Inline => "random",
+            Audits::ScaledOut => "scaled-out",
+        }
+    }
+}
+
 /// Simulates the world of a seed.
-pub fn simulate(seed: u64) -> Summary {
+pub fn simulate(seed: u64, audits: Audits) -> Summary {
     on_paused_clock(seed, async {
         let mut rng = Rng::with_seed(seed);
         let mut variables = Vec::new();
@@ -51,7 +72,11 @@ pub fn simulate(seed: u64) -> Summary {
         if rng.u8(..4) == 0 {
             variables.push(("SUMMARY_INTERVAL_HOURS", "1"));
         }
-        let world = World::new(seed, rng.usize(1..=3), &variables);
+        let cas = rng.usize(1..=3);
+        let world = match audits {
+            Audits::Inline => World::new(seed, cas, &variables),
+            Audits::ScaledOut => World::scaled_out(seed, cas, &variables, rng.usize(2..=5)),
+        };
         world.set_latency(Duration::from_millis(rng.u64(1..400)));
         world.aws.private_ca().set_reports(|reports| {
             reports.delay =
@@ -68,25 +93,17 @@ pub fn simulate(seed: u64) -> Summary {
             world.revoke_long_ago(ca, "SUPERSEDED");
             world.issue(ca);
         }
-        // A report may need more undisturbed runs after everything else has recovered.
-        let mut quiet = 2;
-        world.inject_at_random(&mut rng);
-        for _ in 0..rng.u32(2..=6) {
-            quiet += inject_lasting_problem(&world, &mut rng);
-            simulate_period(&world, &mut rng).await;
-            repair(&world);
-            // The schedule may be longer than Private CA's minimum interval, or be disabled.
-            if rng.u8(..6) == 0 {
-                world.until(world.age() + PERIOD * rng.u32(1..8)).await;
-            }
-        }
-        world.stop_injecting_at_random();
-        let violations = checks::quiet_runs(&world, quiet).await;
+        let violations = world.with_workers(live(&world, &mut rng)).await;
         let story = world.story();
         let observed = world.observed();
         let calls = || observed.runs.iter().flat_map(|run| &run.calls);
         Summary {
             invocations: observed.runs.len(),
+            queue_invocations: observed
+                .runs
+                .iter()
+                .filter(|run| run.payload["Records"].is_array())
+                .count(),
             calls: calls().count(),
             injected: calls().filter(|seen| seen.injected.is_some()).count(),
             killed: observed.runs.iter().filter(|run| run.was_killed()).count(),
@@ -97,6 +114,26 @@ pub fn simulate(seed: u64) -> Summary {
             story,
         }
     })
+}
+
+/// Simulates disturbed periods, then quiet ones; returns the violations.
+async fn live(world: &World, rng: &mut Rng) -> Vec<String> {
+    // A report may need more undisturbed runs after everything else has recovered.
+    let mut quiet = 2;
+    world.inject_at_random(rng);
+    world.disturb_workers(rng);
+    for _ in 0..rng.u32(2..=6) {
+        quiet += inject_lasting_problem(world, rng);
+        simulate_period(world, rng).await;
+        repair(world);
+        // The schedule may be longer than Private CA's minimum interval, or be disabled.
+        if rng.u8(..6) == 0 {
+            world.until(world.age() + PERIOD * rng.u32(1..8)).await;
+        }
+    }
+    world.stop_injecting_at_random();
+    world.stop_disturbing_workers();
+    checks::quiet_runs(world, quiet).await
 }
 
 /// Simulates one period: scheduled, manual and event invocations, possibly concurrent, and new
@@ -147,11 +184,32 @@ async fn simulate_period(world: &World, rng: &mut Rng) {
             };
         }));
     }
+    if world.scale_out.is_some() {
+        activities.push(Box::pin(disturb_queue(world, start, rng.fork())));
+    }
     join_all(activities).await;
     world.next_period().await;
 }
 
-fn random_options(rng: &mut Rng) -> InvokeOptions {
+/// Perhaps loses the messages of the audit queue, or switches scale-out off or on, at any time of a
+/// period.
+async fn disturb_queue(world: &World, start: Duration, mut rng: Rng) {
+    let at = start + Duration::from_millis(rng.u64(..1_700_000));
+    world.until(at).await;
+    match rng.u8(..12) {
+        0 => world.lose_messages(),
+        1 | 2 => world.switch_scale_out(!world.is_scaled_out()),
+        3 | 4 => world.disturb_sends(Some(4), 0),
+        5 | 6 => world.disturb_sends(None, rng.u32(1..20)),
+        // It is rarely off for long, and messages get lost in one period only.
+        _ => {
+            world.switch_scale_out(true);
+            world.disturb_sends(None, 0);
+        }
+    }
+}
+
+pub(super) fn random_options(rng: &mut Rng) -> InvokeOptions {
     let left = match rng.u8(..8) {
         0 => Duration::from_millis(rng.u64(10_000..60_000)),
         1 => Duration::from_secs(rng.u64(60..900)),

@@ -6,7 +6,7 @@ use local_aws::{JsonLayout, NextReport, PrivateCaAccess, ReportFormat, Status, r
 use serde_json::{Value, json};
 
 use super::plan::Injection;
-use super::world::{BUCKET, InvokeOptions, PERIOD, World};
+use super::world::{BUCKET, Ended, InvokeOptions, PERIOD, World};
 
 /// The smallest `MaximumMessageSize` at which the program promises a message, in bytes.
 pub const SMALLEST_TOPIC: usize = 4096;
@@ -62,6 +62,8 @@ pub enum Scenario {
     Refused,
     /// A periodic summary that is due.
     Summary,
+    /// A schedule that dispatches two CAs, and the workers that audit them.
+    ScaledOut,
 }
 
 impl Scenario {
@@ -90,6 +92,7 @@ impl Scenario {
         Scenario::Left,
         Scenario::Refused,
         Scenario::Summary,
+        Scenario::ScaledOut,
     ];
 
     pub fn named(name: &str) -> Option<Self> {
@@ -106,7 +109,8 @@ impl Scenario {
             | Scenario::All
             | Scenario::Deleted
             | Scenario::Left
-            | Scenario::Refused => 2,
+            | Scenario::Refused
+            | Scenario::ScaledOut => 2,
             _ => 1,
         }
     }
@@ -122,7 +126,7 @@ impl Scenario {
             world.revoke_long_ago(ca, "SUPERSEDED");
         }
         if !matches!(self, Scenario::First | Scenario::DryRun) {
-            world.schedule(InvokeOptions::default()).await;
+            schedule_and_drain(&world).await;
         }
         self.prepare_earlier_period(&world).await;
         world.next_period().await;
@@ -134,7 +138,8 @@ impl Scenario {
         world.inject(injections.iter().cloned());
         self.invoke(&world).await;
         // A failure may be planned for a later run than the retries reached.
-        if injections.iter().any(|injection| injection.run > 0) {
+        let is_later = |injection: &Injection| injection.run > 0;
+        if self != Scenario::ScaledOut && injections.iter().any(is_later) {
             world.next_period().await;
             world.revoke(0, "PRIVILEGE_WITHDRAWN");
             world.schedule(InvokeOptions::default()).await;
@@ -165,6 +170,7 @@ impl Scenario {
                 World::new(seed, cas, &variables)
             }
             Scenario::Summary => World::new(seed, cas, &[("SUMMARY_INTERVAL_HOURS", "1")]),
+            Scenario::ScaledOut => World::scaled_out(seed, cas, &[("INVESTIGATE", "no")], 2),
             Scenario::Chat => {
                 let chat = "arn:aws:sns:us-east-1:123456789012:chat";
                 let world = World::new(seed, cas, &[("CHAT_TOPIC_ARN", chat)]);
@@ -251,6 +257,12 @@ impl Scenario {
             Scenario::Steady | Scenario::All | Scenario::Deleted => {
                 world.revoke(1, "CESSATION_OF_OPERATION");
             }
+            // One audit waits for its report, the other does not.
+            Scenario::ScaledOut => {
+                world.revoke(1, "CESSATION_OF_OPERATION");
+                let slow = NextReport::new().delay(Duration::from_secs(20));
+                pca.next_report(&world.cas[1], slow);
+            }
             Scenario::Invalid => {
                 let certificates = pca.certificates(&world.cas[0]);
                 let report = render(&certificates, ReportFormat::Json, JsonLayout::TwoSpaces);
@@ -285,7 +297,7 @@ impl Scenario {
                 world.invoke_asynchronously(payload, options).await
             }
             None if self == Scenario::Slow => world.schedule(InvokeOptions::ending_in(45)).await,
-            None => world.schedule(options).await,
+            None => schedule_and_drain(world).await,
         };
     }
 
@@ -299,6 +311,17 @@ impl Scenario {
             _ => None,
         }
     }
+}
+
+/// Sends the schedule's event and waits until its messages are gone, if it sends any.
+async fn schedule_and_drain(world: &World) -> Ended {
+    let work = async {
+        let ended = world.schedule(InvokeOptions::default()).await;
+        // What is left then shows after the quiet runs.
+        drop(world.drain().await);
+        ended
+    };
+    world.with_workers(work).await
 }
 
 /// Truncates the control document for one scheduled run, into which the failures are injected.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
@@ -22,9 +22,13 @@ use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
+use tracing_subscriber::EnvFilter;
 
 use super::checks;
 use super::plan::{Extent, Failure, Injection, failures};
+use super::scale_out::ScaleOut;
 use super::scenario::health_key;
 
 pub const BUCKET: &str = "amzn-s3-demo-bucket";
@@ -33,14 +37,16 @@ pub const PERIOD: Duration = Duration::from_secs(1800);
 pub const TIMEOUT: Duration = Duration::from_secs(900);
 const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:pca-revocation-watch";
 
-/// 2026-11-21T04:00:00Z
-fn start() -> SystemTime {
+/// Returns when every world begins: 2026-11-21T04:00:00Z.
+pub fn start() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_233_600)
 }
 
 pub struct World {
     pub aws: LocalAws,
     pub config: Config,
+    /// The audit queue, if the world has one.
+    pub scale_out: Option<ScaleOut>,
     pub cas: Vec<String>,
     pub topic: String,
     /// Every revocation, whether or not the function has seen it.
@@ -71,6 +77,7 @@ pub struct World {
     active: Cell<(u32, u32)>,
     began: Instant,
     idle: RefCell<Vec<Rc<Process>>>,
+    configuration: Cell<u32>,
     names: Cell<u32>,
     observed: Arc<Mutex<Observed>>,
 }
@@ -89,7 +96,11 @@ pub struct Revoked {
 }
 
 /// An execution environment of Lambda, which serves one invocation at a time.
-struct Process(Function);
+struct Process {
+    function: Function,
+    /// The number of the function's configuration: another one starts new processes.
+    configuration: u32,
+}
 
 /// Everything observed of all runs so far.
 #[derive(Default)]
@@ -121,7 +132,10 @@ pub struct Run {
     pub payload: Value,
     pub left: Duration,
     pub calls: Vec<ObservedCall>,
+    /// The log lines of level WARN and above.
     pub warnings: Vec<String>,
+    /// The log lines of level INFO.
+    pub infos: Vec<String>,
     pub ended: Option<Ended>,
     pub took: Duration,
     pub ended_at: Option<SystemTime>,
@@ -172,6 +186,15 @@ pub struct InvokeOptions {
 }
 
 impl InvokeOptions {
+    /// Returns what the function's clock shows at that time.
+    fn on_clock_of_function(&self, at: SystemTime) -> SystemTime {
+        let ahead = Duration::from_millis(self.clock_ahead_ms.unsigned_abs());
+        match self.clock_ahead_ms < 0 {
+            true => at - ahead,
+            false => at + ahead,
+        }
+    }
+
     /// An invocation whose deadline is this many seconds away.
     pub fn ending_in(seconds: u64) -> Self {
         Self {
@@ -221,6 +244,7 @@ impl World {
         let world = Self {
             aws,
             config,
+            scale_out: None,
             cas,
             topic,
             revoked: RefCell::default(),
@@ -238,6 +262,7 @@ impl World {
             active: Cell::new((0, 0)),
             began: Instant::now(),
             idle: RefCell::default(),
+            configuration: Cell::new(0),
             names: Cell::new(0),
             observed: Arc::default(),
         };
@@ -378,7 +403,7 @@ impl World {
     /// one minute and two more (AWS Lambda Developer Guide, "How Lambda handles errors and retries
     /// with asynchronous invocation").
     pub async fn schedule(&self, options: InvokeOptions) -> Ended {
-        self.invoke_asynchronously(scheduled(), options).await
+        self.invoke_asynchronously(self.scheduled(), options).await
     }
 
     pub async fn invoke_asynchronously(&self, payload: Value, options: InvokeOptions) -> Ended {
@@ -405,17 +430,16 @@ impl World {
         self.attempt(&payload, options, &request_id).await
     }
 
-    async fn attempt(&self, payload: &Value, options: InvokeOptions, request_id: &str) -> Ended {
+    pub(super) async fn attempt(
+        &self,
+        payload: &Value,
+        options: InvokeOptions,
+        request_id: &str,
+    ) -> Ended {
         let (number, kill) = self.record(payload, options);
         let idle = self.idle.borrow_mut().pop();
         let process = idle.unwrap_or_else(|| self.new_process());
-        let clock = self.aws.clock().now();
-        let ahead = Duration::from_millis(options.clock_ahead_ms.unsigned_abs());
-        let started = if options.clock_ahead_ms < 0 {
-            clock - ahead
-        } else {
-            clock + ahead
-        };
+        let started = options.on_clock_of_function(self.aws.clock().now());
         let invocation = Invocation {
             request_id: request_id.to_owned(),
             function_arn: FUNCTION_ARN.to_owned(),
@@ -426,7 +450,7 @@ impl World {
         let solo = self.begin();
         let ended = {
             // Boxed: the compiler limits how deep futures nest.
-            let mut handled = Box::pin(process.0.handle(payload, &invocation));
+            let mut handled = Box::pin(process.function.handle(payload, &invocation));
             let handled = poll_fn(|context| {
                 let _current = Current::set(number);
                 handled.as_mut().poll(context)
@@ -442,18 +466,27 @@ impl World {
             }
         };
         // A process that is still alive waits, frozen, for the next invocation.
-        if matches!(ended, Ended::Returned(_) | Ended::Failed(_)) {
+        let is_alive = matches!(ended, Ended::Returned(_) | Ended::Failed(_));
+        if is_alive && process.configuration == self.configuration.get() {
             self.idle.borrow_mut().push(process);
         }
-        if self.end(solo) && is_full(payload) {
-            let unannounced = checks::unannounced(self, number, &ended);
+        let (infos, warnings) = take_log(number);
+        if self.end(solo) {
+            let unannounced = if is_full(payload) {
+                checks::unannounced(self, number, &ended)
+            } else if Self::is_comparison(payload) && is_alive && warnings.is_empty() {
+                checks::unannounced_of_all(self, number)
+            } else {
+                Vec::new()
+            };
             self.unannounced.borrow_mut().extend(unannounced);
         }
         let mut observed = self.observed();
         let run = &mut observed.runs[number];
         run.took = began.elapsed();
         run.ended_at = Some(self.aws.clock().now());
-        run.warnings = take_log(number);
+        run.warnings = warnings;
+        run.infos = infos;
         run.ended = Some(ended.clone());
         ended
     }
@@ -467,6 +500,7 @@ impl World {
             left: options.left,
             calls: Vec::new(),
             warnings: Vec::new(),
+            infos: Vec::new(),
             ended: None,
             took: Duration::ZERO,
             ended_at: None,
@@ -543,7 +577,7 @@ impl World {
         story
     }
 
-    fn request_id(&self) -> String {
+    pub(super) fn request_id(&self) -> String {
         format!("{:08x}-0000-4000-8000-000000000000", fastrand::u32(..))
     }
 
@@ -564,12 +598,36 @@ impl World {
             .time_source(self.aws.clock().clone())
             .timeout_config(Clients::timeouts())
             .build();
-        let clients = Clients::new(&sdk_config, &self.config);
-        let ready = Ok((self.config.clone(), clients));
-        Rc::new(Process(Function::new(
-            ready,
-            "pca-revocation-watch".to_owned(),
-        )))
+        let mut config = self.config.clone();
+        if !self.is_scaled_out() {
+            config.audit_queue = None;
+        }
+        let clients = Clients::new(&sdk_config, &config);
+        Rc::new(Process {
+            function: Function::new(Ok((config, clients)), "pca-revocation-watch".to_owned()),
+            configuration: self.configuration.get(),
+        })
+    }
+
+    /// Starts new processes for all later invocations, as a change of the function's configuration does.
+    pub(super) fn replace_processes(&self) {
+        self.configuration.set(self.configuration.get() + 1);
+        self.idle.borrow_mut().clear();
+    }
+
+    /// Returns the number of invocations in progress.
+    pub(super) fn active(&self) -> u32 {
+        self.active.get().0
+    }
+
+    /// Returns the event of a schedule that is due now.
+    pub fn scheduled(&self) -> Value {
+        json!({
+            "version": "0", "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa",
+            "detail-type": "Scheduled Event", "source": "aws.events", "account": "123456789012",
+            "time": Timestamp::from(self.aws.clock().now()), "region": "us-east-1",
+            "resources": ["arn:aws:events:us-east-1:123456789012:rule/watch"], "detail": {},
+        })
     }
 
     /// Delays calls by up to `longest` in each direction, and stops recording them: for long-running
@@ -620,6 +678,11 @@ impl Drop for World {
 }
 
 impl Observed {
+    /// Returns the index of the first run that planned failures may affect.
+    pub fn first_injected(&self) -> usize {
+        self.first_injected
+    }
+
     /// Returns the maximum delay of a call in each direction.
     pub fn latency(&self) -> Duration {
         self.latency
@@ -755,15 +818,6 @@ fn is_full(payload: &Value) -> bool {
     payload == &json!({}) || payload["detail-type"] == "Scheduled Event"
 }
 
-pub fn scheduled() -> Value {
-    json!({
-        "version": "0", "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa",
-        "detail-type": "Scheduled Event", "source": "aws.events", "account": "123456789012",
-        "time": "2026-11-21T04:00:00Z", "region": "us-east-1",
-        "resources": ["arn:aws:events:us-east-1:123456789012:rule/watch"], "detail": {},
-    })
-}
-
 thread_local! {
     /// Index of the run whose future is being polled.
     static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
@@ -785,21 +839,32 @@ impl Drop for Current {
     }
 }
 
-fn take_log(run: usize) -> Vec<String> {
+/// Takes the log lines of a run: those of level INFO, and the others.
+fn take_log(run: usize) -> (Vec<String>, Vec<String>) {
     LOG.with_borrow_mut(|log| {
         let (taken, left) = std::mem::take(log)
             .into_iter()
-            .partition(|(by, _)| *by == run);
+            .partition::<Vec<_>, _>(|(by, _)| *by == run);
         *log = left;
-        taken.into_iter().map(|(_, line)| line).collect()
+        let lines = taken.into_iter().map(|(_, line)| line);
+        lines.partition(|line| line.starts_with(" INFO "))
     })
 }
 
+/// A second dispatcher. If a process has one only, another thread that reaches a log statement first
+/// switches it off for all.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+
 /// Keeps this thread's log lines of level WARN and above by run, while the guard lives.
-pub fn keep_log() -> tracing::subscriber::DefaultGuard {
-    use tracing_subscriber::EnvFilter;
+pub fn keep_log() -> DefaultGuard {
+    keep_log_of("off,pca_revocation_watch=warn")
+}
+
+/// Keeps this thread's log lines that the filter selects by run, while the guard lives.
+pub fn keep_log_of(filter: &str) -> DefaultGuard {
+    LazyLock::force(&SECOND);
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new("off,pca_revocation_watch=warn"))
+        .with_env_filter(EnvFilter::new(filter))
         .without_time()
         .with_ansi(false)
         .with_target(false)
