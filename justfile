@@ -30,3 +30,7 @@ bench *arguments:
 # Render the pictures in the README (needs Chromium)
 pictures:
     python3 scripts/render-pictures.py
+
+# Draw the charts in docs/performance.md
+charts:
+    python3 scripts/render-charts.py
