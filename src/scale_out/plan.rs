@@ -99,7 +99,7 @@ impl Plan {
                 // Next requests may be close together, and between those of CAs that may request now.
                 let slot = free.max(until_next_request(candidate, now, report_interval));
                 free = slot + REQUEST_PACE;
-                Delayed::new(message(Some(slot)), slot - slot.min(SLOT_MARGIN))
+                Delayed::new(message(Some(slot)), slot.saturating_sub(SLOT_MARGIN))
             })
             .collect();
         let order: Vec<_> = sorted.iter().map(|(target, _)| target.clone()).collect();
