@@ -120,6 +120,8 @@ impl Run<'_> {
         } else if *had_subscription == Some(true)
             && let Some(error) = published.unverified.take()
         {
+            // Nobody reads the response of a queued audit.
+            warn!(error = error.message, "subscriptions not checked");
             published.warnings.push(error.message);
         }
         Ok(published)
