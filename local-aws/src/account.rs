@@ -254,20 +254,15 @@ impl LocalAws {
         let inner = &self.0;
         inner.private_ca.write_due_reports();
         let request_id = inner.ids.uuid();
+        let (operation, document) = (call.operation.as_str(), request.body());
         let response = match call.service {
             Service::PrivateCa => {
-                inner
-                    .private_ca
-                    .respond(&call.operation, request.body(), &request_id)
+                aws_json::respond(inner.private_ca.perform(operation, document), &request_id)
             }
             Service::CloudTrail => {
-                inner
-                    .cloud_trail
-                    .respond(&call.operation, request.body(), &request_id)
+                aws_json::respond(inner.cloud_trail.perform(operation, document), &request_id)
             }
-            Service::Acm => inner
-                .acm
-                .respond(&call.operation, request.body(), &request_id),
+            Service::Acm => aws_json::respond(inner.acm.perform(operation, document), &request_id),
             Service::Sns => inner.sns.respond(call, &request_id),
             Service::Sqs => inner.sqs.respond(call, request.body(), &request_id).await,
             Service::S3 => s3::respond(&inner.s3_service, request, &request_id).await,

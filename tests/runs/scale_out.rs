@@ -76,6 +76,15 @@ impl Fleet {
         self.function = function(&self.aws, &self.topic, variables);
     }
 
+    /// Issues and revokes a certificate of each CA.
+    fn revoke_one_of_each(&self) {
+        let pca = self.aws.private_ca();
+        for ca in &self.cas {
+            let serial = pca.issue(ca, "new.example.com");
+            pca.revoke(ca, &serial, "KEY_COMPROMISE");
+        }
+    }
+
     /// Returns the schedule's event of now.
     fn scheduled(&self) -> Value {
         json!({
@@ -310,11 +319,7 @@ async fn next_schedule_notifies_about_each_revocation_once() {
     fleet.dispatch().await;
     fleet.drain().await;
     fleet.types();
-    let pca = fleet.aws.private_ca();
-    for ca in &fleet.cas {
-        let serial = pca.issue(ca, "new.example.com");
-        pca.revoke(ca, &serial, "KEY_COMPROMISE");
-    }
+    fleet.revoke_one_of_each();
     fleet.aws.sqs().set_duplicates(&fleet.queue, Some(2));
     tokio::time::sleep(PERIOD).await;
     let scheduled_at = fleet.now();
@@ -771,11 +776,7 @@ async fn switching_off_with_messages_in_flight_loses_nothing() {
     fleet.dispatch().await;
     fleet.drain().await;
     fleet.types();
-    let pca = fleet.aws.private_ca();
-    for ca in &fleet.cas {
-        let serial = pca.issue(ca, "new.example.com");
-        pca.revoke(ca, &serial, "KEY_COMPROMISE");
-    }
+    fleet.revoke_one_of_each();
     tokio::time::sleep(PERIOD).await;
     fleet.dispatch().await;
     fleet.deploy(&[]);

@@ -2,14 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::Response;
 use serde_json::{Value, json};
 
 use super::certificate::AcmCertificate;
 use super::emulator::{Acm, State};
 use super::search::{invalid, matches};
 use crate::aws_json;
-use crate::body::Body;
 use crate::error_reply::ErrorReply;
 
 /// Most results of a page (ACM API Reference, `SearchCertificates`).
@@ -20,16 +18,7 @@ const DEFAULT_PAGE: usize = 100;
 
 impl Acm {
     /// Processes one request: the operation's name and its JSON document.
-    pub(crate) fn respond(
-        &self,
-        operation: &str,
-        document: &[u8],
-        request_id: &str,
-    ) -> Response<Body> {
-        aws_json::respond(self.perform(operation, document), request_id)
-    }
-
-    fn perform(&self, operation: &str, document: &[u8]) -> Result<Value, ErrorReply> {
+    pub(crate) fn perform(&self, operation: &str, document: &[u8]) -> Result<Value, ErrorReply> {
         let request = aws_json::parse(document)?;
         let state = self.state();
         match operation {

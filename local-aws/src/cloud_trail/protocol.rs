@@ -4,12 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::Response;
 use serde_json::{Value, json};
 
 use super::emulator::{CloudTrail, State, TrailEvent};
 use crate::aws_json::{self, epoch_seconds};
-use crate::body::Body;
 use crate::error_reply::ErrorReply;
 use crate::token_bucket::Bucket;
 
@@ -21,16 +19,7 @@ const HISTORY: Duration = Duration::from_secs(90 * 24 * 3600);
 
 impl CloudTrail {
     /// Processes one request: the operation's name and its JSON document.
-    pub(crate) fn respond(
-        &self,
-        operation: &str,
-        document: &[u8],
-        request_id: &str,
-    ) -> Response<Body> {
-        aws_json::respond(self.perform(operation, document), request_id)
-    }
-
-    fn perform(&self, operation: &str, document: &[u8]) -> Result<Value, ErrorReply> {
+    pub(crate) fn perform(&self, operation: &str, document: &[u8]) -> Result<Value, ErrorReply> {
         let request = aws_json::parse(document)?;
         if operation != "LookupEvents" {
             return Err(aws_json::unknown_operation(operation));

@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::Response;
 use serde_json::{Value, json};
 
 use super::authority::{Authority, CRL_BUCKET, RevocationConfiguration};
@@ -11,23 +10,13 @@ use super::errors::{invalid, not_found};
 use super::report::ReportRequest;
 use super::state::State;
 use crate::aws_json::{self, epoch_seconds};
-use crate::body::Body;
 use crate::error_reply::ErrorReply;
 use crate::report::ReportFormat;
 use crate::x509;
 
 impl PrivateCa {
     /// Processes one request: the operation's name and its JSON document.
-    pub(crate) fn respond(
-        &self,
-        operation: &str,
-        document: &[u8],
-        request_id: &str,
-    ) -> Response<Body> {
-        aws_json::respond(self.perform(operation, document), request_id)
-    }
-
-    fn perform(&self, operation: &str, document: &[u8]) -> Result<Value, ErrorReply> {
+    pub(crate) fn perform(&self, operation: &str, document: &[u8]) -> Result<Value, ErrorReply> {
         let request = aws_json::parse(document)?;
         let now = self.0.clock.now();
         let mut state = self.state();

@@ -8,10 +8,12 @@ use aws_sdk_cloudtrail as cloudtrail;
 use aws_sdk_s3 as s3;
 use aws_sdk_sns as sns;
 use aws_sdk_sqs as sqs;
-use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
+use aws_types::sdk_config::SharedCredentialsProvider;
 use local_aws::{Clock, LocalAws, Server, Settings};
 
 pub const BUCKET: &str = "reports";
@@ -86,85 +88,44 @@ impl Clients {
     }
 
     pub fn s3(&self) -> s3::Client {
-        let mut config = s3::Config::builder()
-            .behavior_version(s3::config::BehaviorVersion::latest())
-            .region(s3::config::Region::new("us-east-1"))
-            .credentials_provider(self.credentials())
-            .endpoint_url(&self.endpoint_url)
-            .http_client(self.http_client.clone())
-            .retry_config(self.retries.clone())
-            .timeout_config(self.timeouts.clone())
-            .sleep_impl(TokioSleep::new())
-            .force_path_style(true);
-        if let Some(clock) = &self.time {
-            config = config.time_source(clock.clone());
-        }
+        let config = s3::config::Builder::from(&self.sdk_config()).force_path_style(true);
         s3::Client::from_conf(config.build())
     }
 
     pub fn sns(&self) -> sns::Client {
-        let config = sns::Config::builder()
-            .behavior_version(sns::config::BehaviorVersion::latest())
-            .region(sns::config::Region::new("us-east-1"))
-            .credentials_provider(self.credentials())
-            .endpoint_url(&self.endpoint_url)
-            .http_client(self.http_client.clone())
-            .retry_config(self.retries.clone())
-            .timeout_config(self.timeouts.clone())
-            .sleep_impl(TokioSleep::new());
-        sns::Client::from_conf(config.build())
+        sns::Client::new(&self.sdk_config())
     }
 
     pub fn sqs(&self) -> sqs::Client {
-        let config = sqs::Config::builder()
-            .behavior_version(sqs::config::BehaviorVersion::latest())
-            .region(sqs::config::Region::new("us-east-1"))
-            .credentials_provider(self.credentials())
-            .endpoint_url(&self.endpoint_url)
-            .http_client(self.http_client.clone())
-            .retry_config(self.retries.clone())
-            .timeout_config(self.timeouts.clone())
-            .sleep_impl(TokioSleep::new());
-        sqs::Client::from_conf(config.build())
+        sqs::Client::new(&self.sdk_config())
     }
 
     pub fn pca(&self) -> acmpca::Client {
-        let config = acmpca::Config::builder()
-            .behavior_version(acmpca::config::BehaviorVersion::latest())
-            .region(acmpca::config::Region::new("us-east-1"))
-            .credentials_provider(self.credentials())
-            .endpoint_url(&self.endpoint_url)
-            .http_client(self.http_client.clone())
-            .retry_config(self.retries.clone())
-            .timeout_config(self.timeouts.clone())
-            .sleep_impl(TokioSleep::new());
-        acmpca::Client::from_conf(config.build())
+        acmpca::Client::new(&self.sdk_config())
     }
 
     pub fn cloud_trail(&self) -> cloudtrail::Client {
-        let config = cloudtrail::Config::builder()
-            .behavior_version(cloudtrail::config::BehaviorVersion::latest())
-            .region(cloudtrail::config::Region::new("us-east-1"))
-            .credentials_provider(self.credentials())
-            .endpoint_url(&self.endpoint_url)
-            .http_client(self.http_client.clone())
-            .retry_config(self.retries.clone())
-            .timeout_config(self.timeouts.clone())
-            .sleep_impl(TokioSleep::new());
-        cloudtrail::Client::from_conf(config.build())
+        cloudtrail::Client::new(&self.sdk_config())
     }
 
     pub fn acm(&self) -> acm::Client {
-        let config = acm::Config::builder()
-            .behavior_version(acm::config::BehaviorVersion::latest())
-            .region(acm::config::Region::new("us-east-1"))
-            .credentials_provider(self.credentials())
+        acm::Client::new(&self.sdk_config())
+    }
+
+    fn sdk_config(&self) -> SdkConfig {
+        let mut config = SdkConfig::builder()
+            .behavior_version(s3::config::BehaviorVersion::latest())
+            .region(s3::config::Region::new("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(self.credentials()))
             .endpoint_url(&self.endpoint_url)
             .http_client(self.http_client.clone())
             .retry_config(self.retries.clone())
             .timeout_config(self.timeouts.clone())
-            .sleep_impl(TokioSleep::new());
-        acm::Client::from_conf(config.build())
+            .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()));
+        if let Some(clock) = &self.time {
+            config = config.time_source(clock.clone());
+        }
+        config.build()
     }
 
     fn credentials(&self) -> s3::config::Credentials {

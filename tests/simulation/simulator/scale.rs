@@ -89,14 +89,16 @@ pub fn simulate(seed: u64, scale: Scale) -> Figures {
         let mut rng = Rng::with_seed(seed);
         let late = |_| Duration::from_millis(rng.u64(..JITTER.as_millis() as u64));
         let late: Vec<Duration> = (0..scale.periods).map(late).collect();
-        world.with_workers(live(&world, scale, &late)).await;
+        let undrained = world.with_workers(live(&world, scale, &late)).await;
         let observed = lock(&observed);
-        figures(&world, scale, &observed)
+        let mut figures = figures(&world, scale, &observed);
+        figures.violations.extend(undrained);
+        figures
     })
 }
 
-/// Sends the events of the schedule, each at its time.
-async fn live(world: &World, scale: Scale, late: &[Duration]) {
+/// Sends the events of the schedule, each at its time; returns a violation if the queue keeps messages.
+async fn live(world: &World, scale: Scale, late: &[Duration]) -> Option<String> {
     join_all(late.iter().enumerate().map(|(period, late)| async move {
         world.until(scale.interval * period as u32 + *late).await;
         world.schedule(InvokeOptions::default()).await
@@ -104,7 +106,7 @@ async fn live(world: &World, scale: Scale, late: &[Duration]) {
     .await;
     // What has no audit by then is late.
     world.until(scale.interval * (scale.periods + 1)).await;
-    world.drain().await;
+    world.drain().await
 }
 
 /// A report that was requested.

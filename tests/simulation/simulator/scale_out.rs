@@ -21,10 +21,10 @@ const DEAD_LETTERS_URL: &str =
 
 /// Settings of the audit queue in template.yaml.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(930);
-const MAX_RECEIVE_COUNT: u32 = 3;
+const MAX_RECEIVE_COUNT: u32 = 5;
 
 /// Time after which every message of a schedule must be gone: it is over 15 minutes after the next
-/// schedule, and three processes may have died with it.
+/// schedule, and five processes may have died with it.
 const DRAINED_WITHIN: Duration = Duration::from_secs(3 * 3600);
 
 /// What a world needs for scale-out besides the function.
@@ -35,6 +35,8 @@ pub struct ScaleOut {
     conditions: RefCell<Option<Rng>>,
     /// One message in so many is stored twice.
     duplicates: Cell<Option<u32>>,
+    /// Whether messages are received in another order than that of their delays.
+    reorders: Cell<bool>,
 }
 
 impl World {
@@ -59,6 +61,7 @@ impl World {
             is_on: Cell::new(true),
             conditions: RefCell::default(),
             duplicates: Cell::default(),
+            reorders: Cell::default(),
         });
         let settings = QueueSettings::default();
         let dead_letters = world.aws.sqs().create_queue(DEAD_LETTERS, settings);
@@ -123,17 +126,25 @@ impl World {
         rng.map(random_options).unwrap_or_default()
     }
 
-    /// Gives each worker its own deadline and clock, and stores some messages twice.
+    /// Gives each worker its own deadline and clock, stores some messages twice, and delivers messages in
+    /// another order.
     pub fn disturb_workers(&self, rng: &mut Rng) {
         if let Some(scale_out) = &self.scale_out {
             scale_out.conditions.replace(Some(rng.fork()));
             let one_in = [None, Some(2), Some(7)][rng.usize(..3)];
             scale_out.duplicates.set(one_in);
-            self.aws.sqs().set_duplicates(QUEUE_URL, one_in);
+            scale_out.reorders.set(rng.bool());
+            self.disturb_deliveries(scale_out);
         }
     }
 
-    /// Ends what [`disturb_workers`](Self::disturb_workers) began; copies of messages go on.
+    fn disturb_deliveries(&self, scale_out: &ScaleOut) {
+        let sqs = self.aws.sqs();
+        sqs.set_duplicates(QUEUE_URL, scale_out.duplicates.get());
+        sqs.set_reordering(QUEUE_URL, scale_out.reorders.get());
+    }
+
+    /// Ends what [`disturb_workers`](Self::disturb_workers) began; copies of messages and their order go on.
     pub fn stop_disturbing_workers(&self) {
         if let Some(scale_out) = &self.scale_out {
             scale_out.conditions.replace(None);
@@ -161,8 +172,7 @@ impl World {
         match on {
             true => {
                 self.create_audit_queue();
-                let one_in = scale_out.duplicates.get();
-                self.aws.sqs().set_duplicates(QUEUE_URL, one_in);
+                self.disturb_deliveries(scale_out);
             }
             false => self.aws.sqs().delete_queue(QUEUE_URL),
         }
