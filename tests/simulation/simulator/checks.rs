@@ -478,7 +478,14 @@ fn starts_and_stops_alternate(
         if !concerns(message, ca) {
             continue;
         }
-        if !is_start && !world.left.borrow().contains(ca) {
+        let is_known = || {
+            world
+                .observed()
+                .runs
+                .iter()
+                .all(|run| !has_damaged_list(run))
+        };
+        if !is_start && !world.left.borrow().contains(ca) && is_known() {
             violations.push(format!("FALSE STOP: message {number}: {ca} never left"));
         }
         let is_repeated = last.is_some_and(|(_, before)| before == is_start);
@@ -644,13 +651,9 @@ pub fn unannounced(world: &World, number: usize, ended: &Ended) -> Vec<String> {
 pub fn unannounced_of_all(world: &World, number: usize) -> Vec<String> {
     let key = health_key(world);
     let is_health = |seen: &ObservedCall| seen.call.key.as_ref() == Some(&key);
-    // A list with a flipped bit may lack CAs.
-    let is_damaged_list = |seen: &ObservedCall| {
-        seen.injected.is_some() && seen.call.operation == "ListCertificateAuthorities"
-    };
     let observed = world.observed();
-    let calls = &observed.runs[number].calls;
-    if !calls.iter().any(is_health) || calls.iter().any(is_damaged_list) {
+    let run = &observed.runs[number];
+    if !run.calls.iter().any(is_health) || has_damaged_list(run) {
         return Vec::new();
     }
     drop(observed);
@@ -662,6 +665,13 @@ pub fn unannounced_of_all(world: &World, number: usize) -> Vec<String> {
         .collect()
 }
 
+/// Returns whether a run had a list with a flipped bit, which may lack CAs.
+fn has_damaged_list(run: &Run) -> bool {
+    run.calls
+        .iter()
+        .any(|seen| seen.injected.is_some() && seen.call.operation == "ListCertificateAuthorities")
+}
+
 /// Returns a JSON document of the bucket, if it is there and readable.
 fn stored(world: &World, key: &str) -> Option<Value> {
     let bytes = world.aws.s3().get(BUCKET, key)?;
@@ -671,8 +681,12 @@ fn stored(world: &World, key: &str) -> Option<Value> {
 /// Returns what the health document does not say of a CA's control document.
 fn unannounced_of(world: &World, control: &Value, health: &Value) -> Option<String> {
     let arn = control["certificateAuthorityArn"].as_str()?;
+    let audited_at = super::world::timestamp(&control["lastCompleteAudit"]["requestedAt"]);
+    let is_later = |since: &Value| super::world::timestamp(since) > audited_at;
     let watched = &health["certificateAuthorities"][arn];
-    if control["lastCompleteAudit"].is_object() && watched["announced"] != true {
+    // A CA that left and returned starts with its next audit.
+    let has_left = watched["watched"] == false && is_later(&watched["since"]);
+    if audited_at.is_some() && watched["announced"] != true && !has_left {
         return Some(format!("the start of {arn}"));
     }
     let error = &control["error"];
@@ -687,14 +701,11 @@ fn unannounced_of(world: &World, control: &Value, health: &Value) -> Option<Stri
         let is_announced = error["resource"] == world.topic || problems.any(is_known);
         return (!is_announced).then(|| format!("{error} of {arn}"));
     }
-    let audited_at = super::world::timestamp(&control["lastCompleteAudit"]["requestedAt"]);
-    let should_be_over = |problem: &Value| {
-        let affected = &problem["certificateAuthorities"][arn];
-        is_open(affected) && super::world::timestamp(&affected["since"]) <= audited_at
-    };
-    problems
-        .any(should_be_over)
-        .then(|| format!("the recovery of {arn}: {health}"))
+    let open = problems.map(|problem| &problem["certificateAuthorities"][arn]);
+    let open: Vec<_> = open.filter(|affected| is_open(affected)).collect();
+    // A later problem, such as an overdue audit, keeps earlier ones open.
+    let should_be_over = !open.is_empty() && !open.iter().any(|open| is_later(&open["since"]));
+    should_be_over.then(|| format!("the recovery of {arn}: {health}"))
 }
 
 /// Maximum time between a report's request as Private CA knows it and as the function states it: the
@@ -726,7 +737,10 @@ fn stated_audits_are_true(world: &World, messages: &Messages, violations: &mut V
             let is_requested = requested.any(|at| within(at, stated, STATED_TOLERANCE));
             if !is_requested {
                 let is_warned = observed.runs.iter().any(warned_of_unknown_age);
-                if !is_warned || !is_written_at(world, &reports, stated) {
+                let mut runs = observed.runs.iter();
+                let is_unknown = is_warned && is_written_at(world, &reports, stated)
+                    || runs.any(|run| died_after_request(run, ca, stated));
+                if !is_unknown {
                     violations.push(format!(
                         "FALSE AGE: run {number} states an audit of {ca} at {}, but no report was requested then",
                         audit["lastCompleteAuditAt"]
@@ -761,6 +775,17 @@ fn stated_audits_are_true(world: &World, messages: &Messages, violations: &mut V
 fn warned_of_unknown_age(run: &Run) -> bool {
     let mut warnings = run.warnings.iter();
     warnings.any(|warning| warning.contains("time of the report's request unknown"))
+}
+
+/// Returns whether a run requested a report at that time and died, perhaps before Private CA said that it
+/// had created it earlier.
+fn died_after_request(run: &Run, ca: &str, at: SystemTime) -> bool {
+    let is_request = |seen: &ObservedCall| {
+        seen.call.operation == "CreateCertificateAuthorityAuditReport"
+            && seen.call.certificate_authority_arn.as_deref() == Some(ca)
+            && within(seen.call.at, at, STATED_TOLERANCE)
+    };
+    run.was_killed() && run.calls.iter().any(is_request)
 }
 
 fn is_written_at(world: &World, reports: &[ReportInfo], at: SystemTime) -> bool {

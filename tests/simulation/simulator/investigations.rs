@@ -630,10 +630,13 @@ fn delay(world: &World, message: usize, body: &Value, faults: &Faults) -> Option
     let is_scan = |seen: &ObservedCall| {
         seen.call.operation == "GetObject" && seen.call.key.as_deref() == Some(key)
     };
+    let is_of_topic = |seen: &ObservedCall| seen.call.operation == "GetTopicAttributes";
     let scan = calls.iter().position(is_scan)?;
+    let last = calls[..publish].iter().rposition(|seen| !is_of_topic(seen));
     let is_disturbed = |(at, seen): (usize, &ObservedCall)| {
-        // The name of the CA is looked up after the investigation, for three seconds at most.
-        let is_of_name = at + 1 == publish && seen.call.operation == "DescribeCertificateAuthority";
+        // The name of the CA is looked up after the investigation, for three seconds at most; then the
+        // topic is.
+        let is_of_name = last == Some(at) && seen.call.operation == "DescribeCertificateAuthority";
         let is_lookup =
             LOOKUPS.contains(&seen.call.operation.as_str()) || at > scan && is_scan(seen);
         let is_lookup = is_lookup && !is_of_name;
