@@ -27,7 +27,7 @@ pub enum AuditMessage {
         certificate_authority_arn: CertificateAuthorityArn,
         /// How often the report was not there yet, or another run held the CA.
         waits: u32,
-        /// Number of attempts that failed with an error that a retry may fix.
+        /// Number of failed attempts after which the message was sent again.
         failures: u32,
         /// The slot of the report's request, in milliseconds after the message was sent: queues deliver
         /// after whole seconds, and not on time. Only a dispatch's own messages have slots.
@@ -40,6 +40,9 @@ pub enum AuditMessage {
         scheduled_at: Timestamp,
         /// The IDs of the CAs.
         certificate_authority_ids: Vec<String>,
+        /// Number of failed attempts after which the message was sent again.
+        #[serde(default)]
+        failures: u32,
     },
     /// Compares the health document after the audits of a schedule.
     CompareHealth {
@@ -47,6 +50,9 @@ pub enum AuditMessage {
         scheduled_at: Timestamp,
         /// When the comparison is due; SQS delays a message by 15 minutes at most.
         not_before: Timestamp,
+        /// Number of failed attempts after which the message was sent again.
+        #[serde(default)]
+        failures: u32,
     },
 }
 
@@ -85,6 +91,15 @@ impl AuditMessage {
             | Self::CompareHealth { scheduled_at, .. } => *scheduled_at,
         }
     }
+
+    /// Returns the number of failed attempts, to be counted up.
+    pub fn failures_mut(&mut self) -> &mut u32 {
+        match self {
+            Self::Audit { failures, .. }
+            | Self::Dispatch { failures, .. }
+            | Self::CompareHealth { failures, .. } => failures,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -103,10 +118,12 @@ mod tests {
             AuditMessage::Dispatch {
                 scheduled_at: at,
                 certificate_authority_ids: vec![arn.id().to_owned()],
+                failures: 1,
             },
             AuditMessage::CompareHealth {
                 scheduled_at: at,
                 not_before: at,
+                failures: 0,
             },
         ] {
             assert_eq!(AuditMessage::read(&message.to_json()), Some(message));

@@ -11,7 +11,7 @@ use crate::state::control::Control;
 use crate::timestamp::Timestamp;
 
 /// Maximum delay of a message (Amazon SQS Developer Guide, "Amazon SQS message quotas").
-const MAX_DELAY: Duration = Duration::from_secs(900);
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(900);
 
 /// Number of audits whose slots are within [`MAX_DELAY`].
 const SLOTS: usize = (MAX_DELAY.as_millis() / REQUEST_PACE.as_millis()) as usize;
@@ -25,7 +25,7 @@ const SLOT_MARGIN: Duration = Duration::from_millis(500);
 const FIRST_SLOT_OF_A_RETRY: Duration = Duration::from_secs(4);
 
 /// Time that the last audit gets before the comparison.
-const COMPARISON_DELAY: Duration = Duration::from_secs(900);
+pub(super) const COMPARISON_DELAY: Duration = Duration::from_secs(900);
 
 /// Time between two schedules if the configuration does not say: that of the template's default.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30 * 60);
@@ -109,6 +109,7 @@ impl Plan {
                 AuditMessage::Dispatch {
                     scheduled_at,
                     certificate_authority_ids: ids(rest),
+                    failures: 0,
                 },
                 MAX_DELAY,
             ),
@@ -150,11 +151,19 @@ fn until_next_request(
 fn compare_after(audits: &[Delayed], scheduled_at: Timestamp, now: SystemTime) -> Delayed {
     let last = audits.iter().map(|audit| audit.delay).max();
     let not_before = Timestamp::from(now + last.unwrap_or_default() + COMPARISON_DELAY);
-    let message = AuditMessage::CompareHealth {
+    Delayed::new(
+        comparison(scheduled_at, not_before),
+        until(not_before.into(), now),
+    )
+}
+
+/// Returns the message of the comparison after the audits of a schedule.
+pub(super) fn comparison(scheduled_at: Timestamp, not_before: Timestamp) -> AuditMessage {
+    AuditMessage::CompareHealth {
         scheduled_at,
         not_before,
-    };
-    Delayed::new(message, until(not_before.into(), now))
+        failures: 0,
+    }
 }
 
 /// Returns the time until `at`; zero if it is over.
@@ -358,6 +367,7 @@ mod tests {
         let expected = AuditMessage::Dispatch {
             scheduled_at: now().into(),
             certificate_authority_ids: ids.collect(),
+            failures: 0,
         };
         assert_eq!(more.follow_up, Delayed::new(expected, MAX_DELAY));
     }

@@ -16,8 +16,9 @@ use crate::event::QueuedMessage;
 use crate::health::Health;
 use crate::response::{AuditResponse, Outcome, Response};
 use crate::scale_out::dispatch::{add_states, dispatch, read_states};
-use crate::scale_out::plan::{Delayed, interval, until};
+use crate::scale_out::plan::{COMPARISON_DELAY, Delayed, MAX_DELAY, comparison, interval, until};
 use crate::scale_out::queue::Queue;
+use crate::state::control::CLOCK_TOLERANCE;
 use crate::targets::Targets;
 use crate::timestamp::Timestamp;
 
@@ -45,14 +46,11 @@ const RETRIES: [Duration; 4] = [
 #[derive(Debug, PartialEq, Eq)]
 enum Disposition {
     Delete,
-    /// The queue delivers it again after its visibility timeout, a limited number of times.
-    Keep,
     SendAgain(Delayed),
     DeadLetter(AuditMessage),
 }
 
-/// Returns the messages of a batch without those that the next schedule has superseded: it has the same
-/// work.
+/// Returns the messages of a batch without those that nothing is to be done for.
 pub(crate) fn current(
     mut queued: Vec<QueuedMessage>,
     config: &Config,
@@ -60,26 +58,39 @@ pub(crate) fn current(
 ) -> Vec<QueuedMessage> {
     queued.retain(|queued| {
         let message = queued.audit_message();
-        let message = message.filter(|message| is_superseded(message, now, config));
-        let Some(message) = message else { return true };
+        let why = message.and_then(|message| Some((message, why_deleted(message, now, config)?)));
+        let Some((message, why)) = why else {
+            return true;
+        };
         info!(
             sqs_message_id = queued.message_id,
             message = message.to_json(),
-            "message deleted from the queue: superseded by the next schedule"
+            "message deleted from the queue: {why}"
         );
         false
     });
     queued
 }
 
-/// Whether the next schedule has the work of this message. A comparison knows the states of all CAs
-/// however late it is, and a backlog delays each schedule's.
-fn is_superseded(message: &AuditMessage, now: Timestamp, config: &Config) -> bool {
-    let is_comparison = matches!(message, AuditMessage::CompareHealth { .. });
-    !is_comparison && is_over(message.scheduled_at(), now, config)
+/// Returns why nothing is to be done for a message, if that is so.
+fn why_deleted(message: &AuditMessage, now: Timestamp, config: &Config) -> Option<&'static str> {
+    if is_of_future(message, now) {
+        return Some("its times are in the future");
+    }
+    let is_audit = matches!(message, AuditMessage::Audit { .. });
+    let is_superseded = is_audit && is_over(message.scheduled_at(), now, config);
+    is_superseded.then_some("superseded by the next schedule")
 }
 
-/// Whether the next schedule has had its time for audits since this one.
+/// Whether no dispatch can have sent this message by now: it would be sent again and again.
+fn is_of_future(message: &AuditMessage, now: Timestamp) -> bool {
+    let latest = now.saturating_add(CLOCK_TOLERANCE);
+    let is_too_late = matches!(message, AuditMessage::CompareHealth { not_before, .. }
+        if *not_before > latest.saturating_add(MAX_DELAY + COMPARISON_DELAY));
+    message.scheduled_at() > latest || is_too_late
+}
+
+/// Whether the next schedule has had its time for audits since this one: it has the same audits.
 fn is_over(scheduled_at: Timestamp, now: Timestamp, config: &Config) -> bool {
     now > scheduled_at.saturating_add(interval(config) + GRACE)
 }
@@ -237,9 +248,7 @@ fn spread(arn: &CertificateAuthorityArn) -> u32 {
 
 /// Sends a message again after a failed attempt, to the dead-letter queue after the last one.
 fn retry(mut message: AuditMessage) -> Disposition {
-    let AuditMessage::Audit { failures, .. } = &mut message else {
-        return Disposition::Delete;
-    };
+    let failures = message.failures_mut();
     let delay = RETRIES.get(*failures as usize).copied();
     *failures = failures.saturating_add(1);
     match delay {
@@ -256,23 +265,18 @@ async fn follow_up(
     message: &AuditMessage,
     targets: impl Future<Output = Result<Targets, Diagnostic>>,
 ) -> (Option<Response>, Disposition) {
-    if let AuditMessage::CompareHealth { not_before, .. } = message {
-        let early = until((*not_before).into(), run.budget.clock());
-        if early >= Duration::from_secs(1) {
-            return (None, send_again(message.clone(), early));
-        }
+    if let Some(instead) = instead(run, message) {
+        return (None, instead);
     }
     let targets = match targets.await {
         Ok(targets) => targets,
         Err(error) => {
-            let error = error.error_message;
-            warn!(error, "CAs not selected; trying again");
-            // Not every minute without an end: no schedule supersedes a comparison.
-            let again = match is_over(message.scheduled_at(), run.budget.now(), run.config) {
-                true => Disposition::Keep,
-                false => send_again(message.clone(), RETRIES[0]),
-            };
-            return (None, again);
+            warn!(
+                error_type = error.error_type,
+                error = error.error_message,
+                "follow-up failed: CAs not selected"
+            );
+            return (None, retry(message.clone()));
         }
     };
     let work = async {
@@ -293,6 +297,26 @@ async fn follow_up(
         response.add_warnings(&targets.warnings);
     }
     (response, Disposition::Delete)
+}
+
+/// Returns what becomes of a message whose work is not done: a comparison that is not due, or a dispatch
+/// that comes too late.
+fn instead(run: &Run<'_>, message: &AuditMessage) -> Option<Disposition> {
+    let (clock, now) = (run.budget.clock(), run.budget.now());
+    match message {
+        AuditMessage::CompareHealth { not_before, .. } => {
+            let early = until((*not_before).into(), clock);
+            let is_early = early >= Duration::from_secs(1);
+            is_early.then(|| send_again(message.clone(), early))
+        }
+        // The next schedule has its audits, but a backlog delays the comparison of each schedule.
+        AuditMessage::Dispatch { scheduled_at, .. } if is_over(*scheduled_at, now, run.config) => {
+            info!("dispatch superseded by the next schedule; comparing at once");
+            let comparison = comparison(*scheduled_at, now);
+            Some(send_again(comparison, Duration::ZERO))
+        }
+        _ => None,
+    }
 }
 
 /// Compares the health document after the audits of a schedule, as at the end of a run of all CAs.
@@ -338,7 +362,6 @@ async fn replace(
     let is_dead = matches!(disposition, Disposition::DeadLetter(_));
     let message = match disposition {
         Disposition::Delete => return Ok(()),
-        Disposition::Keep => return Err("its work failed".to_owned()),
         Disposition::SendAgain(message) => message,
         Disposition::DeadLetter(message) => Delayed::new(message, Duration::ZERO),
     };
@@ -549,19 +572,19 @@ mod tests {
             scheduled_at.saturating_add(later)
         };
         let audit = AuditMessage::audit(scheduled_at, arn(), None);
-        let dispatch = AuditMessage::Dispatch {
-            scheduled_at,
-            certificate_authority_ids: Vec::new(),
-        };
-        let comparison = AuditMessage::CompareHealth {
-            scheduled_at,
-            not_before: later(45),
-        };
+        let follow_ups = [
+            AuditMessage::Dispatch {
+                scheduled_at,
+                certificate_authority_ids: Vec::new(),
+                failures: 0,
+            },
+            comparison(scheduled_at, scheduled_at),
+        ];
         let is_over = |minutes: u64, config: &Config| {
-            let is_over = |message| is_superseded(message, later(minutes), config);
-            assert!(!is_over(&comparison));
-            assert_eq!(is_over(&audit), is_over(&dispatch));
-            is_over(&audit)
+            for follow_up in &follow_ups {
+                assert_eq!(why_deleted(follow_up, later(minutes), config), None);
+            }
+            why_deleted(&audit, later(minutes), config).is_some()
         };
         assert_eq!((is_over(44, &config), is_over(45, &config)), (false, true));
         config.audit_interval = Some(Duration::from_secs(3600));

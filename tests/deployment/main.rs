@@ -1227,6 +1227,15 @@ fn named_queues_leave_73_characters_to_the_stack() {
     }
 }
 
+/// An audit that waits for a slow report is sent again more often than the 16 times that Lambda allows.
+#[test]
+fn lambda_does_not_stop_messages_that_are_sent_again() {
+    let deployment = deploy(&[("ScaleOut", "yes")]);
+    assert_eq!(function(&deployment)["RecursiveLoop"], "Allow");
+    // Without the queue, nothing is sent again, and Lambda's protection stays on.
+    assert!(function(&deploy(&[]))["RecursiveLoop"].is_null());
+}
+
 #[test]
 fn scale_out_resources_are_absent_by_default() {
     let (without, with) = (deploy(&[]), deploy(&[("ScaleOut", "yes")]));

@@ -155,6 +155,18 @@ impl Fleet {
         let message = AuditMessage::CompareHealth {
             scheduled_at: self.now(),
             not_before: self.now().saturating_add(Duration::from_secs(seconds)),
+            failures: 0,
+        };
+        message.to_json()
+    }
+
+    /// Returns the message that dispatches all CAs.
+    fn continuation(&self) -> String {
+        let ids = self.cas.iter().filter_map(|ca| ca.rsplit('/').next());
+        let message = AuditMessage::Dispatch {
+            scheduled_at: self.now(),
+            certificate_authority_ids: ids.map(str::to_owned).collect(),
+            failures: 0,
         };
         message.to_json()
     }
@@ -858,14 +870,10 @@ async fn comparison_an_hour_late_still_compares() {
 async fn comparison_of_1700_cas_at_30_minutes_is_not_superseded() {
     // Those without a slot in the first dispatch.
     let fleet = Fleet::with(843, &[("AUDIT_INTERVAL_MINUTES", "30")]);
-    let ids = fleet.cas.iter().filter_map(|ca| ca.rsplit('/').next());
-    let continuation = AuditMessage::Dispatch {
-        scheduled_at: fleet.now(),
-        certificate_authority_ids: ids.map(str::to_owned).collect(),
-    };
+    let continuation = fleet.continuation();
     // It comes a minute late.
     tokio::time::sleep(Duration::from_secs(960)).await;
-    fleet.deliver(&[continuation.to_json()]).await;
+    fleet.deliver(&[continuation]).await;
     let mut sent = fleet.sent().into_iter();
     let follow_up = sent.find(|(message, _)| !matches!(message, AuditMessage::Audit { .. }));
     let comparison = follow_up.expect("a comparison").0;
@@ -880,21 +888,73 @@ async fn comparison_of_1700_cas_at_30_minutes_is_not_superseded() {
     assert!(fleet.aws.calls_of("GetObject").len() > 843, "all states");
 }
 
-/// The queue limits how often it is tried.
+/// The next schedule has its audits. In a backlog, no later comparison may come in time.
 #[tokio::test(start_paused = true)]
-async fn late_comparison_without_a_list_of_cas_stays_in_the_queue() {
+async fn continuation_that_comes_too_late_compares() {
+    let fleet = Fleet::with(2, &[("AUDIT_INTERVAL_MINUTES", "30")]);
+    let (scheduled_at, continuation) = (fleet.now(), fleet.continuation());
+    tokio::time::sleep(Duration::from_secs(45 * 60 + 1)).await;
+
+    assert_eq!(fleet.deliver(&[continuation]).await, [""; 0]);
+
+    let sent = fleet.sent();
+    let [(comparison, 0)] = &sent[..] else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(comparison.scheduled_at(), scheduled_at);
+    assert_eq!(fleet.requests(), 0);
+    fleet.deliver(&[comparison.to_json()]).await;
+    assert_eq!(fleet.aws.calls_of("GetObject").len(), 3, "all states");
+    assert_eq!(fleet.sent().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn follow_up_without_a_list_of_cas_ends_in_the_dead_letter_queue() {
     let fleet = Fleet::new(2);
     fleet.aws.inject(
         On::operation("ListCertificateAuthorities").always(),
         Fault::error(500, "InternalFailure", "please try again"),
     );
-    let comparison = fleet.comparison(0);
-    let messages = std::slice::from_ref(&comparison);
-    assert_eq!(fleet.deliver(messages).await, [""; 0]);
-    assert_eq!(fleet.sent()[0].1, 60);
-    tokio::time::sleep(2 * PERIOD).await;
-    assert_eq!(fleet.deliver(messages).await, ["0"]);
-    assert_eq!(fleet.sent().len(), 1);
+    for message in [fleet.comparison(0), fleet.continuation()] {
+        fleet.aws.sqs().forget_sent(&fleet.queue);
+        fleet.aws.sqs().forget_sent(&fleet.dead_letters);
+        assert_eq!(fleet.deliver(&[message]).await, [""; 0]);
+        fleet.drain().await;
+
+        let delays = fleet.sent().into_iter().map(|(_, delay)| delay);
+        assert_eq!(delays.collect::<Vec<_>>(), [60, 120, 240, 480]);
+        let dead = fleet.sent_to(&fleet.dead_letters);
+        assert_eq!(dead.len(), 1, "{dead:?}");
+        assert_eq!(*dead[0].0.clone().failures_mut(), 5);
+    }
+}
+
+/// Somebody typed a wrong year: the message must not be sent again forever.
+#[tokio::test(start_paused = true)]
+async fn message_of_the_future_is_deleted() {
+    let fleet = Fleet::new(1);
+    let in_an_hour = fleet.now().saturating_add(PERIOD * 2);
+    let scheduled_at = fleet.now();
+    let follow_ups = [(scheduled_at, in_an_hour), (in_an_hour, scheduled_at)];
+    let follow_ups = follow_ups.map(|(scheduled_at, not_before)| {
+        let message = AuditMessage::CompareHealth {
+            scheduled_at,
+            not_before,
+            failures: 0,
+        };
+        message.to_json()
+    });
+    let dispatch = AuditMessage::Dispatch {
+        scheduled_at: in_an_hour,
+        certificate_authority_ids: Vec::new(),
+        failures: 0,
+    };
+    let audit = audit(in_an_hour, &fleet.cas[0], 0, 0);
+    fleet.aws.forget_calls();
+    for message in follow_ups.into_iter().chain([dispatch.to_json(), audit]) {
+        assert_eq!(fleet.deliver(&[message]).await, [""; 0]);
+    }
+    assert!(fleet.aws.calls().is_empty());
 }
 
 /// Nobody would learn of it for 90 minutes.
@@ -1018,7 +1078,9 @@ async fn part_of_a_batch_that_fails_stops_no_other() {
         fleet.event(&fleet.cas[1], "01"),
         fleet.comparison(0),
     ];
-    let again = [fleet.audit(&fleet.cas[0], 0, 1), messages[2].clone()];
+    let mut comparison = AuditMessage::read(&messages[2]).expect("one of ours");
+    *comparison.failures_mut() = 1;
+    let again = [fleet.audit(&fleet.cas[0], 0, 1), comparison.to_json()];
 
     assert_eq!(fleet.deliver(&messages).await, ["1"]);
 
