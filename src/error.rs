@@ -194,9 +194,9 @@ error_kinds! {
     /// The audit report could not be read to its end in two attempts.
     ReportUnfinished, Operator,
         "Raise the function's memory (template parameter MemorySize), which also raises its CPU share. A later run requests a new report.";
-    /// The last complete audit is older than three audit intervals and 90 minutes.
+    /// The last complete audit is older than three audit intervals, but at least 90 minutes.
     ReportOverdue, Operator,
-        "Check the function's log for \"audit failed\", \"report not ready\" and \"too soon to request a report\" on this CA: something else may request its audit reports. Run {\"status\": true} for its current error.";
+        "Check the function's log for \"audit failed\", \"report not ready\" and \"too soon to request a report\" on this CA: something else may request its audit reports. Run {\"status\": true} for its current error. With ScaleOut, also check the alarms of the audit queue: see docs/scale.md, Watch it.";
     StateUnreadable, Operator,
         "The function never overwrites unreadable state. If the bucket is versioned, restore an earlier version of the object by deleting the newer versions: see docs/troubleshoot.md, Restore the state. To start over on purpose, see Start a CA from scratch there.";
     /// A newer version of this program wrote the state.

@@ -177,12 +177,26 @@ fn consequence(alert: &Alert, error: &WatchError, all: u64, earlier: u64) -> Str
         Some(_) => ("this CA".to_owned(), "the last complete audit"),
         None => (number_of_cas(alert), "their last complete audits"),
     };
-    let failed = match earlier {
-        0 => format!("Audits of {which} have failed since {since}."),
-        _ => format!(
-            "An error that began {since} now makes audits of {which} fail as well. It affects {} in total; you were alerted to the others before.",
-            count(all, "CA")
-        ),
+    let total = count(all, "CA");
+    let failed = if error.kind == ErrorKind::ReportOverdue.name() {
+        // Perhaps no audit failed, or none began.
+        let (audits, have, are) = match alert.only_authority() {
+            Some(_) => ("A complete audit of this CA".to_owned(), "has", "is"),
+            None => (format!("Complete audits of {which}"), "have", "are"),
+        };
+        match earlier {
+            0 => format!("{audits} {have} been overdue since {since}."),
+            _ => format!(
+                "{audits} {are} now overdue as well. This began {since} and affects {total} in total; you were alerted to the others before."
+            ),
+        }
+    } else {
+        match earlier {
+            0 => format!("Audits of {which} have failed since {since}."),
+            _ => format!(
+                "An error that began {since} now makes audits of {which} fail as well. It affects {total} in total; you were alerted to the others before."
+            ),
+        }
     };
     // Audits of these CAs do not work again.
     if error.kind == ErrorKind::CertificateAuthorityTooLarge.name() {

@@ -70,7 +70,12 @@ fn filter_recipes_select_what_the_page_says() {
         "hostile",
     ];
     let critical = [&revocations[..], &["replay", "test"]].concat();
-    let failures = ["watch-failed", "watch-failed-many", "watch-stopped"];
+    let failures = [
+        "watch-failed",
+        "watch-failed-many",
+        "watch-failed-overdue",
+        "watch-stopped",
+    ];
     let expected = [
         // One CA: every sample is about it, alone or among others.
         all.clone(),

@@ -659,6 +659,7 @@ fn make_scenarios() -> Vec<(&'static str, Alert)> {
         ("watch-started", watch(3, started(3))),
         ("watch-failed", watch(1, failed(denied(), 0))),
         ("watch-failed-many", watch(20, failed(refused(), 0))),
+        ("watch-failed-overdue", watch(3, overdue(0))),
         ("watch-recovered", watch(20, recovered(refused(), 0))),
         ("watch-stopped", watch(2, stopped(Coverage::Listed))),
         (
@@ -718,6 +719,21 @@ pub fn refused() -> WatchError {
         message,
         at("2018-02-26T20:00:31Z"),
     )
+}
+
+/// The last complete audits are older than three intervals.
+pub fn overdue(earlier: u64) -> AlertKind {
+    let error = error(
+        ErrorKind::ReportOverdue,
+        "s3://amzn-s3-demo-bucket/audit-report/",
+        format!("no complete audit of {AUTHORITY} for 95 minutes (limit: 90)"),
+        at("2018-02-26T20:25:02Z"),
+    );
+    AlertKind::WatchFailed {
+        error,
+        earlier,
+        last_complete_audit_at: Some(at("2018-02-26T18:55:02Z")),
+    }
 }
 
 pub fn failed(error: WatchError, earlier: u64) -> AlertKind {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::messages::{assert_valid, schema};
 use crate::support::{
     AUTHORITY, accepted, at, authorities, denied, document, email, failed, hostile_subjects,
-    problem, recovered, refused, renamed, sms, started, stopped, summary, watch,
+    overdue, problem, recovered, refused, renamed, sms, started, stopped, summary, watch,
 };
 use pca_revocation_watch::alert::{
     Alert, AlertKind, Coverage, MAX_NAMED, MAX_REDUCED_LEN, Message, OpenProblem, Stack,
@@ -134,6 +134,31 @@ fn watch_failed_counts_cas_alerted_before() {
     assert_eq!(counts(&alert), expected);
     let one = watch(1, failed(refused(), 18));
     assert!(words(&one).contains("audits of this CA fail as well. It affects 19 CAs in total"));
+}
+
+#[test]
+fn overdue_audits_are_not_said_to_fail() {
+    for (number, earlier, text) in [
+        (
+            1,
+            0,
+            "A complete audit of this CA has been overdue since 2018-02-26 20:25:02 UTC. Revocations after the last",
+        ),
+        (
+            3,
+            0,
+            "Complete audits of 3 CAs have been overdue since 2018-02-26 20:25:02 UTC. Revocations after their last",
+        ),
+        (1, 19, "A complete audit of this CA is now overdue as well."),
+        (
+            3,
+            17,
+            "Complete audits of 3 CAs are now overdue as well. This began 2018-02-26 20:25:02 UTC and affects 20 CAs in total;",
+        ),
+    ] {
+        let words = words(&watch(number, overdue(earlier)));
+        assert!(words.contains(text), "{words}");
+    }
 }
 
 #[test]
