@@ -40,11 +40,11 @@ const ROWS: &[Row] = &[
         per_interval(column, column.1.failed_reports as f64)
     }),
     (
-        "CAs without a report, sum of all intervals",
+        "skipped: CAs for which no report was requested in an interval, sum",
         |(_, figures)| grouped(figures.skipped as f64),
     ),
     (
-        "audits later than interval and generation time, sum",
+        "late: audits that ended later than one interval plus their report's generation time, sum",
         |(_, figures)| grouped(figures.late as f64),
     ),
     (
@@ -89,15 +89,13 @@ const ROWS: &[Row] = &[
     ("SQS sends (`SendMessage`, `SendMessageBatch`)", |column| {
         requests(column, Service::Sqs, SQS_SENDS)
     }),
-    ("S3 writes for a quiet audit: most", |(_, figures)| {
-        figures
-            .writes
-            .keys()
-            .max()
-            .copied()
-            .unwrap_or_default()
-            .to_string()
-    }),
+    (
+        "most S3 writes for an audit without new revocations",
+        |(_, figures)| {
+            let most = figures.writes.keys().max();
+            most.copied().unwrap_or_default().to_string()
+        },
+    ),
     ("Lambda, a month", |column| dollars(lambda(column))),
     ("S3 requests, a month", |column| dollars(s3(column))),
     ("SQS requests, a month", |column| dollars(sqs(column))),
@@ -110,15 +108,15 @@ const S3_WRITES: &[&str] = &["PutObject", "ListObjectsV2", "CreateMultipartUploa
 const S3_READS: &[&str] = &["GetObject", "HeadObject"];
 const SQS_SENDS: &[&str] = &["SendMessage", "SendMessageBatch"];
 
-/// Returns the lines of the table; numbers are per interval unless a row says otherwise.
+/// Returns the lines of the table; numbers are averages of all intervals, or sums if a row says so.
 pub fn lines(all: &[(Scale, Figures)]) -> Vec<String> {
     let heads = all.iter().map(|(scale, _)| {
         let how = match scale.audits {
-            Audits::Inline => "inline",
-            Audits::ScaledOut => "scaled out",
+            Audits::Inline => "one invocation",
+            Audits::ScaledOut => "one per CA",
         };
         format!(
-            "{} CAs {how}",
+            "{} CAs, {how}",
             grouped(scale.certificate_authorities as f64)
         )
     });
