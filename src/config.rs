@@ -120,12 +120,12 @@ impl Config {
             notify_reasons: variables.optional("NOTIFY_REASONS", |text| {
                 Ok(list(text, reason)?.into_iter().collect())
             }),
-            initial_lookback: 3600 * variables.seconds("INITIAL_LOOKBACK_HOURS", 24, 0..=876_000),
+            initial_lookback: variables.duration("INITIAL_LOOKBACK_HOURS", 24, 0..=876_000, 3600),
             runbook_url: variables.optional("RUNBOOK_URL", url),
             state_prefix: variables
                 .optional("STATE_PREFIX", state_prefix)
                 .unwrap_or_else(|| "revocation-watch/".to_owned()),
-            report_interval: variables.seconds("REPORT_INTERVAL_SECONDS", 1800, 0..=604_800),
+            report_interval: variables.duration("REPORT_INTERVAL_SECONDS", 1800, 0..=604_800, 1),
             audit_interval: variables.interval("AUDIT_INTERVAL_MINUTES", 1..=10_080, 60),
             audit_queue: variables.audit_queue(),
             summary_interval: variables.interval("SUMMARY_INTERVAL_HOURS", 1..=8784, 3600),
@@ -190,8 +190,15 @@ impl<G: Fn(&str) -> Option<String>> Variables<G> {
         self.optional_number(name, range).unwrap_or(default)
     }
 
-    fn seconds(&mut self, name: &str, default: u64, range: RangeInclusive<u64>) -> Duration {
-        Duration::from_secs(self.number(name, default, range))
+    /// Reads a duration in units of that many seconds.
+    fn duration(
+        &mut self,
+        name: &str,
+        default: u64,
+        range: RangeInclusive<u64>,
+        seconds: u64,
+    ) -> Duration {
+        Duration::from_secs(seconds * self.number(name, default, range))
     }
 
     /// Reads an interval in units of that many seconds.
@@ -261,7 +268,7 @@ fn certificate_authorities(text: &str, region: &str) -> Result<Option<Vec<String
     Ok(Some(listed))
 }
 
-/// Parses `Key=Value`; the value may be empty, and contain more of `=` (AWS General Reference, "Tagging
+/// Parses `Key=Value`; the value may be empty or contain `=`, too (AWS General Reference, "Tagging
 /// AWS resources").
 fn tag(text: &str) -> Result<Tag, String> {
     let is_valid = |part: &str, most: usize| {

@@ -96,22 +96,6 @@ impl Trigger {
     }
 }
 
-impl QueuedMessage {
-    /// Returns the slot of a CA's request, if the message has one.
-    fn slot(&self, arn: &CertificateAuthorityArn) -> Option<SystemTime> {
-        match self.audit_message()? {
-            AuditMessage::Audit {
-                certificate_authority_arn,
-                slot_millis: Some(millis),
-                ..
-            } if certificate_authority_arn == arn => {
-                Some(self.sent_at? + Duration::from_millis((*millis).into()))
-            }
-            _ => None,
-        }
-    }
-}
-
 /// Private CA's event that a certificate was revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationEvent {
@@ -158,6 +142,20 @@ impl QueuedMessage {
     pub fn audit_message(&self) -> Option<&AuditMessage> {
         match &self.content {
             MessageContent::Audit(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Returns the slot of a CA's request, if the message has one.
+    fn slot(&self, arn: &CertificateAuthorityArn) -> Option<SystemTime> {
+        match self.audit_message()? {
+            AuditMessage::Audit {
+                certificate_authority_arn,
+                slot_millis: Some(millis),
+                ..
+            } if certificate_authority_arn == arn => {
+                Some(self.sent_at? + Duration::from_millis((*millis).into()))
+            }
             _ => None,
         }
     }

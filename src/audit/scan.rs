@@ -61,7 +61,8 @@ impl<'a> Audit<'a> {
     /// Scans a report; also returns the memory that the audit holds until it ends.
     ///
     /// The scan is counted in a write of its own right before it starts, so that one that crashes the
-    /// process is noticed. A queued audit takes the lease with that write. Other endings take the attempt back, unless they count against the report.
+    /// process is noticed. A queued audit takes the lease with that write. Other endings take the attempt
+    /// back, unless they count against the report.
     pub(super) async fn scan<'s>(
         &self,
         state: &mut VersionedState,

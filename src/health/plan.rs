@@ -581,7 +581,7 @@ mod tests {
         let plan = Plan::new(&watching(&[1]), &failing, end_of_full_run(6));
         assert_eq!(plan.errors[&arn(1)].kind, "ReportOverdue");
         assert!(plan.silenced.is_empty());
-        // Whoever cannot read its state does not know how old its audit is.
+        // Without its state, nobody knows how old its audit is.
         let unknown = Facts::from([(arn(1), Fact::Unknown)]);
         assert!(!Plan::new(&watching(&[1]), &unknown, end_of_full_run(9)).announces());
     }

@@ -66,6 +66,12 @@ pub struct Control {
     /// Numbers of revocations in messages so far, by reason.
     #[serde(default)]
     pub(crate) notified_by_reason: ReasonCounts,
+    /// Not used. Earlier builds wrote it, and do not read documents without it.
+    #[serde(default)]
+    runs_without_audit: u32,
+    /// Not used. Earlier builds wrote it.
+    #[serde(default, skip_serializing)]
+    without_audit_since: Option<Timestamp>,
 }
 
 /// The right to audit a CA, for a limited time.
@@ -204,6 +210,8 @@ impl Control {
             notified_set: None,
             notified_count: 0,
             notified_by_reason: ReasonCounts::default(),
+            runs_without_audit: 0,
+            without_audit_since: None,
         }
     }
 
@@ -409,6 +417,22 @@ mod tests {
             Control::read(&control.to_json(), &arn(), "here"),
             Ok(control)
         );
+    }
+
+    /// An upgrade must not make the state of every CA unreadable, nor must a rollback.
+    #[test]
+    fn earlier_builds_share_the_document() {
+        let control = Control::new(arn(), at("2026-11-21T04:00:00Z"));
+        let mut json: serde_json::Value = serde_json::from_slice(&control.to_json()).unwrap();
+        assert_eq!(json["runsWithoutAudit"], 0, "a rollback needs it");
+        json["runsWithoutAudit"] = 3.into();
+        json["withoutAuditSince"] = "2026-11-21T04:30:00Z".into();
+
+        let read = Control::read(json.to_string().as_bytes(), &arn(), "here").unwrap();
+
+        assert_eq!(read.first_seen_at, control.first_seen_at);
+        let written: serde_json::Value = serde_json::from_slice(&read.to_json()).unwrap();
+        assert!(written["withoutAuditSince"].is_null());
     }
 
     #[test]
