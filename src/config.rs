@@ -282,7 +282,9 @@ fn tag(text: &str) -> Result<Tag, String> {
                 value: value.to_owned(),
             })
         }
-        _ => Err(format!("{text:?} is not a tag (expected Key=Value)")),
+        _ => Err(format!(
+            "{text:?} is not a tag (expected Key=Value, of letters, digits, spaces and _.:/=+-@, with at most 128 and 256 characters)"
+        )),
     }
 }
 
@@ -474,7 +476,7 @@ mod tests {
         ] {
             let error = from(&[("CERTIFICATE_AUTHORITY_TAG", text)]).unwrap_err();
             let problem =
-                format!("CERTIFICATE_AUTHORITY_TAG: {text:?} is not a tag (expected Key=Value)");
+                format!("CERTIFICATE_AUTHORITY_TAG: {text:?} is not a tag (expected Key=Value, of");
             assert!(error.error_message.contains(&problem), "{error:?}");
         }
     }

@@ -85,10 +85,15 @@ impl Function {
                 Ok(part) => kept.extend(part),
                 Err(error) if parts.len() == 1 => return Err(error),
                 Err(error) => {
-                    let (error_type, error) = (error.error_type, error.error_message);
-                    warn!(error_type, error, "messages stay in the queue");
                     let queued = request.trigger.queued().iter();
-                    kept.extend(queued.map(|queued| queued.message_id.clone()));
+                    let ids: Vec<_> = queued.map(|queued| queued.message_id.clone()).collect();
+                    warn!(
+                        sqs_message_ids = ?ids,
+                        error_type = error.error_type,
+                        error = error.error_message,
+                        "messages stay in the queue; SQS delivers them again"
+                    );
+                    kept.extend(ids);
                 }
             }
         }
@@ -197,7 +202,8 @@ impl Function {
 /// Selects the CAs of a run.
 async fn start(run: &Run<'_>) -> Result<Targets, Diagnostic> {
     let budget = &run.invocation.budget;
-    let targets = in_time(budget, "ListCertificateAuthorities", targets(run)).await?;
+    let what = "selecting the CAs (ListCertificateAuthorities, ListTags)";
+    let targets = in_time(budget, what, targets(run)).await?;
     info!(
         request_id = run.invocation.request_id,
         mode = ?run.request.mode,

@@ -439,7 +439,7 @@ pub(crate) fn narrow(
     if !unknown.is_empty() && run.request.trigger == Trigger::Manual {
         let why = match &run.config.certificate_authority_tag {
             Some(tag) => format!(
-                "which CERTIFICATE_AUTHORITY_ARNS and CERTIFICATE_AUTHORITY_TAG ({tag}) do not select"
+                "which CERTIFICATE_AUTHORITY_ARNS and CERTIFICATE_AUTHORITY_TAG ({tag}) do not select ({{\"status\": true}} shows which CAs have the tag)"
             ),
             None => "which CERTIFICATE_AUTHORITY_ARNS does not list".to_owned(),
         };

@@ -125,6 +125,16 @@ fn pure_modules_do_not_wait_or_do_io() {
     assert_eq!(impure, Vec::<String>::new());
 }
 
+/// A log line's text is its field `message`: another one with that name would hide it.
+#[test]
+fn log_lines_have_one_message() {
+    let second = Regex::new(r"\b(debug|info|warn|error)!\([^;]*[\s(]message( =|,)").expect("valid");
+    assert!(second.is_match("info!(id = 1, message = body, \"sent\")"));
+    let files = rust_files(Path::new("src")).into_iter();
+    let wrong = files.filter(|file| second.is_match(&fs::read_to_string(file).expect("a file")));
+    assert_eq!(wrong.collect::<Vec<_>>(), Vec::<PathBuf>::new());
+}
+
 #[test]
 fn an_import_cycle_is_found() {
     let sources = Sources::from_text([

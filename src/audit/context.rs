@@ -121,7 +121,10 @@ impl Run<'_> {
             && let Some(error) = published.unverified.take()
         {
             // Nobody reads the response of a queued audit.
-            warn!(error = error.message, "subscriptions not checked");
+            warn!(
+                error = error.message,
+                "subscriptions not checked; published because the topic had a confirmed one"
+            );
             published.warnings.push(error.message);
         }
         Ok(published)
@@ -339,7 +342,7 @@ impl Audit<'_> {
     pub fn outpaced(&self) -> AuditResponse {
         info!(
             certificate_authority = self.arn.id(),
-            "another run changed the state first"
+            "another run changed the state first; the message is sent again"
         );
         AuditResponse::new(self.arn.clone(), Outcome::Busy)
     }

@@ -95,7 +95,7 @@ pub(super) async fn read_states(run: &Run<'_>, targets: &[Target]) -> Vec<Candid
                 warn!(
                     certificate_authority = target.arn.id(),
                     error = error.message,
-                    "state not read"
+                    "state not read; its audit is sent all the same"
                 );
             }
             (target.clone(), state.map(|state| state.control))

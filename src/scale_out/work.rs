@@ -50,6 +50,17 @@ enum Disposition {
     DeadLetter(AuditMessage),
 }
 
+impl Disposition {
+    /// Returns the message that takes the place of the one that was worked on.
+    fn message(&self) -> Option<&AuditMessage> {
+        match self {
+            Self::Delete => None,
+            Self::SendAgain(delayed) => Some(&delayed.message),
+            Self::DeadLetter(message) => Some(message),
+        }
+    }
+}
+
 /// Returns the messages of a batch without those that nothing is to be done for.
 pub(crate) fn current(
     mut queued: Vec<QueuedMessage>,
@@ -64,7 +75,7 @@ pub(crate) fn current(
         };
         info!(
             sqs_message_id = queued.message_id,
-            message = message.to_json(),
+            body = message.to_json(),
             "message deleted from the queue: {why}"
         );
         false
@@ -75,7 +86,7 @@ pub(crate) fn current(
 /// Returns why nothing is to be done for a message, if that is so.
 fn why_deleted(message: &AuditMessage, now: Timestamp, config: &Config) -> Option<&'static str> {
     if is_of_future(message, now) {
-        return Some("its times are in the future");
+        return Some("its scheduledAt or notBefore is in the future");
     }
     let is_audit = matches!(message, AuditMessage::Audit { .. });
     let is_superseded = is_audit && is_over(message.scheduled_at(), now, config);
@@ -156,7 +167,9 @@ async fn audit(
 /// Returns the failed audits of the CAs that messages name, after an error of listing the CAs or their
 /// tags.
 fn not_selected(run: &Run<'_>, error: &Diagnostic) -> Vec<AuditResult> {
+    let named = run.request.certificate_authorities.iter().flatten();
     warn!(
+        certificate_authorities = ?named.clone().collect::<Vec<_>>(),
         error_type = error.error_type,
         error = error.error_message,
         "audit failed: CAs not selected"
@@ -167,7 +180,6 @@ fn not_selected(run: &Run<'_>, error: &Diagnostic) -> Vec<AuditResult> {
         .find(|kind| kind.name() == error.error_type);
     let kind = kind.unwrap_or(ErrorKind::RequestRejected);
     let error = AuditError::new(kind, &error.error_message).unconfirmed();
-    let named = run.request.certificate_authorities.iter().flatten();
     named
         .filter_map(|name| CertificateAuthorityArn::parse(name))
         .map(|arn| AuditResponse::failed(arn, error.clone()).into())
@@ -188,8 +200,8 @@ fn result_of<'a>(message: &AuditMessage, results: &'a [AuditResult]) -> Option<&
 fn not_configured(id: &str, message: &AuditMessage) -> Disposition {
     info!(
         sqs_message_id = id,
-        message = message.to_json(),
-        "message deleted from the queue: its CA is no longer audited"
+        body = message.to_json(),
+        "message deleted from the queue: CERTIFICATE_AUTHORITY_ARNS and CERTIFICATE_AUTHORITY_TAG no longer select its CA"
     );
     Disposition::Delete
 }
@@ -272,6 +284,7 @@ async fn follow_up(
         Ok(targets) => targets,
         Err(error) => {
             warn!(
+                body = message.to_json(),
                 error_type = error.error_type,
                 error = error.error_message,
                 "follow-up failed: CAs not selected"
@@ -311,7 +324,7 @@ fn instead(run: &Run<'_>, message: &AuditMessage) -> Option<Disposition> {
         }
         // The next schedule has its audits, but a backlog delays the comparison of each schedule.
         AuditMessage::Dispatch { scheduled_at, .. } if is_over(*scheduled_at, now, run.config) => {
-            info!("dispatch superseded by the next schedule; comparing at once");
+            info!(%scheduled_at, "dispatch superseded by the next schedule; comparing at once");
             let comparison = comparison(*scheduled_at, now);
             Some(send_again(comparison, Duration::ZERO))
         }
@@ -341,8 +354,12 @@ async fn carry_out(
 ) -> Vec<String> {
     let mut kept = Vec::new();
     for (id, disposition) in dispositions {
+        let body = disposition.message().map(AuditMessage::to_json);
         if let Err(error) = replace(run, budget, id, disposition).await {
-            warn!(sqs_message_id = id, error, "message stays in the queue");
+            warn!(
+                sqs_message_id = id,
+                body, error, "message stays in the queue; SQS delivers it again"
+            );
             kept.push(id.to_owned());
         }
     }
@@ -369,7 +386,7 @@ async fn replace(
     let Some(queue) = &run.config.audit_queue else {
         info!(
             sqs_message_id = id,
-            message = body,
+            body,
             "message deleted from the queue: AUDIT_QUEUE_URL is not set; the next schedule has the same work"
         );
         return Ok(());
@@ -379,7 +396,8 @@ async fn replace(
         (true, Some(url)) => url,
         (true, None) => {
             return Err(
-                "too many failed attempts, and AUDIT_DEAD_LETTER_QUEUE_URL is not set".to_owned(),
+                "too many failed attempts, and AUDIT_DEAD_LETTER_QUEUE_URL is not set; set it to the URL of the dead-letter queue"
+                    .to_owned(),
             );
         }
     };
@@ -392,10 +410,11 @@ async fn replace(
     let delay_seconds = message.delay.as_secs();
     match is_dead {
         true => warn!(
-            message = body,
+            body,
+            queue = url,
             "message sent to the dead-letter queue: too many failed attempts"
         ),
-        false => info!(message = body, delay_seconds, "message sent again"),
+        false => info!(body, delay_seconds, "message sent again"),
     }
     Ok(())
 }

@@ -369,7 +369,7 @@ async fn tags_are_looked_up_for_named_cas_only() {
     let refused = stack.function.invoke(named(&stack.cas[2])).await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.error_type, "EventInvalid");
-    let why = "which CERTIFICATE_AUTHORITY_ARNS and CERTIFICATE_AUTHORITY_TAG (Team=payments) do not select; nothing was done";
+    let why = "which CERTIFICATE_AUTHORITY_ARNS and CERTIFICATE_AUTHORITY_TAG (Team=payments) do not select ({\"status\": true} shows which CAs have the tag); nothing was done";
     assert!(refused.error_message.ends_with(why), "{refused:?}");
     // It may have the tag.
     stack.deny_tags_of(&stack.cas[2]);

@@ -667,9 +667,11 @@ pub fn unannounced_of_all(world: &World, number: usize) -> Vec<String> {
 
 /// Returns whether a run had a list with a flipped bit, which may lack CAs.
 fn has_damaged_list(run: &Run) -> bool {
-    run.calls
-        .iter()
-        .any(|seen| seen.injected.is_some() && seen.call.operation == "ListCertificateAuthorities")
+    run.calls.iter().any(|seen| {
+        let failure = seen.injected.as_ref().map(|injection| &injection.failure);
+        let is_flipped = matches!(failure, Some(Failure::Fault(_, Fault::FlipByte { .. })));
+        is_flipped && seen.call.operation == "ListCertificateAuthorities"
+    })
 }
 
 /// Returns a JSON document of the bucket, if it is there and readable.
