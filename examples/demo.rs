@@ -238,17 +238,9 @@ impl Stage {
         let runtime = RuntimeApi::serve().await?;
         let mut function = Command::new(std::env::current_exe()?)
             .env_clear()
-            .env("AWS_LAMBDA_RUNTIME_API", runtime.address())
-            .env("AWS_LAMBDA_FUNCTION_NAME", "pca-revocation-watch")
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .envs(runtime.environment(256))
             .env("AWS_LAMBDA_LOG_LEVEL", "DEBUG")
             .env("AWS_REGION", arn.region())
-            .env("AWS_ACCESS_KEY_ID", Settings::default().access_key_id)
-            .env(
-                "AWS_SECRET_ACCESS_KEY",
-                Settings::default().secret_access_key,
-            )
             .env("AWS_ENDPOINT_URL", server.endpoint_url())
             .env("CERTIFICATE_AUTHORITY_ARNS", ca)
             .env("REPORT_BUCKET", BUCKET)

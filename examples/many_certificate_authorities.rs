@@ -9,6 +9,8 @@
 #[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/account/many.rs"]
 mod many;
+#[path = "../benches/function/process.rs"]
+mod process;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -155,16 +157,7 @@ impl Function {
         let runtime = RuntimeApi::serve().await?;
         let process = Command::new(binary)
             .env_clear()
-            .env("AWS_LAMBDA_RUNTIME_API", runtime.address())
-            .env("AWS_LAMBDA_FUNCTION_NAME", "pca-revocation-watch")
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-            .env(
-                "AWS_SECRET_ACCESS_KEY",
-                "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-            )
+            .envs(runtime.environment(256))
             .env("AWS_ENDPOINT_URL", server.endpoint_url())
             .env("CERTIFICATE_AUTHORITY_ARNS", "*")
             .env("REPORT_BUCKET", BUCKET)
@@ -185,32 +178,8 @@ impl Function {
         response.map_err(|error| error.to_string().into())
     }
 
-    /// Returns a file of /proc.
-    fn proc(&self, file: &str) -> Result<String> {
-        let process = self.process.id().ok_or("the function has ended")?;
-        Ok(std::fs::read_to_string(format!("/proc/{process}/{file}"))?)
-    }
-
-    /// Returns the peak memory in MiB (proc_pid_status(5), `VmHWM`, in KiB).
-    fn peak_mib(&self) -> Result<f64> {
-        let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.split_whitespace().next());
-        Ok(kib.ok_or("no VmHWM")?.parse::<f64>()? / 1024.0)
-    }
-
-    /// Returns the user and system time (proc_pid_stat(5), fields 14 and 15, in ticks of 10 ms).
-    fn cpu_seconds(&self) -> Result<f64> {
-        let stat = self.proc("stat")?;
-        // The name of the command, in parentheses, may contain spaces.
-        let (_, fields) = stat.rsplit_once(") ").ok_or("no fields")?;
-        let ticks: u64 = fields
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .filter_map(|f| f.parse::<u64>().ok())
-            .sum();
-        Ok(ticks as f64 / 100.0)
+    fn process_id(&self) -> Result<u32> {
+        Ok(self.process.id().ok_or("the function has ended")?)
     }
 }
 
@@ -218,8 +187,9 @@ impl Function {
 fn show_figures(account: &Account, functions: &[&Function]) -> Result<()> {
     let (mut peak, mut cpu) = (0.0_f64, 0.0);
     for function in functions {
-        peak = peak.max(function.peak_mib()?);
-        cpu += function.cpu_seconds()?;
+        let process = function.process_id()?;
+        peak = peak.max(process::peak_mib(process));
+        cpu += process::cpu_seconds(process);
     }
     let (by_operation, throttled) = account.calls();
     println!("  peak memory {peak:.1} MiB, of the largest process so far");

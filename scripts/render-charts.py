@@ -117,7 +117,7 @@ def memory_chart(page):
     points = []
     for row in tables(page, "The whole function")[0]:
         counts = re.match(r"([\d,]+) certificates, ([\d,]+) revoked", row["report"])
-        if counts and number(counts.group(2)) <= 10_000 and row.get("notified set", "none") == "none":
+        if counts and number(counts.group(2)) <= 10_000:
             points.append((number(counts.group(1)), number(row["peak memory"].split()[0])))
     points = sorted(dict(reversed(points)).items())
     left, right, top, bottom = 70, WIDTH - 40, TOP + 8, TOP + 208

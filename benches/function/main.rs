@@ -20,7 +20,8 @@ use local_aws::{
 };
 use pca_revocation_watch::arn::CertificateAuthorityArn;
 use pca_revocation_watch::audit_message::AuditMessage;
-use report::{Report, thousands};
+use pca_revocation_watch::text::numbers::with_separators;
+use report::Report;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -85,21 +86,21 @@ async fn by_size(
             revoked: certificates.min(10_000),
             format,
         };
-        let generated = report.generate(&Account::new().ca);
-        let prefix = format!("{report} | {} {format:?}", size(generated.length));
         let account = Account::new();
-        let taken = account
+        let generated = report.generate(&account.ca);
+        let prefix = format!("{report} | {} {format:?}", size(generated.length));
+        let measured = account
             .audit(event(&account), report, generated.clone(), NOTIFY_ALL)
             .await;
-        row(&format!("{prefix} | in one piece"), &taken);
+        row(&format!("{prefix} | in one piece"), &measured);
         if is_also_broken {
             let account = Account::new();
             account.break_downloads();
-            let taken = account
+            let measured = account
                 .audit(event(&account), report, generated.clone(), NOTIFY_ALL)
                 .await;
             assert_eq!(account.downloads(), generated.length.div_ceil(GIGABYTE));
-            row(&format!("{prefix} | broke every gigabyte"), &taken);
+            row(&format!("{prefix} | broke every gigabyte"), &measured);
         }
     }
 }
@@ -127,20 +128,23 @@ async fn by_notified_set() {
         for &report in reports {
             let generated = report.generate(&account.ca);
             let size = size(generated.length);
-            let taken = account.audit(json!({}), report, generated, variable).await;
-            last = Some((report, size, taken));
+            let measured = account.audit(json!({}), report, generated, variable).await;
+            last = Some((report, size, measured));
         }
-        let (report, size, taken) = last.expect("there is a report");
-        let new = &taken.response["certificateAuthorities"][0]["newRevocations"];
-        let new = thousands(new.as_u64().expect("a number"));
-        row(&format!("{report} | {notified} | {new} | {size}"), &taken);
+        let (report, size, measured) = last.expect("there is a report");
+        let new = &measured.response["certificateAuthorities"][0]["newRevocations"];
+        let new = with_separators(new.as_u64().expect("a number"));
+        row(
+            &format!("{report} | {notified} | {new} | {size}"),
+            &measured,
+        );
     }
 }
 
-fn row(prefix: &str, taken: &Measured) {
+fn row(prefix: &str, measured: &Measured) {
     println!(
         "| {prefix} | {:.1} MiB | {:.2} s | {:.0} s |",
-        taken.peak_mib, taken.cpu_seconds, taken.seconds
+        measured.peak_mib, measured.cpu_seconds, measured.seconds
     );
 }
 
@@ -236,12 +240,12 @@ impl Account {
             ("AUDIT_DEAD_LETTER_QUEUE_URL", &self.queue),
             variable,
         ];
-        let taken = self.run(event, &variables).await;
+        let measured = self.run(event, &variables).await;
         // The response to a message does not show the audit.
         let audit = &self.control()["lastCompleteAudit"];
         assert_eq!(audit["certificates"], json!(report.certificates));
         assert_eq!(audit["revoked"], json!(report.revoked));
-        taken
+        measured
     }
 
     async fn run(&self, event: Value, variables: &[(&str, &str)]) -> Measured {
@@ -249,16 +253,7 @@ impl Account {
         let runtime = RuntimeApi::serve().await.expect("loopback can be bound");
         let function = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
             .env_clear()
-            .env("AWS_LAMBDA_RUNTIME_API", runtime.address())
-            .env("AWS_LAMBDA_FUNCTION_NAME", "pca-revocation-watch")
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-            .env(
-                "AWS_SECRET_ACCESS_KEY",
-                "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-            )
+            .envs(runtime.environment(128))
             .env("AWS_ENDPOINT_URL", server.endpoint_url())
             .env("CERTIFICATE_AUTHORITY_ARNS", &self.ca)
             .env("REPORT_BUCKET", BUCKET)

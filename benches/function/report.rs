@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use local_aws::{Generated, Pieces, ReportFormat};
+use pca_revocation_watch::text::numbers::with_separators;
 
 /// Records in each piece of a report.
 const RECORDS: u64 = 128;
@@ -45,19 +46,12 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (certificates, revoked) = (thousands(self.certificates), thousands(self.revoked));
+        let (certificates, revoked) = (
+            with_separators(self.certificates),
+            with_separators(self.revoked),
+        );
         write!(f, "{certificates} certificates, {revoked} revoked")
     }
-}
-
-/// Formats a number with separators.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let groups = digits.as_bytes().rchunks(3).rev();
-    let groups: Vec<&str> = groups
-        .map(|group| std::str::from_utf8(group).expect("digits"))
-        .collect();
-    groups.join(",")
 }
 
 /// The text of a report. All records of a kind have the same length, so that the record at any byte

@@ -1,4 +1,4 @@
-//! CPU time of an audit beside that of a mere download, over TLS.
+//! CPU time of an audit compared with that of a plain download, over TLS.
 //!
 //! `cargo bench --bench transfer` serves a report of 10 million certificates from a process of its own
 //! (TLS 1.3, CRC-64/NVME as S3 states it) and measures three processes, which take turns:
@@ -7,8 +7,9 @@
 //! 2. receive only: the same SDK downloads the object and verifies its checksum;
 //! 3. `curl` to `/dev/null`, which verifies nothing.
 //!
-//! It prints the median CPU time (user and system) of each. `--rounds` and `--certificates` take
-//! other numbers than 5 and 10,000,000. Needs Linux (it reads `/proc`), `curl` and `openssl`.
+//! It prints the median, lowest and highest CPU time (user and system) of each. `--rounds` and
+//! `--certificates` take other numbers than 5 and 10,000,000. Needs Linux (it reads `/proc`), `curl` and
+//! `openssl`.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -54,6 +55,7 @@ struct Report {
     layout: Layout,
     ca: String,
     bytes: u64,
+    certificates: u64,
 }
 
 /// The CPU seconds of each round.
@@ -88,8 +90,10 @@ async fn main() {
 async fn measure(directory: &Path, options: Options) {
     make_certificate(directory).await;
     let (served, reports) = start_server(directory, options).await;
-    println!("| report | program | CPU | GB per CPU second | times receiving only |");
-    println!("| --- | --- | ---: | ---: | ---: |");
+    println!(
+        "| report | program | CPU | lowest and highest | GB per CPU second | times receiving only |"
+    );
+    println!("| --- | --- | ---: | ---: | ---: | ---: |");
     for report in reports {
         // The first audit records the revocations; the measured ones find nothing new.
         whole(&served, &report).await;
@@ -146,10 +150,15 @@ async fn start_server(directory: &Path, options: Options) -> (Served, Vec<Report
         process,
     };
     let layouts = [Layout::JsonIndented, Layout::Csv].into_iter().enumerate();
-    let reports = layouts.map(|(at, layout)| Report {
-        layout,
-        ca: text(&line["reports"][at]["ca"]),
-        bytes: line["reports"][at]["bytes"].as_u64().expect("a number"),
+    let reports = layouts.map(|(at, layout)| {
+        let report = &line["reports"][at];
+        let number = |name: &str| report[name].as_u64().expect("a number");
+        Report {
+            layout,
+            ca: text(&report["ca"]),
+            bytes: number("bytes"),
+            certificates: number("certificates"),
+        }
     });
     (served, reports.collect())
 }
@@ -163,10 +172,7 @@ async fn whole(served: &Served, report: &Report) -> f64 {
     };
     let before = reaped_cpu_seconds();
     let mut function = with_aws(Command::new(env!("CARGO_BIN_EXE_bootstrap")), served)
-        .env("AWS_LAMBDA_RUNTIME_API", runtime.address())
-        .env("AWS_LAMBDA_FUNCTION_NAME", "pca-revocation-watch")
-        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
-        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+        .envs(runtime.environment(128))
         .env("CERTIFICATE_AUTHORITY_ARNS", &report.ca)
         .env("REPORT_BUCKET", BUCKET)
         .env("REPORT_FORMAT", format)
@@ -183,6 +189,8 @@ async fn whole(served: &Served, report: &Report) -> f64 {
     function.kill().await.expect("it runs");
     let audit = &response["certificateAuthorities"][0];
     assert_eq!(audit["outcome"], "audited", "{response:#}");
+    let certificates = json!(report.certificates);
+    assert_eq!(audit["certificates"], certificates, "{response:#}");
     assert_eq!(audit["revoked"], json!(10_000), "{response:#}");
     reaped_cpu_seconds() - before
 }
@@ -274,28 +282,40 @@ fn print(report: &Report, measured: Measured) {
         Layout::Csv => "CSV",
         _ => "JSON",
     };
-    let Measured {
-        whole,
-        receive,
-        curl,
-    } = measured;
-    eprintln!("{name}: whole {whole:.2?}, receive only {receive:.2?}, curl {curl:.2?}");
-    let receiving = median(receive.clone());
-    for (program, seconds) in [
-        ("the whole function", whole),
+    let receive = Spread::of(measured.receive);
+    for (program, spread) in [
+        ("the whole function", Spread::of(measured.whole)),
         ("the SDK, receiving and verifying only", receive),
-        ("`curl` to `/dev/null`", curl),
+        ("`curl` to `/dev/null`", Spread::of(measured.curl)),
     ] {
-        let seconds = median(seconds);
+        let Spread {
+            lowest,
+            median,
+            highest,
+        } = spread;
         println!(
-            "| {name}, {gigabytes:.2} GB | {program} | {seconds:.2} s | {:.2} | {:.2} |",
-            gigabytes / seconds,
-            seconds / receiving
+            "| {name}, {gigabytes:.2} GB | {program} | {median:.2} s | {lowest:.2} to {highest:.2} s | {:.2} | {:.2} |",
+            gigabytes / median,
+            median / receive.median
         );
     }
 }
 
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
+/// How far the numbers of several rounds are apart.
+#[derive(Clone, Copy)]
+struct Spread {
+    lowest: f64,
+    median: f64,
+    highest: f64,
+}
+
+impl Spread {
+    fn of(mut numbers: Vec<f64>) -> Self {
+        numbers.sort_by(f64::total_cmp);
+        Self {
+            lowest: numbers[0],
+            median: numbers[numbers.len() / 2],
+            highest: numbers[numbers.len() - 1],
+        }
+    }
 }

@@ -38,9 +38,10 @@ pub async fn serve(directory: &Path, options: Options) {
         .subscribe(&topic, Subscription::new(Protocol::Sqs, "siem"))
         .expect("a standard topic takes a queue");
     let mut reports = Vec::new();
+    let blocks = options.certificates.div_ceil(BLOCK).max(2);
     for layout in [Layout::JsonIndented, Layout::Csv] {
         let ca = aws.private_ca().create(layout.name());
-        let report = report(&ca, layout, options.certificates);
+        let report = report(&ca, layout, blocks);
         // One for each audit, and the same object for the others to download.
         for _ in 0..=options.rounds {
             let next = NextReport::new().content(report.clone());
@@ -48,7 +49,7 @@ pub async fn serve(directory: &Path, options: Options) {
         }
         let bytes = report.length;
         aws.s3().put(BUCKET, layout.name(), report);
-        reports.push(json!({ "ca": ca, "bytes": bytes }));
+        reports.push(json!({ "ca": ca, "bytes": bytes, "certificates": blocks * BLOCK }));
     }
     let plain = aws.serve().await.expect("loopback can be bound");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -103,15 +104,14 @@ async fn forward(acceptor: TlsAcceptor, stream: TcpStream, to: std::net::SocketA
 
 /// Returns a report that repeats a block of certificates, so that sending it takes little time. Those of
 /// the last block are revoked.
-fn report(ca: &str, layout: Layout, certificates: u64) -> Generated {
+fn report(ca: &str, layout: Layout, blocks: u64) -> Generated {
     let (start, valid, between) = block(ca, layout, 0);
     let (_, revoked, _) = block(ca, layout, 100);
     let end: &[u8] = if layout == Layout::Csv { b"" } else { b"\n]" };
-    let blocks = certificates.div_ceil(BLOCK).max(2) - 1;
     Generated::measured(Generated::skipping(move || -> Pieces {
         let (valid, between) = (valid.clone(), between.clone());
         let repeated =
-            (0..blocks).flat_map(move |_| slices(valid.clone()).chain([between.clone()]));
+            (1..blocks).flat_map(move |_| slices(valid.clone()).chain([between.clone()]));
         let last = slices(revoked.clone()).chain([Bytes::from_static(end)]);
         Box::new([start.clone()].into_iter().chain(repeated).chain(last))
     }))

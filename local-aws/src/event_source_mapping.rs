@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::account::LocalAws;
 use crate::clock::Clock;
-use crate::sqs::{Received, Sqs, md5_hex};
+use crate::md5::md5_hex;
+use crate::sqs::{Received, Sqs};
 
 /// Settings of an event source mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +163,7 @@ impl EventSourceMapping {
                 "body": message.body,
                 "attributes": message.attributes,
                 "messageAttributes": {},
-                "md5OfBody": md5_hex(&message.body),
+                "md5OfBody": md5_hex(message.body.as_bytes()),
                 "eventSource": "aws:sqs",
                 "eventSourceARN": arn,
                 "awsRegion": self.region,

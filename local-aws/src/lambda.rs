@@ -16,11 +16,12 @@ use crate::body::{self, Body};
 use crate::clock::Clock;
 use crate::ids::Ids;
 use crate::server::{Disconnected, Server};
+use crate::settings::Settings;
 
 /// Serves the Runtime API of one function on its own port.
 ///
-/// A function started with [`RuntimeApi::address`] as `AWS_LAMBDA_RUNTIME_API` processes the invocations
-/// one at a time, as in a single execution environment.
+/// A function started with [`RuntimeApi::environment`] processes the invocations one at a time, as in a
+/// single execution environment.
 #[derive(Debug)]
 pub struct RuntimeApi {
     shared: Arc<Shared>,
@@ -122,6 +123,29 @@ impl RuntimeApi {
     /// Returns the value for `AWS_LAMBDA_RUNTIME_API`.
     pub fn address(&self) -> String {
         self.server.address().to_string()
+    }
+
+    /// Returns the variables that Lambda sets for a function with this much memory, in MB, with the region
+    /// and the credentials of [`Settings::default`].
+    pub fn environment(&self, memory: u32) -> [(&'static str, String); 7] {
+        let Settings {
+            region,
+            access_key_id,
+            secret_access_key,
+            ..
+        } = Settings::default();
+        [
+            ("AWS_LAMBDA_RUNTIME_API", self.address()),
+            (
+                "AWS_LAMBDA_FUNCTION_NAME",
+                "pca-revocation-watch".to_owned(),
+            ),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory.to_string()),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+            ("AWS_REGION", region),
+            ("AWS_ACCESS_KEY_ID", access_key_id),
+            ("AWS_SECRET_ACCESS_KEY", secret_access_key),
+        ]
     }
 
     /// Invokes the function with this event and waits for its response.

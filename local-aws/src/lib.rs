@@ -55,6 +55,7 @@ mod hook;
 mod ids;
 mod injection;
 mod lambda;
+mod md5;
 mod operations;
 mod pca;
 mod recording;

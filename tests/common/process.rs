@@ -41,16 +41,7 @@ impl Function {
         let runtime = RuntimeApi::serve().await.expect("loopback can be bound");
         let mut child = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
             .env_clear()
-            .env("AWS_LAMBDA_RUNTIME_API", runtime.address())
-            .env("AWS_LAMBDA_FUNCTION_NAME", "pca-revocation-watch")
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-            .env(
-                "AWS_SECRET_ACCESS_KEY",
-                "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-            )
+            .envs(runtime.environment(256))
             .envs(variables)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

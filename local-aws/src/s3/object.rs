@@ -14,6 +14,8 @@ use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256};
 use s3s::dto::ChecksumAlgorithm as WireAlgorithm;
 use s3s::stream::{ByteStream, RemainingLength};
 
+use crate::md5::md5_hex;
+
 /// Content of an object: in memory, or generated while it is sent.
 #[derive(Clone, Debug)]
 pub enum Content {
@@ -295,14 +297,6 @@ impl Object {
             content_type: None,
         }
     }
-}
-
-pub(crate) fn md5(bytes: &[u8]) -> [u8; 16] {
-    Md5::checksum(bytes)
-}
-
-pub(crate) fn md5_hex(bytes: &[u8]) -> String {
-    hex::encode(md5(bytes))
 }
 
 /// Streams the pieces of an object up to the end of the requested range.

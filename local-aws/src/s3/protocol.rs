@@ -16,6 +16,7 @@ use super::emulator::S3 as Emulator;
 use super::encryption::BucketEncryption;
 use super::object::{self, ChecksumAlgorithm as Algorithm, Content, Object as StoredObject};
 use super::store::{self, ObjectPath, UploadPath, Version, WriteCondition};
+use crate::md5::md5_hex;
 
 /// Implements the operations for `s3s`.
 pub(crate) struct Protocol(pub(crate) Emulator);
@@ -255,7 +256,7 @@ impl S3 for Protocol {
             trailers: req.trailing_headers,
         };
         let (bytes, checksum) = body.verified(declared).await?;
-        let e_tag = object::md5_hex(&bytes);
+        let e_tag = md5_hex(&bytes);
         let path = upload_path(&input.bucket, &input.key, &input.upload_id);
         self.0.store().put_part(path, input.part_number, bytes)?;
         let checksum = Some(&checksum);

@@ -10,7 +10,8 @@ use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use super::access::{Denial, PrivateCaAccess};
 use super::encryption::BucketEncryption;
-use super::object::{Checksum, ChecksumAlgorithm, Content, Object, md5, md5_hex};
+use super::object::{Checksum, ChecksumAlgorithm, Content, Object};
+use crate::md5::{md5, md5_hex};
 
 #[derive(Debug, Default)]
 pub(crate) struct Store {

@@ -1,4 +1,4 @@
-//! Batches: up to ten entries, each with its own result.
+//! The batch of `SendMessageBatch`: up to ten entries, each with its own result.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::error_reply::ErrorReply;
 const MAXIMUM_ENTRIES: usize = 10;
 
 /// Returns the entries of a batch request after checking their number and IDs.
-pub(super) fn entries<'a>(request: &'a Value, kind: &str) -> Result<Vec<&'a Value>, ErrorReply> {
+pub(super) fn entries(request: &Value) -> Result<Vec<&Value>, ErrorReply> {
     let entries: Vec<_> = request["Entries"]
         .as_array()
         .into_iter()
@@ -20,7 +20,7 @@ pub(super) fn entries<'a>(request: &'a Value, kind: &str) -> Result<Vec<&'a Valu
     if entries.is_empty() {
         return Err(sqs(
             "EmptyBatchRequest",
-            format!("There should be at least one {kind} in the request."),
+            "There should be at least one SendMessageBatchRequestEntry in the request.".to_owned(),
         ));
     }
     if entries.len() > MAXIMUM_ENTRIES {

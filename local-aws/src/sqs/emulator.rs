@@ -26,7 +26,7 @@ pub struct Sqs(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     /// Queues by URL.
     queues: Mutex<BTreeMap<String, Queue>>,
-    /// Signals that a message was added or deleted, or became visible early.
+    /// Signals that a message was added or deleted, or that a queue was created or deleted.
     changed: Notify,
     pub(super) clock: Clock,
     /// Its own sequence: messages do not change the identifiers of other services.
@@ -257,11 +257,6 @@ impl Sqs {
     /// Returns when the next message can be received; `None` if the queue has none or does not exist.
     pub(crate) fn next_visible_at(&self, url: &str) -> Option<SystemTime> {
         self.queues().get(url)?.next_visible_at()
-    }
-
-    /// Signals that a message became visible early.
-    pub(super) fn notify(&self) {
-        self.0.changed.notify_waiters();
     }
 
     pub(crate) fn region(&self) -> &str {

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use s3s::crypto::{Checksum as _, Md5};
-
 /// A message of a queue, as tests see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -84,8 +82,4 @@ impl Stored {
 fn milliseconds(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap_or_default().as_millis().to_string()
-}
-
-pub(crate) fn md5_hex(text: &str) -> String {
-    hex::encode(Md5::checksum(text.as_bytes()))
 }

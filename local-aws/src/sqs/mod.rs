@@ -13,7 +13,7 @@ mod send;
 
 pub use emulator::Sqs;
 pub(crate) use errors::throttled;
+pub(crate) use message::Received;
 pub use message::SqsMessage;
-pub(crate) use message::{Received, md5_hex};
 pub(crate) use protocol::{error_code, error_response};
 pub use queue::{QueueSettings, Redrive};

@@ -6,15 +6,15 @@ use std::time::Duration;
 use http::{HeaderMap, Response};
 use serde_json::{Map, Value, json};
 
-use super::batch;
 use super::emulator::Sqs;
-use super::errors::{invalid, invalid_address, missing, receipt, sqs, unsupported};
-use super::message::{Received, md5_hex};
-use super::queue::{MAXIMUM_VISIBILITY_TIMEOUT, Receipt, Unchangeable};
+use super::errors::{invalid, invalid_address, missing, unsupported};
+use super::message::Received;
+use super::queue::MAXIMUM_VISIBILITY_TIMEOUT;
 use crate::aws_json;
 use crate::body::{self, Body};
 use crate::call::Call;
 use crate::error_reply::ErrorReply;
+use crate::md5::md5_hex;
 
 /// Most messages of a `ReceiveMessage` (SQS API Reference).
 const MAXIMUM_RECEIVED: u64 = 10;
@@ -68,14 +68,6 @@ impl Sqs {
             "SendMessageBatch" => self.send_batch(url, &request),
             "ReceiveMessage" => self.receive_messages(url, &request).await,
             "DeleteMessage" => self.delete_message(url, &request),
-            "DeleteMessageBatch" => {
-                let entries = batch::entries(&request, "DeleteMessageBatchRequestEntry")?;
-                Ok(batch::respond(&entries, |entry| {
-                    self.delete_message(url, entry)
-                }))
-            }
-            "ChangeMessageVisibility" => self.change_visibility(url, &request),
-            "GetQueueAttributes" => self.queue_attributes(url, &request),
             operation => Err(unsupported(operation)),
         }
     }
@@ -118,78 +110,6 @@ impl Sqs {
         self.delete(url, handle)?;
         Ok(json!({}))
     }
-
-    fn change_visibility(&self, url: &str, request: &Value) -> Result<Value, ErrorReply> {
-        let handle = request["ReceiptHandle"].as_str().unwrap_or_default();
-        if handle.is_empty() {
-            return Err(missing("ReceiptHandle"));
-        }
-        let timeout = seconds(request, "VisibilityTimeout", MAXIMUM_VISIBILITY_TIMEOUT)?
-            .ok_or_else(|| missing("VisibilityTimeout"))?;
-        let parsed = Receipt::parse(handle).ok_or_else(|| receipt(handle))?;
-        let now = self.0.clock.now();
-        let changed = self.on(url, |queue| queue.change_visibility(parsed, timeout, now))?;
-        changed.map_err(|why| match why {
-            Unchangeable::Gone => invalid(format!(
-                "Value {handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change."
-            )),
-            Unchangeable::NotInFlight => sqs(
-                "MessageNotInflight",
-                "The specified message isn't in flight.".to_owned(),
-            ),
-            Unchangeable::TooLong => invalid(format!(
-                "Value {} for parameter VisibilityTimeout is invalid. Reason: Total VisibilityTimeout for the message is beyond the limit [{} seconds]",
-                timeout.as_secs(),
-                MAXIMUM_VISIBILITY_TIMEOUT.as_secs()
-            )),
-        })?;
-        self.notify();
-        Ok(json!({}))
-    }
-
-    fn queue_attributes(&self, url: &str, request: &Value) -> Result<Value, ErrorReply> {
-        let now = self.0.clock.now();
-        let (arn, settings, messages) = self.on(url, |queue| {
-            let messages = queue.views(now);
-            (queue.arn.clone(), queue.settings.clone(), messages)
-        })?;
-        let visible = messages.iter().filter(|message| message.visible_at <= now);
-        let in_flight = messages.iter().filter(|message| message.is_in_flight);
-        let (visible, in_flight) = (visible.count(), in_flight.count());
-        let delayed = messages.len() - visible - in_flight;
-        let timeout = settings.visibility_timeout.as_secs();
-        let mut all = vec![
-            ("QueueArn", arn),
-            ("ApproximateNumberOfMessages", visible.to_string()),
-            (
-                "ApproximateNumberOfMessagesNotVisible",
-                in_flight.to_string(),
-            ),
-            ("ApproximateNumberOfMessagesDelayed", delayed.to_string()),
-            ("VisibilityTimeout", timeout.to_string()),
-        ];
-        if let Some(redrive) = &settings.redrive {
-            let policy = json!({
-                "deadLetterTargetArn": self.arn(&redrive.dead_letter_queue_url),
-                "maxReceiveCount": redrive.max_receive_count,
-            });
-            all.push(("RedrivePolicy", policy.to_string()));
-        }
-        let names = names(request, "AttributeNames");
-        let is_known = |name: &str| {
-            name == "All" || name == "RedrivePolicy" || all.iter().any(|(known, _)| *known == name)
-        };
-        if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
-            return Err(unknown_attribute(unknown));
-        }
-        let asked = |name: &str| names.contains(&"All") || names.contains(&name);
-        let attributes: Map<_, _> = all
-            .into_iter()
-            .filter(|(name, _)| asked(name))
-            .map(|(name, value)| (name.to_owned(), value.into()))
-            .collect();
-        Ok(json!({ "Attributes": attributes }))
-    }
 }
 
 fn describe(message: Received, names: &[&str]) -> Value {
@@ -203,7 +123,7 @@ fn describe(message: Received, names: &[&str]) -> Value {
     let mut described = json!({
         "MessageId": message.message_id,
         "ReceiptHandle": message.receipt_handle,
-        "MD5OfBody": md5_hex(&message.body),
+        "MD5OfBody": md5_hex(message.body.as_bytes()),
         "Body": message.body,
     });
     if !attributes.is_empty() {

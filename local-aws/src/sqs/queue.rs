@@ -58,17 +58,6 @@ pub(super) struct Receipt {
     receive: u32,
 }
 
-/// Why a visibility timeout cannot be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unchangeable {
-    /// The message was deleted, or received again.
-    Gone,
-    /// The visibility timeout has ended.
-    NotInFlight,
-    /// The message would be invisible for more than twelve hours after its receive.
-    TooLong,
-}
-
 /// Longest time for which a received message is invisible (SQS Developer Guide, "Amazon SQS visibility
 /// timeout").
 pub(super) const MAXIMUM_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
@@ -179,24 +168,6 @@ impl Queue {
         if self.last(receipt).is_some() {
             self.remove(receipt.message);
         }
-    }
-
-    pub(super) fn change_visibility(
-        &mut self,
-        receipt: Receipt,
-        timeout: Duration,
-        now: SystemTime,
-    ) -> Result<(), Unchangeable> {
-        let message = self.last(receipt).ok_or(Unchangeable::Gone)?;
-        if !message.is_in_flight(now) {
-            return Err(Unchangeable::NotInFlight);
-        }
-        let received_at = message.last_received_at.unwrap_or(now);
-        if now + timeout > received_at + MAXIMUM_VISIBILITY_TIMEOUT {
-            return Err(Unchangeable::TooLong);
-        }
-        self.set_visible_at(receipt.message, now + timeout);
-        Ok(())
     }
 
     /// Returns the message of a receipt, unless it was deleted or received again.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::batch;
 use super::emulator::{Draft, Sqs};
 use super::errors::{invalid, missing, sqs, unsupported};
-use super::message::md5_hex;
 use crate::error_reply::ErrorReply;
+use crate::md5::md5_hex;
 
 /// Maximum size of a message, and of all messages of a batch, in bytes.
 const MAXIMUM_SIZE: usize = 1_048_576;
@@ -18,14 +18,11 @@ const MAXIMUM_DELAY: u64 = 900;
 
 impl Sqs {
     pub(super) fn send(&self, url: &str, request: &Value) -> Result<Value, ErrorReply> {
-        let draft = draft(request, &["QueueUrl", "MessageBody", "DelaySeconds"])?;
-        let md5 = md5_hex(&draft.body);
-        let message_id = self.store(url, draft)?;
-        Ok(json!({ "MessageId": message_id, "MD5OfMessageBody": md5 }))
+        self.accept(url, request, &["QueueUrl", "MessageBody", "DelaySeconds"])
     }
 
     pub(super) fn send_batch(&self, url: &str, request: &Value) -> Result<Value, ErrorReply> {
-        let entries = batch::entries(request, "SendMessageBatchRequestEntry")?;
+        let entries = batch::entries(request)?;
         let body = |entry: &&Value| entry["MessageBody"].as_str().map_or(0, str::len);
         let size: usize = entries.iter().map(body).sum();
         if size > MAXIMUM_SIZE {
@@ -48,11 +45,16 @@ impl Sqs {
                     "We encountered an internal error. Please try again.",
                 ));
             }
-            let draft = draft(entry, &["Id", "MessageBody", "DelaySeconds"])?;
-            let md5 = md5_hex(&draft.body);
-            let message_id = self.store(url, draft)?;
-            Ok(json!({ "MessageId": message_id, "MD5OfMessageBody": md5 }))
+            self.accept(url, entry, &["Id", "MessageBody", "DelaySeconds"])
         }))
+    }
+
+    /// Stores a message with these known parameters, and returns the result.
+    fn accept(&self, url: &str, request: &Value, known: &[&str]) -> Result<Value, ErrorReply> {
+        let draft = draft(request, known)?;
+        let md5 = md5_hex(draft.body.as_bytes());
+        let message_id = self.store(url, draft)?;
+        Ok(json!({ "MessageId": message_id, "MD5OfMessageBody": md5 }))
     }
 }
 

@@ -240,39 +240,31 @@ async fn failed_invocations_end_in_the_dead_letter_queue() {
 
 #[tokio::test(start_paused = true)]
 async fn batches_wait_for_their_window_unless_full() {
-    let world = Paused::new();
-    for delay in [0, 2, 4, 60, 60, 60, 60] {
-        world.send(&delay.to_string(), delay).await;
-    }
-    let began = Instant::now();
-    let batches = RefCell::new(Vec::new());
-    let mapping = world.mapping(5, 3, 5);
-    world
-        .drain(mapping.clone(), async |event| {
-            let size = bodies(&event).len();
-            batches.borrow_mut().push((began.elapsed().as_secs(), size));
+    // The messages are numbered: a batch is its time in seconds and their range.
+    for (delays, batches) in [
+        (
+            vec![0, 2, 4, 60, 60, 60, 60],
+            vec![(4, 0..3), (60, 3..6), (65, 6..7)],
+        ),
+        (vec![0, 2, 7], vec![(5, 0..2), (12, 2..3)]),
+    ] {
+        let world = Paused::new();
+        for (number, delay) in delays.iter().enumerate() {
+            world.send(&number.to_string(), *delay).await;
+        }
+        let began = Instant::now();
+        let invoked = RefCell::new(Vec::new());
+        let drained = world.drain(world.mapping(5, 3, 5), async |event| {
+            invoked.borrow_mut().push((began.elapsed(), bodies(&event)));
             Ok(Value::Null)
-        })
-        .await;
-    assert_eq!(*batches.borrow(), [(4, 3), (60, 3), (65, 1)]);
-
-    let world = Paused::new();
-    for delay in [0, 2, 7] {
-        world.send(&delay.to_string(), delay).await;
+        });
+        drained.await;
+        let expected: Vec<(Duration, Vec<String>)> = batches
+            .into_iter()
+            .map(|(at, numbers)| (seconds(at), numbers.map(|n| n.to_string()).collect()))
+            .collect();
+        assert_eq!(*invoked.borrow(), expected, "{delays:?}");
     }
-    let began = Instant::now();
-    let batches = RefCell::new(Vec::new());
-    let mapping = world.mapping(5, 3, 5);
-    world
-        .drain(mapping.clone(), async |event| {
-            batches.borrow_mut().push((began.elapsed(), bodies(&event)));
-            Ok(Value::Null)
-        })
-        .await;
-    let of = |bodies: &[&str]| bodies.iter().map(|body| (*body).to_owned()).collect();
-    let expected: [(_, Vec<String>); 2] =
-        [(seconds(5), of(&["0", "2"])), (seconds(12), of(&["7"]))];
-    assert_eq!(*batches.borrow(), expected);
 }
 
 #[tokio::test(start_paused = true)]

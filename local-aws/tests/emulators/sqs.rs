@@ -7,8 +7,7 @@ use aws_sdk_sqs::error::SdkError;
 use aws_sdk_sqs::operation::receive_message::builders::ReceiveMessageFluentBuilder;
 use aws_sdk_sqs::operation::send_message::SendMessageError;
 use aws_sdk_sqs::types::{
-    DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName, QueueAttributeName,
-    SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
+    Message, MessageSystemAttributeName, SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
 };
 use local_aws::{Fault, LocalAws, QueueSettings, Redrive, Service};
 use tokio::time::Instant;
@@ -195,38 +194,6 @@ async fn visibility_timeout_brings_a_message_back() {
 }
 
 #[tokio::test]
-async fn visibility_of_a_message_in_flight_changes() {
-    let world = World::new().await;
-    let url = queue(&world.aws);
-    world.send(&url, "x", 0).await;
-    let change = |message: &Message, timeout: i32| {
-        let handle = message.receipt_handle().unwrap();
-        let change = world.sqs.change_message_visibility().queue_url(&url);
-        change
-            .receipt_handle(handle)
-            .visibility_timeout(timeout)
-            .send()
-    };
-    let first = world.received(&url).await.remove(0);
-    change(&first, 60).await.unwrap();
-    world.aws.advance(seconds(59));
-    assert!(world.received(&url).await.is_empty());
-    let invalid = refused(400, "InvalidParameterValue");
-    assert_eq!(refusal(change(&first, -1).await), invalid);
-    assert_eq!(refusal(change(&first, 43_201).await), invalid);
-    // Twelve hours count from the receive.
-    assert_eq!(refusal(change(&first, 43_200).await), invalid);
-    change(&first, 0).await.unwrap();
-    let second = world.received(&url).await.remove(0);
-    assert_eq!(refusal(change(&first, 5).await), invalid);
-    world.aws.advance(seconds(30));
-    assert_eq!(
-        refusal(change(&second, 5).await),
-        refused(400, "AWS.SimpleQueueService.MessageNotInflight")
-    );
-}
-
-#[tokio::test]
 async fn message_moves_to_the_dead_letter_queue_after_its_receives() {
     let world = World::new().await;
     let sqs = world.aws.sqs();
@@ -384,29 +351,6 @@ async fn malformed_batches_are_refused() {
 }
 
 #[tokio::test]
-async fn messages_are_deleted_in_batches() {
-    let world = World::new().await;
-    let url = queue(&world.aws);
-    world.send(&url, "x", 0).await;
-    world.send(&url, "y", 0).await;
-    let delete = |id: &str, handle: &str| {
-        let entry = DeleteMessageBatchRequestEntry::builder();
-        entry.id(id).receipt_handle(handle).build().unwrap()
-    };
-    let received = world.received(&url).await;
-    let batch = world.sqs.delete_message_batch().queue_url(&url);
-    let deleted = batch
-        .entries(delete("a", received[0].receipt_handle().unwrap()))
-        .entries(delete("b", "other"))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(deleted.successful()[0].id(), "a");
-    assert_eq!(deleted.failed()[0].code(), "ReceiptHandleIsInvalid");
-    assert_eq!(world.aws.sqs().messages(&url)[0].body, "y");
-}
-
-#[tokio::test]
 async fn malformed_requests_are_refused() {
     let world = World::new().await;
     let url = queue(&world.aws);
@@ -478,52 +422,6 @@ async fn missing_and_foreign_queues_are_refused() {
 
     world.aws.sqs().delete_queue(&url);
     assert_eq!(refusal(send(&url).await), refused(400, missing));
-}
-
-#[tokio::test]
-async fn queue_attributes_count_messages() {
-    let world = World::new().await;
-    let sqs = world.aws.sqs();
-    let dead_letters = sqs.create_queue("dead-letters", QueueSettings::default());
-    let settings = QueueSettings {
-        visibility_timeout: seconds(930),
-        redrive: Some(Redrive {
-            dead_letter_queue_url: dead_letters,
-            max_receive_count: 3,
-        }),
-    };
-    let url = sqs.create_queue("audits", settings);
-    world.send(&url, "in flight", 0).await;
-    assert_eq!(world.received(&url).await.len(), 1);
-    for (body, delay) in [("x", 0), ("y", 0), ("z", 9), ("z", 9), ("z", 9)] {
-        world.send(&url, body, delay).await;
-    }
-    let ask = |name: QueueAttributeName| {
-        let ask = world.sqs.get_queue_attributes().queue_url(&url);
-        ask.attribute_names(name).send()
-    };
-    let all = ask(QueueAttributeName::All).await.unwrap();
-    let all = all.attributes.unwrap();
-    let attribute = |name: QueueAttributeName| all[&name].as_str();
-    use QueueAttributeName as Name;
-    assert_eq!(attribute(Name::ApproximateNumberOfMessages), "2");
-    assert_eq!(attribute(Name::ApproximateNumberOfMessagesNotVisible), "1");
-    assert_eq!(attribute(Name::ApproximateNumberOfMessagesDelayed), "3");
-    assert_eq!(attribute(Name::VisibilityTimeout), "930");
-    let arn = "arn:aws:sqs:us-east-1:123456789012:audits";
-    assert_eq!(attribute(Name::QueueArn), arn);
-    let policy: serde_json::Value = serde_json::from_str(attribute(Name::RedrivePolicy)).unwrap();
-    assert_eq!(policy["maxReceiveCount"], 3);
-    assert_eq!(
-        policy["deadLetterTargetArn"],
-        arn.replace("audits", "dead-letters")
-    );
-    let one = ask(Name::QueueArn).await.unwrap();
-    assert_eq!(one.attributes.unwrap().len(), 1);
-    assert_eq!(
-        refusal(ask(Name::from("Color")).await),
-        refused(400, "InvalidAttributeName")
-    );
 }
 
 #[tokio::test]

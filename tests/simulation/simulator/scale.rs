@@ -18,7 +18,7 @@ use super::world::{BUCKET, InvokeOptions, World, start, timestamp};
 /// Generation times of reports are between these, and evenly distributed on a logarithmic scale.
 const GENERATION: (f64, f64) = (5.0, 1200.0);
 
-/// One report in so many fails.
+/// One in this many reports fails.
 const FAILING: u32 = 100;
 
 /// Maximum time by which an event of the schedule is late.
@@ -313,7 +313,7 @@ impl Figures {
         }
     }
 
-    /// Returns what must not be with an audit queue.
+    /// Returns the figures that an audit queue must not produce.
     fn find_violations(&self, world: &World, scale: Scale) -> Vec<String> {
         let mut violations = Vec::new();
         if scale.audits == Audits::Inline {

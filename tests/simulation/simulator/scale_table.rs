@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use local_aws::Service;
+use pca_revocation_watch::text::numbers::with_separators;
 
 use super::random::Audits;
 use super::scale::{Figures, Scale};
@@ -104,7 +105,7 @@ const ROWS: &[Row] = &[
     }),
 ];
 
-const S3_WRITES: &[&str] = &["PutObject", "ListObjectsV2", "CreateMultipartUpload"];
+const S3_WRITES: &[&str] = &["PutObject", "ListObjectsV2"];
 const S3_READS: &[&str] = &["GetObject", "HeadObject"];
 const SQS_SENDS: &[&str] = &["SendMessage", "SendMessageBatch"];
 
@@ -187,13 +188,5 @@ fn dollars(amount: f64) -> String {
 
 /// Formats a number without fraction, with a comma for each thousand.
 fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut grouped = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position) % 3 == 0 {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    with_separators(number.round_ties_even() as u64)
 }
