@@ -165,6 +165,24 @@ fn known_reasons() -> [String; RevocationReason::KNOWN.len()] {
     RevocationReason::KNOWN.map(|reason| reason.name().to_owned())
 }
 
+/// Returns the name in the URL of a queue.
+fn queue_name(url: &str) -> &str {
+    url.rsplit('/').next().expect("a URL")
+}
+
+/// Returns the body of the dashboard.
+fn dashboard(deployment: &Deployment) -> Value {
+    let body = text(&deployment.resources["Dashboard"]["Properties"]["DashboardBody"]);
+    serde_json::from_str(&body).expect("the dashboard's body is JSON")
+}
+
+/// Returns the metrics that a dashboard shows, each with namespace, name and dimensions.
+fn shown_metrics(dashboard: &Value) -> Vec<&Value> {
+    let widgets = dashboard["widgets"].as_array().expect("a list").iter();
+    let metrics = widgets.map(|widget| widget["properties"]["metrics"].as_array());
+    metrics.flatten().flatten().collect()
+}
+
 fn alarms(deployment: &Deployment) -> impl Iterator<Item = (&String, &Value)> {
     deployment
         .resources
@@ -483,6 +501,23 @@ fn scale_out_parameters_reach_the_configuration() {
     // MaxInlineCertificateAuthorities alone changes nothing.
     let without = deploy(&[("MaxInlineCertificateAuthorities", "0")]);
     assert_eq!(self::config(&without).audit_queue, None);
+}
+
+#[test]
+fn scale_out_alone_uses_the_documented_defaults() {
+    let deployment = deploy(&[("ScaleOut", "yes")]);
+    let deployed = config(&deployment).audit_queue.expect("a queue");
+    assert_eq!(deployed.max_inline, 20);
+    let mut environment = environment(&deployment);
+    environment.remove("MAX_INLINE_CERTIFICATE_AUTHORITIES");
+    let own = Config::from_lookup(|name| match name {
+        "AWS_REGION" => Some(REGION.to_owned()),
+        name => environment.get(name).cloned(),
+    });
+    assert_eq!(own.unwrap().audit_queue, Some(deployed));
+    let source = &deployment.resources["AuditSource"]["Properties"];
+    let concurrency = &source["ScalingConfig"]["MaximumConcurrency"];
+    assert_eq!(text(concurrency), "5");
 }
 
 #[test]
@@ -1031,22 +1066,15 @@ fn alarms_and_dashboard_use_metrics_that_are_emitted() {
         ])
     );
 
-    let body = text(&deployment.resources["Dashboard"]["Properties"]["DashboardBody"]);
-    let body: Value = serde_json::from_str(&body).expect("the dashboard's body is JSON");
+    let body = dashboard(&deployment);
     let mut shown = BTreeSet::new();
-    for widget in body["widgets"].as_array().unwrap() {
-        for metric in widget["properties"]["metrics"]
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
-            if metric[0] == NAMESPACE {
-                assert_eq!(
-                    (metric[2].as_str(), metric[3].as_str()),
-                    (Some("FunctionName"), Some(name))
-                );
-                shown.insert(metric[1].as_str().unwrap().to_owned());
-            }
+    for metric in shown_metrics(&body) {
+        if metric[0] == NAMESPACE {
+            assert_eq!(
+                (metric[2].as_str(), metric[3].as_str()),
+                (Some("FunctionName"), Some(name))
+            );
+            shown.insert(metric[1].as_str().unwrap().to_owned());
         }
     }
     assert_eq!(shown, emitted);
@@ -1065,12 +1093,44 @@ fn alarms_and_dashboard_use_metrics_that_are_emitted() {
 #[test]
 fn dashboard_without_scale_out_names_nothing_of_it() {
     let deployment = deploy(&[]);
-    let body = text(&deployment.resources["Dashboard"]["Properties"]["DashboardBody"]);
-    let parsed: Value = serde_json::from_str(&body).expect("the dashboard's body is JSON");
-    assert_eq!(parsed["widgets"].as_array().unwrap().len(), 9);
+    let body = dashboard(&deployment);
+    assert_eq!(body["widgets"].as_array().unwrap().len(), 9);
+    let body = body.to_string();
+    assert!(!body.contains(&format!("{STACK}-audits")));
     for metric in DISPATCH_METRICS {
         assert!(!body.contains(metric), "{metric}");
     }
+}
+
+#[test]
+fn dashboard_shows_the_audit_queue_only_with_scale_out() {
+    let queues = |deployment: &Deployment| {
+        let mut queues = BTreeMap::<_, BTreeSet<_>>::new();
+        for metric in shown_metrics(&dashboard(deployment)) {
+            if metric[0] == "AWS/SQS" {
+                assert_eq!(metric[2], "QueueName");
+                let shown = queues.entry(text(&metric[3])).or_default();
+                shown.insert(text(&metric[1]));
+            }
+        }
+        queues
+    };
+    let (without, with) = (deploy(&[]), deploy(&[("ScaleOut", "yes")]));
+    let environment = environment(&with);
+    let audits = queue_name(&environment["AUDIT_QUEUE_URL"]).to_owned();
+    let dead_letters = queue_name(&environment["AUDIT_DEAD_LETTER_QUEUE_URL"]).to_owned();
+    let visible = "ApproximateNumberOfMessagesVisible".to_owned();
+    let of_audits = [
+        "ApproximateAgeOfOldestMessage",
+        "ApproximateNumberOfMessagesDelayed",
+        "ApproximateNumberOfMessagesNotVisible",
+        &visible,
+    ];
+    let of_audits = BTreeSet::from(of_audits.map(str::to_owned));
+    let mut expected = BTreeMap::from([(dead_letters, BTreeSet::from([visible.clone()]))]);
+    assert_eq!(queues(&without), expected);
+    expected.insert(audits, of_audits);
+    assert_eq!(queues(&with), expected);
 }
 
 /// Age and new revocations per CA are properties of the metrics log line, shown by a log query: a
@@ -1078,8 +1138,7 @@ fn dashboard_without_scale_out_names_nothing_of_it() {
 #[test]
 fn dashboard_query_shows_every_per_ca_property() {
     let deployment = deploy(&[]);
-    let body = text(&deployment.resources["Dashboard"]["Properties"]["DashboardBody"]);
-    let body: Value = serde_json::from_str(&body).unwrap();
+    let body = dashboard(&deployment);
     let queries: Vec<&str> = body["widgets"]
         .as_array()
         .unwrap()
@@ -1208,13 +1267,32 @@ fn queue_age_alarm_allows_the_longest_delay_and_invocation() {
     let deployment = deploy(&[("ScaleOut", "yes")]);
     let alarm = &deployment.resources["AuditQueueAgeAlarm"]["Properties"];
     let timeout = function(&deployment)["Timeout"].as_u64().unwrap();
+    assert_eq!(alarm["Namespace"], "AWS/SQS");
+    assert_eq!(alarm["MetricName"], "ApproximateAgeOfOldestMessage");
     assert_eq!(alarm["Threshold"], LONGEST_DELAY + timeout);
     assert_eq!(alarm["ComparisonOperator"], "GreaterThanThreshold");
     // A message is superseded after the shortest interval and 15 minutes: the alarm comes before.
     let fires_after = alarm["Threshold"].as_u64().unwrap() + alarm["Period"].as_u64().unwrap();
     assert!(fires_after < (30 + 15) * 60);
     let queue = text(&deployment.resources["AuditQueue"]["Properties"]["QueueName"]);
+    assert_eq!(alarm["Dimensions"][0]["Name"], "QueueName");
     assert_eq!(alarm["Dimensions"][0]["Value"], queue);
+    let url = &environment(&deployment)["AUDIT_QUEUE_URL"];
+    assert_eq!(queue_name(url), queue);
+}
+
+#[test]
+fn dead_letters_alarm_watches_the_queue_the_function_uses() {
+    let deployment = deploy(&[("ScaleOut", "yes")]);
+    let alarm = &deployment.resources["DeadLettersAlarm"]["Properties"];
+    let queue = &environment(&deployment)["AUDIT_DEAD_LETTER_QUEUE_URL"];
+    let queue = serde_json::json!([{ "Name": "QueueName", "Value": queue_name(queue) }]);
+    assert_eq!(alarm["Namespace"], "AWS/SQS");
+    assert_eq!(alarm["MetricName"], "ApproximateNumberOfMessagesVisible");
+    assert_eq!(alarm["Dimensions"], queue);
+    assert_eq!(alarm["Threshold"], 1);
+    let at_least = "GreaterThanOrEqualToThreshold";
+    assert_eq!(alarm["ComparisonOperator"], at_least);
 }
 
 /// SQS Developer Guide, "Amazon SQS message quotas": a queue name has at most 80 characters.

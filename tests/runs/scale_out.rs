@@ -101,6 +101,11 @@ impl Fleet {
 
     /// Works on the messages of the queue with five workers until there are none.
     async fn drain(&self) {
+        self.drain_without_audits_of(&[]).await;
+    }
+
+    /// Like [`drain`](Self::drain); messages that ask for audits of these CAs are lost.
+    async fn drain_without_audits_of(&self, lost: &[&str]) {
         let settings = MappingSettings {
             maximum_concurrency: 5,
             batch_size: 1,
@@ -108,6 +113,10 @@ impl Fleet {
         };
         let mapping = EventSourceMapping::new(&self.aws, &self.queue, settings);
         let workers = mapping.run(async |event| {
+            let body = text(&event["Records"][0]["body"]);
+            if lost.iter().any(|ca| body.contains(ca)) {
+                return Ok(json!({ "batchItemFailures": [] }));
+            }
             let worked = self.function.invoke(event).await;
             worked.map_err(|error| error.error_message)
         });
@@ -162,7 +171,7 @@ impl Fleet {
 
     /// Returns the message that dispatches all CAs.
     fn continuation(&self) -> String {
-        let ids = self.cas.iter().filter_map(|ca| ca.rsplit('/').next());
+        let ids = self.cas.iter().map(|ca| id(ca));
         let message = AuditMessage::Dispatch {
             scheduled_at: self.now(),
             certificate_authority_ids: ids.map(str::to_owned).collect(),
@@ -179,6 +188,30 @@ impl Fleet {
             "detail": { "result": "success" },
         });
         event.to_string()
+    }
+
+    /// Audits each CA, at intervals of ten seconds and not in the order of the ARNs, until reports of all
+    /// may be requested again; returns the order. Later reports take no time.
+    async fn audit_in_another_order(&self) -> Vec<String> {
+        let pca = self.aws.private_ca();
+        pca.set_reports(|reports| reports.delay = Duration::ZERO);
+        let mut order = self.cas.clone();
+        order.reverse();
+        order.rotate_left(5);
+        for ca in &order {
+            self.deliver(&[self.audit(ca, 0, 0)]).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        assert_eq!(self.requested(), order);
+        tokio::time::sleep(PERIOD).await;
+        self.aws.forget_calls();
+        order
+    }
+
+    /// Denies all calls of SQS.
+    fn deny_sqs(&self) {
+        let denied = Fault::access_denied(Service::Sqs);
+        self.aws.inject(On::service(Service::Sqs).always(), denied);
     }
 
     /// Refuses the message that follows the audits of a dispatch.
@@ -222,8 +255,7 @@ impl Fleet {
     }
 
     fn control(&self, ca: &str) -> Option<Value> {
-        let id = ca.rsplit('/').next().expect("an ARN has an ID");
-        let key = format!("revocation-watch/{id}.json");
+        let key = format!("revocation-watch/{}.json", id(ca));
         let bytes = self.aws.s3().get(BUCKET, &key)?;
         Some(serde_json::from_slice(&bytes).expect("a control document is JSON"))
     }
@@ -238,22 +270,37 @@ impl Fleet {
         audited.cloned().collect()
     }
 
+    /// Returns the published messages, oldest first, and forgets them.
+    fn messages(&self) -> Vec<Value> {
+        let deliveries = self.aws.sns().deliveries().into_iter();
+        let messages = deliveries.map(|one| serde_json::from_str(&one.text).unwrap());
+        let messages = messages.collect();
+        self.aws.sns().forget_messages();
+        messages
+    }
+
     /// Returns the number of published messages by type, and forgets them.
     fn types(&self) -> BTreeMap<String, usize> {
         let mut types = BTreeMap::new();
-        for delivery in self.aws.sns().deliveries() {
-            let document: Value = serde_json::from_str(&delivery.text).unwrap();
-            *types.entry(text(&document["type"])).or_default() += 1;
+        for message in self.messages() {
+            *types.entry(text(&message["type"])).or_default() += 1;
         }
-        self.aws.sns().forget_messages();
         types
     }
 
     /// Returns the number of reports that were requested, without requests that were throttled or refused.
     fn requests(&self) -> usize {
+        self.requested().len()
+    }
+
+    /// Returns the CAs of the requested reports, in the order of the requests that were neither throttled
+    /// nor refused.
+    fn requested(&self) -> Vec<String> {
         let requests = self.aws.calls_of("CreateCertificateAuthorityAuditReport");
-        let accepted = requests.iter().filter(|call| call.status == Some(200));
-        accepted.count()
+        let accepted = requests.into_iter().filter(|call| call.status == Some(200));
+        accepted
+            .filter_map(|call| call.certificate_authority_arn)
+            .collect()
     }
 
     fn now(&self) -> Timestamp {
@@ -267,6 +314,16 @@ fn audit(scheduled_at: Timestamp, ca: &str, waits: u32, failures: u32) -> String
         "waits": waits, "failures": failures,
     });
     message.to_string()
+}
+
+fn id(ca: &str) -> &str {
+    ca.rsplit('/').next().expect("an ARN has an ID")
+}
+
+fn sorted(cas: &[String]) -> Vec<String> {
+    let mut sorted = cas.to_vec();
+    sorted.sort();
+    sorted
 }
 
 fn function(aws: &LocalAws, topic: &str, variables: &[(&str, &str)]) -> InProcess {
@@ -341,6 +398,48 @@ async fn next_schedule_notifies_about_each_revocation_once() {
 
     assert_eq!(fleet.audited_since(scheduled_at), fleet.cas);
     assert_eq!(fleet.types(), count(&[("revocations", 15)]));
+}
+
+/// Lambda's retry has the same event. Messages of another time would be superseded before their work.
+#[tokio::test(start_paused = true)]
+async fn messages_have_the_plausible_time_of_the_event() {
+    let fleet = Fleet::with(
+        3,
+        &[
+            ("MAX_INLINE_CERTIFICATE_AUTHORITIES", "2"),
+            ("AUDIT_INTERVAL_MINUTES", "60"),
+        ],
+    );
+    let now = fleet.now();
+    let ago = |seconds| json!(now.saturating_sub(Duration::from_secs(seconds)));
+    let ahead = |seconds| json!(now.saturating_add(Duration::from_secs(seconds)));
+    for (time, is_plausible) in [
+        (ago(0), true),
+        (ago(90), true),
+        (ago(3600), true),
+        (ago(3601), false),
+        (ahead(30), true),
+        (ahead(31), false),
+        (ahead(3600), false),
+        (json!("yesterday"), false),
+        (Value::Null, false),
+    ] {
+        let mut event = fleet.scheduled();
+        event["time"] = time.clone();
+        fleet.function.invoke(event).await.unwrap();
+
+        let expected = if is_plausible {
+            time.clone()
+        } else {
+            json!(now)
+        };
+        let sent = fleet.sent();
+        assert_eq!(sent.len(), 4, "{time}");
+        for (message, _) in sent {
+            assert_eq!(json!(message.scheduled_at()), expected, "{time}");
+        }
+        fleet.aws.sqs().forget_sent(&fleet.queue);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -460,10 +559,9 @@ async fn retry_of_a_dispatch_requests_no_report_twice() {
     assert_eq!(fleet.audited_since(scheduled_at), fleet.cas);
     // The second dispatch announces what was audited by then, the comparison the others.
     let mut announced = Vec::new();
-    for delivery in fleet.aws.sns().deliveries() {
-        let document: Value = serde_json::from_str(&delivery.text).unwrap();
-        assert_eq!(document["type"], "watch-started");
-        let arns = document["certificateAuthorityArns"].as_array().unwrap();
+    for message in fleet.messages() {
+        assert_eq!(message["type"], "watch-started");
+        let arns = message["certificateAuthorityArns"].as_array().unwrap();
         announced.extend(arns.iter().map(text));
     }
     announced.sort();
@@ -481,10 +579,7 @@ async fn dispatch_audits_inline_what_it_cannot_send() {
         };
         match what {
             "missing" => fleet.aws.sqs().delete_queue(&fleet.queue),
-            "denied" => fleet.aws.inject(
-                On::service(Service::Sqs).always(),
-                Fault::access_denied(Service::Sqs),
-            ),
+            "denied" => fleet.deny_sqs(),
             _ => fleet.deploy(&[
                 ("MAX_INLINE_CERTIFICATE_AUTHORITIES", "2"),
                 ("AUDIT_QUEUE_URL", url),
@@ -553,6 +648,52 @@ async fn oldest_audits_that_cannot_be_sent_are_made_inline() {
     fleet.drain().await;
     assert!(fleet.audited_since(scheduled_at).len() >= 5);
     assert_eq!(fleet.requests(), 15);
+}
+
+#[tokio::test(start_paused = true)]
+async fn inline_audits_of_a_dispatch_begin_with_the_oldest_request() {
+    let fleet = Fleet::new(12);
+    let order = fleet.audit_in_another_order().await;
+    fleet.deny_sqs();
+
+    let dispatched = fleet.dispatch().await;
+
+    assert_eq!(outcomes(&dispatched), count(&[("audited", 12)]));
+    assert_eq!(fleet.requested(), order);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dispatch_without_time_for_all_audits_the_oldest() {
+    let fleet = Fleet::new(12);
+    let order = fleet.audit_in_another_order().await;
+    fleet.deny_sqs();
+    let (scheduled, scheduled_at) = (fleet.scheduled(), fleet.now());
+
+    let left = Duration::from_secs(20);
+    let dispatched = fleet.function.invoke_for(scheduled.clone(), left).await;
+
+    // One request per second, and 10 of these seconds are for the state and the response.
+    let (audited, others) = order.split_at(8);
+    assert_eq!(fleet.requested(), audited);
+    assert_eq!(fleet.audited_since(scheduled_at), sorted(audited));
+    // Lambda retries it.
+    let error = dispatched.unwrap_err();
+    assert_eq!(error.error_type, "AuditsFailed");
+    let message = error.error_message;
+    assert!(message.starts_with("4 of 12 CAs failed"), "{message}");
+    for ca in others {
+        let failed = format!("{}: OutOfTime: no time was left", id(ca));
+        assert!(message.contains(&failed), "{failed} in {message}");
+    }
+    assert_eq!(fleet.types(), count(&[("watch-started", 1)]));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+
+    let retried = fleet.function.invoke(scheduled).await.unwrap();
+
+    let expected = count(&[("audited", 4), ("tooSoon", 8)]);
+    assert_eq!(outcomes(&retried), expected);
+    assert_eq!(fleet.requested(), order);
+    assert_eq!(fleet.types(), BTreeMap::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -764,8 +905,7 @@ async fn comparison_announces_what_changed_since_the_dispatch() {
         &fleet.cas[0],
         local_aws::NextReport::new().outcome(Outcome::Failed),
     );
-    let damaged = fleet.cas[1].rsplit('/').next().expect("an ID").to_owned();
-    let key = format!("revocation-watch/{damaged}.json");
+    let key = format!("revocation-watch/{}.json", id(&fleet.cas[1]));
     fleet.aws.s3().put(BUCKET, &key, "no JSON".to_owned());
     tokio::time::sleep(PERIOD).await;
 
@@ -780,6 +920,40 @@ async fn comparison_announces_what_changed_since_the_dispatch() {
         fleet.types(),
         count(&[("watch-failed", 2), ("watch-stopped", 1)])
     );
+}
+
+/// Its messages are lost, so that no audit can record an error.
+#[tokio::test(start_paused = true)]
+async fn comparison_reports_an_overdue_audit_once() {
+    let fleet = Fleet::new(3);
+    let began = Instant::now();
+    fleet.dispatch().await;
+    fleet.drain().await;
+    assert_eq!(fleet.types(), count(&[("watch-started", 1)]));
+    let overdue = fleet.cas[1].as_str();
+    let mut published = Vec::new();
+    for period in 1..=7 {
+        tokio::time::sleep_until(began + PERIOD * period).await;
+        fleet.dispatch().await;
+        assert_eq!(fleet.messages(), [Value::Null; 0], "only the comparison");
+        let lost: &[&str] = if period < 6 { &[overdue] } else { &[] };
+        fleet.drain_without_audits_of(lost).await;
+        if period < 6 {
+            assert_eq!(fleet.control(overdue).unwrap()["error"], Value::Null);
+        }
+        let messages = fleet.messages().into_iter();
+        published.extend(messages.map(|message| (period, message)));
+    }
+
+    let [(3, failed), (6, recovered)] = &published[..] else {
+        panic!("{published:?}")
+    };
+    assert_eq!(failed["type"], "watch-failed");
+    assert_eq!(recovered["type"], "watch-recovered");
+    for message in [failed, recovered] {
+        assert_eq!(message["error"]["type"], "ReportOverdue");
+        assert_eq!(message["certificateAuthorityArns"], json!([overdue]));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::account::InProcess;
 use crate::account::many::{AUDITABLE, Account, BUCKET, Certificates, Queues, outcomes};
-use crate::common::{Function, World};
+use crate::common::{CA_ID, Function, World};
 use pca_revocation_watch::config::Config;
 use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::{Value, json};
@@ -153,6 +153,46 @@ async fn five_processes_audit_30_cas_within_the_quotas() {
     });
     let throttled = throttled.count();
     assert!(throttled * 100 < calls.len(), "{throttled}");
+}
+
+#[tokio::test]
+async fn dispatch_emits_the_age_of_the_oldest_audit() {
+    let world = World::new().await;
+    let pca = world.aws.private_ca();
+    pca.set_reports(|reports| reports.delay = Duration::ZERO);
+    pca.create("Example Corp CA 1");
+    let queues = Queues::create(&world.aws);
+    let mut variables = vec![
+        ("CERTIFICATE_AUTHORITY_ARNS", "*"),
+        ("MAX_INLINE_CERTIFICATE_AUTHORITIES", "1"),
+    ];
+    variables.extend(queues.environment());
+    let function = world.function(&variables).await;
+    let dispatch = async || function.invoke(scheduled(&world.aws)).await.unwrap();
+    dispatch().await;
+    // It audits all CAs itself.
+    function.invoke(json!({})).await.unwrap();
+    dispatch().await;
+    let two_hours_ago = world.aws.clock().now() - 4 * PERIOD;
+    let mut control = world.control();
+    control["lastCompleteAudit"]["requestedAt"] = json!(Timestamp::from(two_hours_ago));
+    let key = format!("revocation-watch/{CA_ID}.json");
+    world.aws.s3().put(BUCKET, &key, control.to_string());
+    let response = dispatch().await;
+
+    assert_eq!(outcomes(&response), [("queued".to_owned(), 2)].into());
+    let mut lines = function.output().await;
+    lines.retain(|line| line["AuditsQueued"] == json!(2.0));
+    let ages: Vec<_> = lines
+        .iter()
+        .map(|line| line["OldestAuditAgeMinutes"].as_f64())
+        .collect();
+    let [None, Some(young), Some(old)] = ages[..] else {
+        panic!("{ages:?}")
+    };
+    // The test itself takes seconds.
+    assert!((0.0..10.0).contains(&young), "{young}");
+    assert!((120.0..130.0).contains(&old), "{old}");
 }
 
 /// Sends the schedule's event, and has the workers audit all CAs. Takes about a second for each CA, as

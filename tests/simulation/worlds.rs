@@ -155,6 +155,7 @@ fn random_errors_lose_nothing_with_an_audit_queue() {
     assert!(sum(&summaries, |summary| summary.killed) > 2);
     // Most audits are those of workers.
     assert!(sum(&summaries, |summary| summary.queue_invocations) > 200);
+    assert!(sum(&summaries, |summary| summary.duplicates) > 20);
 }
 
 #[test]

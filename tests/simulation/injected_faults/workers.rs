@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use local_aws::{Fault, NextReport, On, Outcome, ReportFormat};
+use local_aws::{Fault, NextReport, On, Outcome, QueueSettings, ReportFormat, SqsMessage};
 use pca_revocation_watch::timestamp::Timestamp;
 use serde_json::{Value, json};
 use tracing::subscriber::DefaultGuard;
@@ -35,11 +35,30 @@ const QUEUE: &[(&str, &str)] = &[
     ),
 ];
 
+/// Returns a world with one CA, which scheduled runs audit inline, and the queues.
+fn with_queues() -> World {
+    let world = World::new(1, 1, QUEUE);
+    for (_, url) in QUEUE {
+        let (_, name) = url.rsplit_once('/').expect("a queue's URL");
+        let created = world.aws.sqs().create_queue(name, QueueSettings::default());
+        assert_eq!(created, *url);
+    }
+    world
+}
+
 /// Returns a world whose CA was audited once, at the start of the next period.
 async fn next_period() -> World {
-    let world = first_audit(World::new(1, 1, QUEUE)).await;
+    let world = first_audit(with_queues()).await;
     world.next_period().await;
     world
+}
+
+/// Runs a test in a world whose CA was audited once, at the start of the next period.
+fn in_next_period(test: impl AsyncFnOnce(World)) {
+    on_paused_clock(1, async {
+        let _log = keep_log();
+        test(next_period().await).await;
+    });
 }
 
 /// Returns the delivery of a message that asks for an audit of the first CA since a time.
@@ -89,16 +108,53 @@ fn outcomes(world: &World, run: usize) -> Vec<String> {
     log.filter_map(outcome).collect()
 }
 
-/// Delivers a message once; returns the outcome of its audit.
+/// Returns the messages that were sent again, oldest first.
+fn sent(world: &World) -> Vec<SqsMessage> {
+    world.aws.sqs().sent(QUEUE[0].1)
+}
+
+/// Returns the delays of the messages that were sent again, in seconds.
+fn delays(world: &World) -> Vec<u64> {
+    let delay = |sent: SqsMessage| sent.visible_at.duration_since(sent.sent_at);
+    let delays = sent(world).into_iter().filter_map(|sent| delay(sent).ok());
+    delays.map(|delay| delay.as_secs()).collect()
+}
+
+/// Checks that an audit that is not done is asked for again, in a message that counts the attempt.
+fn assert_sent_again(sent: &[SqsMessage], delivery: &Value, outcome: &str) {
+    let parse = |body: &str| serde_json::from_str::<Value>(body).expect("a body is JSON");
+    let delivered = delivery["Records"][0]["body"].as_str().expect("a body");
+    let again = |waits: u32, failures: u32| {
+        let mut again = parse(delivered);
+        again["waits"] = json!(waits);
+        again["failures"] = json!(failures);
+        vec![again]
+    };
+    let expected = match outcome {
+        "waiting" | "busy" => again(1, 0),
+        "tooSoon" => again(0, 0),
+        "Unavailable" => again(0, 1),
+        _ => Vec::new(),
+    };
+    let sent: Vec<Value> = sent.iter().map(|sent| parse(&sent.body)).collect();
+    assert_eq!(sent, expected, "{outcome}");
+}
+
+/// Delivers a message once and checks what is sent in its place; returns the outcome of its audit.
 async fn work(world: &World, delivery: &Value) -> String {
     let run = world.observed().runs.len();
+    let before = sent(world).len();
     let ended = world
         .invoke(delivery.clone(), InvokeOptions::default())
         .await;
-    match ended {
+    let outcome = match ended {
+        Ended::Killed => "killed".to_owned(),
         Ended::Returned(_) => outcomes(world, run).concat(),
         ended => panic!("{ended:?}"),
-    }
+    };
+    assert_sent_again(&sent(world)[before..], delivery, &outcome);
+    assert_eq!(world.aws.sqs().sent(QUEUE[1].1), [], "dead letters");
+    outcome
 }
 
 /// Returns the operations on the control document in the last run, and how long that run took.
@@ -131,15 +187,7 @@ async fn drain(world: &World, delivery: &Value) -> Vec<String> {
     let mut all = Vec::new();
     loop {
         assert!(all.len() < 50, "{all:?}");
-        let run = world.observed().runs.len();
-        let ended = world
-            .invoke(delivery.clone(), InvokeOptions::default())
-            .await;
-        let outcome = match ended {
-            Ended::Killed => "killed".to_owned(),
-            Ended::Returned(_) => outcomes(world, run).concat(),
-            ended => panic!("{ended:?}"),
-        };
+        let outcome = work(world, delivery).await;
         all.push(outcome.clone());
         tokio::time::sleep(match outcome.as_str() {
             "audited" | "done" => return all,
@@ -154,9 +202,7 @@ async fn drain(world: &World, delivery: &Value) -> Vec<String> {
 
 #[test]
 fn quiet_audit_has_three_writes_over_all_its_invocations() {
-    on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+    in_next_period(async |world| {
         next_report(&world, 20);
         let delivery = delivery(&world, now(&world));
         let (get, put) = ("GetObject".to_owned(), "PutObject".to_owned());
@@ -166,6 +212,7 @@ fn quiet_audit_has_three_writes_over_all_its_invocations() {
         assert_eq!(operations, [get.clone(), put.clone()], "the pending report");
         assert!(took <= PATIENCE, "{took:?}");
         assert_eq!(control(&world)["lease"], Value::Null);
+        assert_eq!(delays(&world), [15]);
 
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(work(&world, &delivery).await, "waiting");
@@ -176,6 +223,7 @@ fn quiet_audit_has_three_writes_over_all_its_invocations() {
             "a poll writes nothing"
         );
         assert!(took <= PATIENCE, "{took:?}");
+        assert_eq!(delays(&world), [15, 15]);
 
         tokio::time::sleep(Duration::from_secs(15)).await;
         assert_eq!(work(&world, &delivery).await, "audited");
@@ -192,15 +240,14 @@ fn quiet_audit_has_three_writes_over_all_its_invocations() {
         assert_eq!(last_run(&world).0[..1], [get]);
         assert_eq!(writes(&world), 0);
         assert_eq!(control(&world), after);
+        assert_eq!(delays(&world).len(), 2, "a done audit is not sent again");
         assert_settles(&world).await;
     });
 }
 
 #[test]
 fn report_that_is_there_in_three_seconds_is_one_invocation() {
-    on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+    in_next_period(async |world| {
         let serial = world.revoke(0, "KEY_COMPROMISE");
         next_report(&world, 2);
 
@@ -218,21 +265,22 @@ fn report_that_is_there_in_three_seconds_is_one_invocation() {
 /// The queue delays messages by whole seconds; the rest is waited for in process.
 #[test]
 fn rest_of_the_request_limit_is_waited_for_in_process() {
-    for (early, outcome) in [
-        (Duration::from_millis(300), "audited"),
-        (Duration::from_millis(2900), "audited"),
-        (Duration::from_millis(3100), "tooSoon"),
-        (Duration::from_secs(400), "tooSoon"),
+    for (early, outcome, delay) in [
+        (Duration::from_millis(300), "audited", None),
+        (Duration::from_millis(2900), "audited", None),
+        (Duration::from_millis(3100), "tooSoon", Some(3)),
+        (Duration::from_secs(400), "tooSoon", Some(400)),
     ] {
         on_paused_clock(1, async {
             let _log = keep_log();
-            let world = first_audit(World::new(1, 1, QUEUE)).await;
+            let world = first_audit(with_queues()).await;
             let since = now(&world).saturating_add(Duration::from_secs(60));
             world.until(PERIOD - early).await;
             let requested = granted(&world);
 
             assert_eq!(work(&world, &delivery(&world, since)).await, outcome);
 
+            assert_eq!(delays(&world), Vec::from_iter(delay));
             let (_, took) = last_run(&world);
             if outcome == "audited" {
                 assert!(took >= early && took <= PATIENCE, "{took:?}");
@@ -248,10 +296,8 @@ fn rest_of_the_request_limit_is_waited_for_in_process() {
 
 /// It would ask again every few seconds if it were sent again after "the remaining time".
 #[test]
-fn request_that_aws_refuses_is_no_known_wait() {
-    on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+fn refused_request_has_no_known_wait() {
+    in_next_period(async |world| {
         let pca = world.aws.private_ca();
         next_report(&world, 600);
         let requested = pca.request_report(&world.cas[0], BUCKET, ReportFormat::Json);
@@ -262,6 +308,7 @@ fn request_that_aws_refuses_is_no_known_wait() {
 
         assert!(last_run(&world).1 <= PATIENCE);
         assert_eq!(writes(&world), 0);
+        assert!(delays(&world)[0] >= 15, "{:?}", delays(&world));
         tokio::time::sleep(Duration::from_secs(600)).await;
         // Its report is adopted.
         assert_eq!(work(&world, &delivery).await, "audited");
@@ -271,9 +318,7 @@ fn request_that_aws_refuses_is_no_known_wait() {
 
 #[test]
 fn done_audit_is_not_repeated_although_a_request_is_allowed() {
-    on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+    in_next_period(async |world| {
         let since = now(&world);
         assert_eq!(work(&world, &delivery(&world, since)).await, "audited");
         world.next_period().await;
@@ -294,9 +339,7 @@ fn done_audit_is_not_repeated_although_a_request_is_allowed() {
 #[test]
 fn outdated_report_is_followed_by_a_new_one() {
     for (since_request, outcome) in [(20 * 60, "tooSoon"), (40 * 60, "waiting")] {
-        on_paused_clock(1, async {
-            let _log = keep_log();
-            let world = next_period().await;
+        in_next_period(async |world| {
             let first = world.revoke(0, "KEY_COMPROMISE");
             next_report(&world, 600);
             next_report(&world, 60);
@@ -333,9 +376,7 @@ fn outdated_report_is_followed_by_a_new_one() {
 /// Two writes for each schedule, if reports always take longer than the interval.
 #[test]
 fn outdated_report_needs_no_more_writes() {
-    on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+    in_next_period(async |world| {
         world
             .aws
             .private_ca()
@@ -354,23 +395,20 @@ fn outdated_report_needs_no_more_writes() {
 
 #[test]
 fn worker_that_dies_at_any_call_is_recovered() {
-    let calls = on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+    let mut calls = 0;
+    in_next_period(async |world| {
         world.revoke(0, "KEY_COMPROMISE");
         next_report(&world, 2);
         assert_eq!(
             work(&world, &delivery(&world, now(&world))).await,
             "audited"
         );
-        world.observed().runs.last().expect("a run").calls.len()
+        calls = world.observed().runs.last().expect("a run").calls.len();
     });
     assert!(calls > 12, "{calls}");
     for call in 0..calls {
         for failure in [Failure::KillBefore, Failure::KillAfter] {
-            on_paused_clock(1, async {
-                let _log = keep_log();
-                let world = next_period().await;
+            in_next_period(async |world| {
                 let serial = world.revoke(0, "KEY_COMPROMISE");
                 next_report(&world, 2);
                 let injection = Injection {
@@ -428,6 +466,9 @@ fn two_workers_request_once_and_publish_once() {
                 ["audited", "busy", "waiting", "done"].contains(&outcome.as_str())
             };
             assert!(ended.iter().all(is_fine), "{delay}: {ended:?}");
+            let is_sent_again = |outcome: &&String| ["busy", "waiting"].contains(&outcome.as_str());
+            let sent_again = ended.iter().filter(is_sent_again).count();
+            assert_eq!(sent(&world).len(), sent_again, "{delay}: {ended:?}");
             drain(&world, &delivery).await;
             assert_eq!(granted(&world), requested + 1, "{delay}: {ended:?}");
             assert_eq!(alerted_serials(&world), [serial], "{delay}: {ended:?}");
@@ -439,9 +480,7 @@ fn two_workers_request_once_and_publish_once() {
 /// The worker requested a report, and another run has changed the state meanwhile.
 #[test]
 fn worker_that_loses_the_race_for_the_request_is_busy() {
-    on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+    in_next_period(async |world| {
         let delivery = delivery(&world, now(&world));
         world.aws.inject(
             On::operation(CREATE),
@@ -468,9 +507,7 @@ fn worker_that_loses_the_race_for_the_request_is_busy() {
 
 #[test]
 fn lease_of_another_run_is_busy_at_once_and_an_expired_one_is_taken() {
-    on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+    in_next_period(async |world| {
         let delivery = delivery(&world, now(&world));
         let until = now(&world).saturating_add(Duration::from_secs(600));
         let mut state = control(&world);
@@ -487,12 +524,10 @@ fn lease_of_another_run_is_busy_at_once_and_an_expired_one_is_taken() {
     });
 }
 
-/// While a worker scans, a scheduled run of all CAs waits for it, and a second worker is busy.
+/// A second worker that comes during a scan is busy.
 #[test]
 fn worker_holds_the_lease_while_it_scans() {
-    on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+    in_next_period(async |world| {
         let serial = world.revoke(0, "KEY_COMPROMISE");
         let delivery = delivery(&world, now(&world));
         let reading = On::operation("GetObject").key_contains(REPORTS);
@@ -519,9 +554,7 @@ fn worker_holds_the_lease_while_it_scans() {
 
 #[test]
 fn error_that_needs_an_operator_is_recorded_and_the_next_audit_ends_it() {
-    on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+    in_next_period(async |world| {
         world.was_refused.set(true);
         world.aws.s3().deny("s3:GetObject", BUCKET, REPORTS);
         let denied = delivery(&world, now(&world));
@@ -541,9 +574,7 @@ fn error_that_needs_an_operator_is_recorded_and_the_next_audit_ends_it() {
 /// An event may be about a revocation that the last report does not list.
 #[test]
 fn event_in_the_same_batch_is_audited_although_the_message_is_done() {
-    on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+    in_next_period(async |world| {
         let since = now(&world);
         assert_eq!(work(&world, &delivery(&world, since)).await, "audited");
         world.next_period().await;
@@ -565,10 +596,10 @@ fn event_in_the_same_batch_is_audited_although_the_message_is_done() {
 }
 
 #[test]
-fn first_audit_may_be_a_workers() {
+fn worker_can_make_the_first_audit() {
     on_paused_clock(1, async {
         let _log = keep_log();
-        let world = World::new(1, 1, QUEUE);
+        let world = with_queues();
         world.issue(0);
         next_report(&world, 10);
         let delivery = delivery(&world, now(&world));
@@ -590,9 +621,7 @@ fn first_audit_may_be_a_workers() {
 
 #[test]
 fn report_whose_object_is_missing_blocks_no_worker() {
-    on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+    in_next_period(async |world| {
         let serial = world.revoke(0, "KEY_COMPROMISE");
         let not_written = NextReport::new().outcome(Outcome::NotWritten);
         world
@@ -620,9 +649,7 @@ fn report_whose_object_is_missing_blocks_no_worker() {
 
 #[test]
 fn poll_that_fails_is_a_failed_attempt() {
-    on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+    in_next_period(async |world| {
         next_report(&world, 60);
         let delivery = delivery(&world, now(&world));
         assert_eq!(work(&world, &delivery).await, "waiting");
@@ -634,6 +661,7 @@ fn poll_that_fails_is_a_failed_attempt() {
 
         assert_eq!(work(&world, &delivery).await, "Unavailable");
 
+        assert_eq!(delays(&world), [15, 60]);
         world.aws.clear_faults();
         assert_eq!(work(&world, &delivery).await, "audited");
         assert_settles(&world).await;
@@ -643,9 +671,7 @@ fn poll_that_fails_is_a_failed_attempt() {
 /// Private CA throttles some requests every day; that is no failed audit.
 #[test]
 fn throttled_request_waits() {
-    on_paused_clock(1, async {
-        let _log = keep_log();
-        let world = next_period().await;
+    in_next_period(async |world| {
         let delivery = delivery(&world, now(&world));
         world
             .aws

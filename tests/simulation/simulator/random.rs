@@ -27,6 +27,8 @@ pub struct Summary {
     pub invocations: usize,
     /// Those by messages of the audit queue.
     pub queue_invocations: usize,
+    /// Those by messages that the queue had stored and delivered twice.
+    pub duplicates: usize,
     pub calls: usize,
     pub injected: usize,
     pub killed: usize,
@@ -95,6 +97,7 @@ pub fn simulate(seed: u64, audits: Audits) -> Summary {
         }
         let violations = world.with_workers(live(&world, &mut rng)).await;
         let story = world.story();
+        let duplicates = world.duplicates();
         let observed = world.observed();
         let calls = || observed.runs.iter().flat_map(|run| &run.calls);
         Summary {
@@ -104,6 +107,7 @@ pub fn simulate(seed: u64, audits: Audits) -> Summary {
                 .iter()
                 .filter(|run| run.payload["Records"].is_array())
                 .count(),
+            duplicates,
             calls: calls().count(),
             injected: calls().filter(|seen| seen.injected.is_some()).count(),
             killed: observed.runs.iter().filter(|run| run.was_killed()).count(),

@@ -1,6 +1,7 @@
 //! The audit queue of a world, and the event source mapping that invokes the function for its messages.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -209,6 +210,20 @@ impl World {
         }
         let messages = self.aws.sqs().messages(DEAD_LETTERS_URL).into_iter();
         messages.map(|message| message.body).collect()
+    }
+
+    /// Returns the number of deliveries of messages that the audit queue had stored twice.
+    pub(super) fn duplicates(&self) -> usize {
+        let mut delivered = BTreeSet::new();
+        let observed = self.observed();
+        let messages = observed.runs.iter().map(|run| &run.payload["Records"][0]);
+        let duplicates = messages.filter(|message| {
+            let id = message["messageId"].as_str();
+            // The message itself is received again only after its visibility timeout.
+            let is_first_receive = message["attributes"]["ApproximateReceiveCount"] == "1";
+            id.is_some_and(|id| !delivered.insert(id)) && is_first_receive
+        });
+        duplicates.count()
     }
 
     /// Returns whether an event is a message that compares the health document.

@@ -599,7 +599,7 @@ impl World {
             .timeout_config(Clients::timeouts())
             .build();
         let mut config = self.config.clone();
-        if !self.is_scaled_out() {
+        if self.scale_out.is_some() && !self.is_scaled_out() {
             config.audit_queue = None;
         }
         let clients = Clients::new(&sdk_config, &config);
