@@ -32,6 +32,8 @@ pub struct Call {
     pub queue_url: Option<String>,
     /// The region that the request was signed for; `None` if it is not signed.
     pub region: Option<String>,
+    /// The `User-Agent` header.
+    pub user_agent: Option<String>,
     /// The `If-Match` header.
     pub if_match: Option<String>,
     /// The `If-None-Match` header.
@@ -68,6 +70,7 @@ impl Call {
             topic_arn: None,
             queue_url: None,
             region: None,
+            user_agent: None,
             if_match: None,
             if_none_match: None,
             range: None,

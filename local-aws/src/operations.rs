@@ -24,6 +24,7 @@ pub(crate) fn identify(request: &Request<Bytes>, at: SystemTime) -> Call {
         attempt?.parse().ok()
     });
     call.invocation_id = header(headers, "amz-sdk-invocation-id");
+    call.user_agent = header(headers, "user-agent");
     // `... Credential=ID/DATE/REGION/SERVICE/aws4_request, ...`
     call.region = header(headers, "authorization").and_then(|value| {
         let (_, credential) = value.split_once("Credential=")?;

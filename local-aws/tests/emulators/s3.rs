@@ -47,6 +47,8 @@ async fn objects_are_put_read_listed_and_deleted() {
     assert_eq!(calls[0].key.as_deref(), Some("state/ü 1.json"));
     assert_eq!(calls[0].status, Some(200));
     assert_eq!(calls[0].attempt, Some(1));
+    let user_agent = calls[0].user_agent.as_deref().expect("an SDK's");
+    assert!(user_agent.starts_with("aws-sdk-rust/"), "{user_agent}");
 }
 
 #[tokio::test]
