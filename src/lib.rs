@@ -26,7 +26,8 @@
 //!    They do not import one another.
 //! 9. [`aws`] has the SDK clients, classified failures, and the account's CAs.
 //! 10. Everything else is shared: configuration, events, responses and metrics, facts about
-//!     revocations ([`revocation`]), text ([`text`]), time ([`budget`], [`timestamp`]).
+//!     revocations ([`revocation`]), text ([`text`]), time ([`budget`], [`timestamp`]), the build
+//!     ([`version`]).
 //!
 //! # Invariants
 //!
@@ -102,3 +103,4 @@ pub mod state;
 mod targets;
 pub mod text;
 pub mod timestamp;
+pub mod version;

@@ -6,12 +6,14 @@
 
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
+use tracing::info;
 
 use crate::aws::clients::Clients;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::handler::{Function, Invocation};
 use crate::logging;
+use crate::version::{COMMIT, VERSION};
 
 /// Reads the environment and serves invocations until the process ends.
 ///
@@ -21,6 +23,7 @@ use crate::logging;
 pub async fn run() -> Result<(), lambda_runtime::Error> {
     let lookup = |name: &str| std::env::var(name).ok();
     logging::init(lookup);
+    info!(version = VERSION, commit = COMMIT, "starting");
     let ready = match Config::from_lookup(lookup) {
         Ok(config) => {
             let clients = Clients::from_environment(&config).await;

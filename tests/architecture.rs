@@ -35,6 +35,7 @@ const LAYERS: &[&[&str]] = &[
         "revocation",
         "text",
         "timestamp",
+        "version",
     ],
 ];
 

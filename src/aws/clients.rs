@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{AppName, BehaviorVersion, SdkConfig};
 use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_sns::config::Region;
 
 use crate::aws::connections::{https_client, limit_requests};
 use crate::config::Config;
+use crate::version::app_name;
 
 /// Timeout of one attempt until the response headers; it does not limit reading the body.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,9 +45,11 @@ pub struct Clients {
 impl Clients {
     /// Creates clients from the process environment.
     pub async fn from_environment(config: &Config) -> Self {
+        let app_name = AppName::new(app_name()).expect("a version has no other characters");
         let sdk_config = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .timeout_config(Self::timeouts())
             .http_client(https_client())
+            .app_name(app_name)
             .load()
             .await;
         Self::new(&sdk_config, config)

@@ -281,6 +281,8 @@ fn log(response: &StatusResponse, run: &Run<'_>) {
         status = response.status,
         certificate_authorities = response.certificate_authorities.len(),
         findings = response.findings.len(),
+        version = response.version,
+        commit = response.commit,
         duration_seconds = run.budget.elapsed().as_secs_f64(),
         "status finished"
     );

@@ -15,6 +15,7 @@ use crate::pending_report::PendingReport;
 use crate::revocation::checking::RevocationChecking;
 use crate::state::control::{Control, CurrentError, SeenError};
 use crate::timestamp::Timestamp;
+use crate::version::{COMMIT, VERSION};
 
 /// A fact, or why it is unknown.
 pub(super) type Known<T> = Result<T, AuditError>;
@@ -30,6 +31,10 @@ pub(super) struct StatusResponse {
     /// The age of the oldest last complete audit; none if a CA that is audited has none, or if it is
     /// unknown.
     pub oldest_audit_age_minutes: Option<u64>,
+    /// The function's version.
+    pub version: &'static str,
+    /// The commit from which the function was built.
+    pub commit: &'static str,
     #[serde(flatten)]
     pub stack: StackStatus,
     pub certificate_authorities: Vec<CaStatus>,
@@ -174,6 +179,8 @@ impl StatusResponse {
             },
             findings,
             oldest_audit_age_minutes: ages.and_then(|ages| ages.into_iter().max()),
+            version: VERSION,
+            commit: COMMIT,
             stack,
             certificate_authorities,
         }
