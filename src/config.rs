@@ -46,8 +46,19 @@ pub struct Config {
     pub summary_interval: Option<Duration>,
     /// Whether to look up who revoked a certificate, where it is in use, and what else is affected.
     pub investigate: bool,
+    /// Which values are sent to CloudWatch as metrics.
+    pub monitoring: Monitoring,
     /// Whether S3 has a custom endpoint.
     pub custom_s3_endpoint: bool,
+}
+
+/// Which values are sent to CloudWatch as metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Monitoring {
+    /// All.
+    Full,
+    /// Only those that the template's alarms use. The others are in the log only.
+    Basic,
 }
 
 /// A tag of a resource.
@@ -130,6 +141,9 @@ impl Config {
             audit_queue: variables.audit_queue(),
             summary_interval: variables.interval("SUMMARY_INTERVAL_HOURS", 1..=8784, 3600),
             investigate: variables.optional("INVESTIGATE", yes_or_no).unwrap_or(true),
+            monitoring: variables
+                .optional("MONITORING", monitoring)
+                .unwrap_or(Monitoring::Full),
             custom_s3_endpoint: ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]
                 .iter()
                 .any(|name| (variables.get)(name).is_some()),
@@ -354,6 +368,14 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
     }
 }
 
+fn monitoring(text: &str) -> Result<Monitoring, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "full" => Ok(Monitoring::Full),
+        "basic" => Ok(Monitoring::Basic),
+        other => Err(format!("{other:?} is neither full nor basic")),
+    }
+}
+
 fn reason(entry: &str) -> Result<RevocationReason, String> {
     let mut known = RevocationReason::KNOWN.into_iter();
     known.find(|reason| reason.name() == entry).ok_or_else(|| {
@@ -427,6 +449,7 @@ mod tests {
         assert_eq!(config.summary_interval, None);
         assert_eq!(config.chat_topic_arn, None);
         assert!(config.investigate);
+        assert_eq!(config.monitoring, Monitoring::Full);
         assert!(!config.custom_s3_endpoint);
     }
 
@@ -439,6 +462,25 @@ mod tests {
         for value in ["true", "0", "off", "yes,no"] {
             let error = from(&[("INVESTIGATE", value)]).unwrap_err();
             let problem = format!("INVESTIGATE: {value:?} is neither yes nor no");
+            assert!(error.error_message.contains(&problem), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn monitoring_accepts_full_and_basic_only() {
+        use Monitoring::{Basic, Full};
+        for (value, expected) in [
+            ("full", Full),
+            ("basic", Basic),
+            (" Basic ", Basic),
+            ("", Full),
+        ] {
+            let config = from(&[("MONITORING", value)]).unwrap();
+            assert_eq!(config.monitoring, expected, "{value:?}");
+        }
+        for value in ["none", "no", "full,basic"] {
+            let error = from(&[("MONITORING", value)]).unwrap_err();
+            let problem = format!("\n  MONITORING: {value:?} is neither full nor basic");
             assert!(error.error_message.contains(&problem), "{error:?}");
         }
     }

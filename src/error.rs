@@ -205,7 +205,7 @@ error_kinds! {
     TopicNotFound, Operator,
         "Correct TOPIC_ARN (template parameter ExistingTopicArn), or create the topic and subscribe to it.";
     TopicWithoutSubscription, Operator,
-        "Confirm the subscription: open the email from AWS Notifications and follow its link, or add another subscription. Revocations stay pending until then.";
+        "Confirm the subscription: open the confirmation email from AWS and follow its link, or add another subscription. Revocations stay pending until then.";
     /// SNS refused the message and its reduced form.
     MessageRefused, Operator,
         "Its revocations stay pending. Check the topic's settings (type, encryption, data protection policy, MaximumMessageSize of at least 4096) and the error message from SNS.";

@@ -144,10 +144,15 @@ impl Function {
         let budget = &run.invocation.budget;
         let is_full = run.request.certificate_authorities.is_none();
         // Not through the log, whose level may filter it out.
-        println!(
-            "{}",
-            metrics::line(&self.function_name, budget.now(), response, is_full)
+        let monitoring = run.config.monitoring;
+        let line = metrics::line(
+            &self.function_name,
+            budget.now(),
+            response,
+            is_full,
+            monitoring,
         );
+        println!("{line}");
         info!(
             request_id = run.invocation.request_id,
             status = %response.status,

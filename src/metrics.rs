@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::config::Monitoring;
 use crate::error::Remedy;
 use crate::response::{AuditResponse, Outcome, ReportContents, Response};
 use crate::revocation::reason::Severity;
@@ -10,17 +11,31 @@ use crate::timestamp::Timestamp;
 /// The CloudWatch namespace.
 pub const NAMESPACE: &str = "PcaRevocationWatch";
 
+/// The metrics that the template's alarms use: the only ones with [`Monitoring::Basic`].
+pub const ALARM_METRICS: [&str; 5] = [
+    "AuditsFailed",
+    "DispatchErrors",
+    "HealthErrors",
+    "OldestAuditAgeMinutes",
+    "ShrunkenReports",
+];
+
 /// Returns a run's line (Amazon CloudWatch User Guide, "Specification: Embedded metric format").
+///
+/// Values that are no metrics with this `monitoring` are properties of the line.
 pub(crate) fn line(
     function_name: &str,
     now: Timestamp,
     response: &Response,
     is_full: bool,
+    monitoring: Monitoring,
 ) -> Value {
     let mut definitions = Vec::new();
     let mut line = Map::new();
     for (name, unit, value) in metrics(now, response, is_full) {
-        definitions.push(json!({ "Name": name, "Unit": unit }));
+        if monitoring == Monitoring::Full || ALARM_METRICS.contains(&name) {
+            definitions.push(json!({ "Name": name, "Unit": unit }));
+        }
         line.insert(name.to_owned(), json!(value));
     }
     // Properties, not metrics: CloudWatch Logs Insights can query them per CA at no cost.
@@ -173,7 +188,26 @@ mod tests {
     }
 
     fn line(response: &Response, is_full: bool) -> Value {
-        super::line("pca-revocation-watch", at(NOW), response, is_full)
+        line_with(Monitoring::Full, response, is_full)
+    }
+
+    fn line_with(monitoring: Monitoring, response: &Response, is_full: bool) -> Value {
+        super::line(
+            "pca-revocation-watch",
+            at(NOW),
+            response,
+            is_full,
+            monitoring,
+        )
+    }
+
+    /// Returns the names of the metrics in the directive.
+    fn metric_names(line: &Value) -> Vec<&str> {
+        let metrics = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"];
+        let metrics = metrics.as_array().unwrap().iter();
+        metrics
+            .map(|metric| metric["Name"].as_str().unwrap())
+            .collect()
     }
 
     #[test]
@@ -196,8 +230,13 @@ mod tests {
             Response::new(true, Vec::new()),
             Response::new(false, Vec::new()),
         ] {
-            for is_full in [true, false] {
-                let line = line(&response, is_full);
+            for (is_full, monitoring) in [
+                (true, Monitoring::Full),
+                (false, Monitoring::Full),
+                (true, Monitoring::Basic),
+                (false, Monitoring::Basic),
+            ] {
+                let line = line_with(monitoring, &response, is_full);
                 assert!(schema.is_valid(&line), "{line:#}");
                 // Each metric and dimension named in the directive is a top-level member.
                 let directive = &line["_aws"]["CloudWatchMetrics"][0];
@@ -224,13 +263,22 @@ mod tests {
         unknown.certificate_authorities[3].stats.unaudited_since = None;
         let unknown = line(&unknown, true);
         assert_eq!(unknown["OldestAuditAgeMinutes"], Value::Null);
-        let metrics = |line: &Value| {
-            line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
-                .as_array()
-                .unwrap()
-                .len()
-        };
+        let metrics = |line: &Value| metric_names(line).len();
         assert_eq!((metrics(&full), metrics(&unknown)), (19, 18));
+    }
+
+    #[test]
+    fn basic_monitoring_sends_the_metrics_of_alarms_only() {
+        let mut response = response();
+        response.dispatch_errors = Some(false);
+        let full = line(&response, true);
+        let mut basic = line_with(Monitoring::Basic, &response, true);
+        let mut names = metric_names(&basic);
+        names.sort_unstable();
+        assert_eq!(names, ALARM_METRICS);
+        // The others stay in the line.
+        basic["_aws"] = full["_aws"].clone();
+        assert_eq!(basic, full);
     }
 
     #[test]

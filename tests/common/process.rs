@@ -38,8 +38,18 @@ pub struct Function {
 impl Function {
     /// Starts the binary with these variables and waits until it asks for its first invocation.
     pub async fn start(aws: &LocalAws, variables: impl Iterator<Item = (&str, String)>) -> Self {
+        let command = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
+        Self::start_command(command, aws, variables).await
+    }
+
+    /// Starts another build of the binary.
+    pub async fn start_command(
+        mut command: Command,
+        aws: &LocalAws,
+        variables: impl Iterator<Item = (&str, String)>,
+    ) -> Self {
         let runtime = RuntimeApi::serve().await.expect("loopback can be bound");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
+        let mut child = command
             .env_clear()
             .envs(runtime.environment(256))
             .envs(variables)

@@ -8,6 +8,7 @@ mod account;
 mod permissions;
 mod policies;
 mod recorded;
+mod rehearsal;
 mod template;
 
 use std::cell::RefCell;
@@ -15,10 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use local_aws::Call;
-use pca_revocation_watch::config::{AuditQueue, Config};
+use pca_revocation_watch::config::{AuditQueue, Config, Monitoring};
 use pca_revocation_watch::error::{ErrorKind, Remedy};
 use pca_revocation_watch::event::{MessageContent, Mode, Request, Trigger};
-use pca_revocation_watch::metrics::NAMESPACE;
+use pca_revocation_watch::metrics::{ALARM_METRICS, NAMESPACE};
 use pca_revocation_watch::revocation::reason::RevocationReason;
 use regex_lite::Regex;
 use serde_json::Value;
@@ -48,8 +49,8 @@ const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56e
 
 /// Values of each parameter that exercise different branches of the template.
 const VALUES: &[(&str, &[&str])] = &[
-    ("CertificateAuthorities", &["*", ARN, TWO_ARNS]),
     ("NotificationEmail", &["", "security@example.com"]),
+    ("CertificateAuthorities", &["*", ARN, TWO_ARNS]),
     (
         "AuditIntervalMinutes",
         &["30", "60", "180", "360", "720", "1440"],
@@ -96,6 +97,7 @@ const VALUES: &[(&str, &[&str])] = &[
         "CertificateAuthorityTag",
         &["", "Watch=yes", "pki/Watch by=team one"],
     ),
+    ("Monitoring", &["full", "basic"]),
     ("MemorySize", &["256", "128", "10240"]),
     ("LogRetentionDays", &["90", "7", "3653"]),
     ("Architecture", &["arm64", "x86_64"]),
@@ -177,10 +179,25 @@ fn dashboard(deployment: &Deployment) -> Value {
 }
 
 /// Returns the metrics that a dashboard shows, each with namespace, name and dimensions.
-fn shown_metrics(dashboard: &Value) -> Vec<&Value> {
+fn shown_metrics(dashboard: &Value) -> Vec<Vec<Value>> {
     let widgets = dashboard["widgets"].as_array().expect("a list").iter();
-    let metrics = widgets.map(|widget| widget["properties"]["metrics"].as_array());
-    metrics.flatten().flatten().collect()
+    let metrics = widgets.filter_map(|widget| widget["properties"]["metrics"].as_array());
+    metrics.flat_map(|rows| without_dots(rows)).collect()
+}
+
+/// Replaces "." in a metric by what the metric above has in its place.
+fn without_dots(rows: &[Value]) -> Vec<Vec<Value>> {
+    let mut whole: Vec<Vec<Value>> = Vec::new();
+    for row in rows {
+        let cells = row.as_array().expect("a metric").iter().enumerate();
+        let cells = cells.map(|(index, cell)| match (cell.as_str(), whole.last()) {
+            (Some("."), Some(above)) => above[index].clone(),
+            _ => cell.clone(),
+        });
+        let cells = cells.collect();
+        whole.push(cells);
+    }
+    whole
 }
 
 fn alarms(deployment: &Deployment) -> impl Iterator<Item = (&String, &Value)> {
@@ -231,25 +248,27 @@ fn pairs_of_parameter_values_give_a_valid_configuration() {
 }
 
 #[test]
-fn parameters_have_group_label_description_and_constraint() {
+fn parameters_have_group_description_and_constraint() {
     let template = template();
     let interface = &template.section("Metadata")["AWS::CloudFormation::Interface"];
     let groups = interface["ParameterGroups"].as_array().unwrap();
-    let mut with_separators: Vec<String> = groups
+    let grouped: Vec<String> = groups
         .iter()
         .flat_map(|group| list(&group["Parameters"]))
         .collect();
-    with_separators.sort();
-    let mut names: Vec<String> = template.section("Parameters").keys().cloned().collect();
-    // Guided deployments ask in template order: parameters that depend on the deployment come first.
-    assert_eq!(names[..4], list(&groups[0]["Parameters"]));
-    names.sort();
-    assert_eq!(with_separators, names);
+    // Guided deployments ask in template order.
+    let names: Vec<String> = template.section("Parameters").keys().cloned().collect();
+    assert_eq!(names, grouped);
+    // Only these depend on the deployment.
+    assert_eq!(names[..2], ["NotificationEmail", "CertificateAuthorities"]);
+    assert_eq!(names[..2], list(&groups[0]["Parameters"]));
+    for group in &groups[1..] {
+        let label = group["Label"]["default"].as_str().expect("a label");
+        assert!(label.starts_with("Only "), "{label:?} does not say when");
+    }
+    // Without labels, the console shows the names that the docs use.
+    assert!(interface.get("ParameterLabels").is_none());
     for (name, parameter) in template.section("Parameters") {
-        assert!(
-            interface["ParameterLabels"][name]["default"].is_string(),
-            "{name} has no label"
-        );
         for key in ["Description", "ConstraintDescription"] {
             assert!(parameter[key].is_string(), "{name} has no {key}");
         }
@@ -286,6 +305,7 @@ fn invalid_parameter_values_are_rejected() {
         ("RunbookUrl", "https://wiki.example.com/key compromise"),
         ("Investigate", "true"),
         ("Investigate", ""),
+        ("Monitoring", "none"),
         ("ExistingTopicArn", "revocations"),
         (
             "ChatTopicArn",
@@ -364,37 +384,47 @@ fn longest_ca_list() -> String {
 
 #[test]
 fn longest_ca_list_fits_the_lambda_environment_limit() {
+    let limit = template().section("Parameters")["CertificateAuthorities"]["MaxLength"].as_u64();
+    let limit = limit.unwrap() as usize;
     let reasons = known_reasons().join(",");
-    // SNS API Reference, CreateTopic: at most 256 characters.
-    let topic = format!("arn:aws:sns:us-east-1:123456789012:{}", "t".repeat(256));
-    // CloudFormation User Guide: a stack name has at most 128 characters. The queue allows 73.
-    for (scale_out, stack_name) in [("no", 128), ("yes", 73)] {
-        let mut environment = environment(&deploy(&[
-            ("CertificateAuthorities", &longest_ca_list()),
-            ("ScaleOut", scale_out),
-            ("MaxInlineCertificateAuthorities", "10000"),
-            ("NotifyReasons", &reasons),
-            ("SummaryIntervalHours", "8784"),
-            ("RunbookUrl", &format!("https://{}", "w".repeat(192))),
-            ("ExistingTopicArn", &topic),
-            ("ChatTopicArn", &topic),
-            ("ExistingReportBucket", &"b".repeat(63)),
-        ]));
-        let list = environment.get_mut("CERTIFICATE_AUTHORITY_ARNS").unwrap();
-        let limit = template().section("Parameters")["CertificateAuthorities"]["MaxLength"].clone();
-        list.push_str(&"x".repeat(limit.as_u64().unwrap() as usize - list.len()));
-        let prefix = environment.get_mut("STATE_PREFIX").unwrap();
-        *prefix = prefix.replace(STACK, &"s".repeat(stack_name));
-        // SQS Developer Guide, "Amazon SQS message quotas": a queue name has at most 80 characters.
-        for url in ["AUDIT_QUEUE_URL", "AUDIT_DEAD_LETTER_QUEUE_URL"] {
-            let url = environment.get_mut(url).unwrap();
-            if let Some((start, _)) = url.clone().rsplit_once('/') {
-                *url = format!("{start}/{}", "q".repeat(80));
+    // The longest names of regions; that of the test's region is shorter.
+    for (partition, region, domain) in [
+        ("aws", "ap-southeast-1", "amazonaws.com"),
+        ("aws-us-gov", "us-gov-west-1", "amazonaws.com"),
+        ("aws-cn", "cn-northwest-1", "amazonaws.com.cn"),
+    ] {
+        // SNS API Reference, CreateTopic: at most 256 characters.
+        let topic = "t".repeat(256);
+        let topic = format!("arn:{partition}:sns:{region}:123456789012:{topic}");
+        // CloudFormation User Guide: a stack name has at most 128 characters. The queue allows 73.
+        for (scale_out, stack_name) in [("no", 128), ("yes", 73)] {
+            let mut environment = environment(&deploy(&[
+                ("CertificateAuthorities", &longest_ca_list()),
+                ("ScaleOut", scale_out),
+                ("MaxInlineCertificateAuthorities", "10000"),
+                ("NotifyReasons", &reasons),
+                ("SummaryIntervalHours", "8784"),
+                ("RunbookUrl", &format!("https://{}", "w".repeat(192))),
+                ("ExistingTopicArn", &topic),
+                ("ChatTopicArn", &topic),
+                ("ExistingReportBucket", &"b".repeat(63)),
+            ]));
+            let list = environment.get_mut("CERTIFICATE_AUTHORITY_ARNS").unwrap();
+            list.push_str(&"x".repeat(limit - list.len()));
+            let prefix = environment.get_mut("STATE_PREFIX").unwrap();
+            *prefix = prefix.replace(STACK, &"s".repeat(stack_name));
+            // SQS Developer Guide, "Amazon SQS message quotas": a queue name has at most 80 characters.
+            for url in ["AUDIT_QUEUE_URL", "AUDIT_DEAD_LETTER_QUEUE_URL"] {
+                let url = environment.get_mut(url).unwrap();
+                if !url.is_empty() {
+                    let name = "q".repeat(80);
+                    *url = format!("https://sqs.{region}.{domain}/123456789012/{name}");
+                }
             }
+            // AWS Lambda Developer Guide, "Lambda quotas"; Lambda counts names and values as JSON.
+            let size = serde_json::to_string(&environment).unwrap().len();
+            assert!(size <= 4096, "{region}: {size} bytes");
         }
-        // AWS Lambda Developer Guide, "Lambda quotas"; Lambda counts names and values as JSON.
-        let size = serde_json::to_string(&environment).unwrap().len();
-        assert!(size <= 4096, "{size} bytes");
     }
 }
 
@@ -440,6 +470,7 @@ fn parameters_reach_the_configuration() {
         ("SummaryIntervalHours", "168"),
         ("RunbookUrl", "https://wiki.example.com/pki"),
         ("Investigate", "no"),
+        ("Monitoring", "basic"),
         ("ChatTopicArn", "arn:aws:sns:us-east-1:123456789012:chat"),
         (
             "ExistingTopicArn",
@@ -467,6 +498,7 @@ fn parameters_reach_the_configuration() {
         Some("https://wiki.example.com/pki")
     );
     assert!(!config.investigate);
+    assert_eq!(config.monitoring, Monitoring::Basic);
     assert_eq!(
         config.chat_topic_arn.as_deref(),
         Some("arn:aws:sns:us-east-1:123456789012:chat")
@@ -552,12 +584,70 @@ fn handler_and_build_settings_name_the_built_binary() {
     );
     assert_eq!(function(&deployment)["Handler"].as_str(), binary.to_str());
     assert_eq!(function(&deployment)["Runtime"], "provided.al2023");
-    let samconfig = read(root().join("samconfig.toml"));
-    for architecture in ["arm64", "x86_64"] {
-        assert!(samconfig.contains(&format!(
-            "parameter_overrides = \"Architecture={architecture}\""
-        )));
+}
+
+/// Returns the settings of each environment of samconfig.toml that deploys.
+fn samconfig() -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut environments = BTreeMap::<_, BTreeMap<_, _>>::new();
+    let mut current = None;
+    for line in read(root().join("samconfig.toml")).lines() {
+        if let Some(table) = line.strip_prefix('[') {
+            let name = table.strip_suffix(".global.parameters]");
+            let name = name.unwrap_or_else(|| panic!("{line:?} is no table of global parameters"));
+            current = Some(name.to_owned());
+        } else if let Some((key, value)) = line.split_once(" = ")
+            && !line.starts_with('#')
+            && let Some(name) = &current
+        {
+            let quotes = ['"', '\''].into_iter().find(|q| value.starts_with(*q));
+            let value = quotes.map_or(value, |quote| value.trim_matches(quote));
+            let settings = environments.entry(name.clone()).or_default();
+            settings.insert(key.to_owned(), value.to_owned());
+        }
     }
+    environments
+}
+
+#[test]
+fn template_accepts_the_parameters_of_every_samconfig_section() {
+    let environments = samconfig();
+    let names: Vec<&str> = environments.keys().map(String::as_str).collect();
+    let expected = [
+        "central-topic",
+        "default",
+        "low-cost",
+        "many-cas",
+        "revocation-events",
+        "x86_64",
+    ];
+    assert_eq!(names, expected);
+    let mut common = BTreeSet::new();
+    for (name, mut settings) in environments {
+        let overrides = settings.remove("parameter_overrides").expect(&name);
+        let pairs = overrides.split(' ').map(|pair| {
+            let (parameter, value) = pair.split_once('=').expect("Parameter=Value");
+            (parameter, value.trim_matches('"'))
+        });
+        let pairs: Vec<_> = pairs.collect();
+        let architecture = if name == "x86_64" { "x86_64" } else { "arm64" };
+        assert_eq!(pairs[0], ("Architecture", architecture), "{name}");
+        let template = template();
+        let deployment = template
+            .deploy(&pairs)
+            .unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
+        config(&deployment);
+        // Each parameter changes something: the default again would be noise.
+        let defaults = template.parameters(&[]);
+        for (parameter, value) in &pairs[1..] {
+            let resets = (name.as_str(), *parameter) == ("central-topic", "NotificationEmail");
+            assert!(
+                resets || defaults[*parameter] != *value,
+                "{name}: {parameter}"
+            );
+        }
+        common.insert(settings);
+    }
+    assert_eq!(common.len(), 1, "the other settings differ: {common:?}");
 }
 
 #[test]
@@ -1008,9 +1098,9 @@ fn interval_mapping_gives_valid_alarm_and_schedule_periods() {
         let minutes = interval.as_u64().unwrap();
         let mapped = &intervals[&minutes.to_string()];
         assert_eq!(mapped["Seconds"], minutes * 60);
-        assert_eq!(mapped["ThreeIntervalsMinutes"], minutes * 3);
+        assert_eq!(mapped["OverdueMinutes"], minutes * 3);
         // Nobody waits hours to learn that messages do not get through.
-        let repeated = mapped["HealthErrorPeriods"].as_u64().unwrap() - 1;
+        let repeated = mapped["HealthPeriods"].as_u64().unwrap() - 1;
         assert_eq!(repeated > 0, minutes <= 60);
         assert!(repeated * minutes <= 60, "{minutes}");
 
@@ -1057,18 +1147,13 @@ fn alarms_and_dashboard_use_metrics_that_are_emitted() {
     }
     assert_eq!(
         alarmed,
-        BTreeSet::from([
-            "AuditsFailed",
-            "DispatchErrors",
-            "HealthErrors",
-            "OldestAuditAgeMinutes",
-            "ShrunkenReports"
-        ])
+        BTreeSet::from(ALARM_METRICS),
+        "with Monitoring=basic, the function sends the metrics of alarms and no others"
     );
 
     let body = dashboard(&deployment);
     let mut shown = BTreeSet::new();
-    for metric in shown_metrics(&body) {
+    for metric in &shown_metrics(&body) {
         if metric[0] == NAMESPACE {
             assert_eq!(
                 (metric[2].as_str(), metric[3].as_str()),
@@ -1088,6 +1173,21 @@ fn alarms_and_dashboard_use_metrics_that_are_emitted() {
     for id in alarmed.filter(|id| *id != "ChatTopicDeliveryAlarm") {
         assert!(shown.contains(&format!(":{STACK}-{id}\"")), "no {id}");
     }
+}
+
+#[test]
+fn basic_monitoring_removes_the_dashboard_and_keeps_the_alarms() {
+    let parameters = [CHAT, ("ScaleOut", "yes")];
+    let full = deploy(&parameters);
+    let basic = deploy(&[&parameters[..], &[("Monitoring", "basic")]].concat());
+    let removed = |full: &BTreeMap<String, Value>, basic: &BTreeMap<String, Value>| {
+        assert!(basic.keys().all(|id| full.contains_key(id)));
+        let removed = full.keys().filter(|id| !basic.contains_key(*id)).cloned();
+        removed.collect::<Vec<_>>()
+    };
+    assert_eq!(removed(&full.resources, &basic.resources), ["Dashboard"]);
+    assert_eq!(removed(&full.outputs, &basic.outputs), ["DashboardConsole"]);
+    assert!(alarms(&full).eq(alarms(&basic)));
 }
 
 #[test]
@@ -1515,14 +1615,35 @@ fn troubleshooting_page_lists_the_reasons_of_unknown_findings() {
 }
 
 #[test]
-fn deployment_page_lists_every_parameter() {
+fn deployment_page_lists_parameters_in_the_groups_of_the_template() {
     let page = read(root().join(DEPLOYMENT_PAGE));
-    for name in template().section("Parameters").keys() {
-        assert!(
-            page.contains(&format!("`{name}`")),
-            "{DEPLOYMENT_PAGE} lacks {name}"
-        );
+    let template = template();
+    let interface = &template.section("Metadata")["AWS::CloudFormation::Interface"];
+    for group in interface["ParameterGroups"].as_array().unwrap() {
+        let heading = format!("\n### {}\n", text(&group["Label"]["default"]));
+        let section = page.split(&heading).nth(1);
+        let section = section.unwrap_or_else(|| panic!("{DEPLOYMENT_PAGE} lacks {heading:?}"));
+        let section = section.split("\n#").next().unwrap();
+        for name in list(&group["Parameters"]) {
+            let row = format!("\n| `{name}` |");
+            assert!(section.contains(&row), "{heading:?} lacks {name}");
+        }
     }
+}
+
+#[test]
+fn operations_page_lists_the_metrics_of_basic_monitoring() {
+    let page = read(root().join(OPERATIONS_PAGE));
+    let paragraph = page
+        .lines()
+        .find(|it| it.starts_with("With `Monitoring=basic`"));
+    let paragraph = paragraph.expect("a paragraph about Monitoring=basic");
+    let known = metrics()
+        .into_iter()
+        .chain(DISPATCH_METRICS.map(str::to_owned));
+    let named = known.filter(|name| paragraph.contains(&format!("`{name}`")));
+    let named: BTreeSet<String> = named.collect();
+    assert_eq!(named, ALARM_METRICS.map(str::to_owned).into());
 }
 
 #[test]
@@ -1530,8 +1651,12 @@ fn operations_page_lists_metrics_alarms_and_indirect_grants() {
     let page = read(root().join(OPERATIONS_PAGE));
     let deployment = deploy(&[CHAT, ("ScaleOut", "yes")]);
     let metrics = metrics();
+    let basic = metrics
+        .iter()
+        .filter(|name| ALARM_METRICS.contains(&name.as_str()));
     let fixed_costs = [
         format!("\n| {} metrics,", metrics.len()),
+        format!("`Monitoring=basic`**: {} metrics,", basic.count()),
         format!("\n| {} alarms,", alarms(&deploy(&[])).count()),
     ];
     let sids = INDIRECT_GRANTS.iter().map(|(sid, ..)| *sid);

@@ -316,7 +316,8 @@ pub fn differences(grants: &[Grant], needs: &[Need]) -> Vec<String> {
 }
 
 impl Grant {
-    fn covers(&self, need: &Need) -> bool {
+    /// Returns whether the grant has the action, resource and prefix of a need.
+    pub fn covers(&self, need: &Need) -> bool {
         let is_allowed_prefix = |prefix: &String| {
             self.prefixes
                 .as_ref()

@@ -100,7 +100,7 @@ fn protected_reports_are_written_by_private_ca_and_function_only() {
     assert!(!bucket_policy_denies(&protected, &[ADMINISTRATOR], read));
 }
 
-/// After `sam delete`, the kept policy still names the deleted role: a new stack on the kept bucket
+/// After the stack is deleted, the kept policy still names the deleted role: a new stack on the kept bucket
 /// writes its state only after the policy was replaced by the new stack's statements.
 #[test]
 fn redeployment_onto_the_kept_bucket_needs_the_new_statements() {

@@ -789,6 +789,27 @@ async fn invalid_report_is_replaced_after_two_attempts() {
 }
 
 #[tokio::test]
+async fn basic_monitoring_keeps_other_metrics_as_log_properties() {
+    let world = World::new().await;
+    let function = world.function(&[("MONITORING", "basic")]).await;
+    function.invoke_for(json!({}), AMPLE).await.unwrap();
+
+    let lines = function.output().await;
+
+    let line = lines.iter().find(|line| line.get("_aws").is_some());
+    let line = line.expect("a line of metrics");
+    let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array();
+    let names = metrics.unwrap().iter().map(|metric| text(&metric["Name"]));
+    let names: Vec<_> = names.collect();
+    assert!(names.iter().any(|name| name == "AuditsFailed"), "{names:?}");
+    assert!(
+        !names.iter().any(|name| name == "AuditsAudited"),
+        "{names:?}"
+    );
+    assert_eq!(line["AuditsAudited"], 1.0);
+}
+
+#[tokio::test]
 async fn run_logs_each_step_and_one_metrics_line() {
     let world = World::new().await;
     let serial = world.revoke("www.example1.com");
