@@ -1,7 +1,11 @@
-//! The filter policies of `docs/route-messages.md` select the sample messages that the page says.
+//! The filter policies and regular expressions of `docs/route-messages.md` select the sample messages
+//! that the page says, and the template for Jira Service Management makes an alert of each.
 
-use crate::support::{AUTHORITY, document, scenarios};
+use crate::support::{AUTHORITY, document, email, revocation, revocations, scenarios, serial};
+use regex_lite::Regex;
 use serde_json::Value;
+
+const PAGE: &str = include_str!("../../docs/route-messages.md");
 
 /// Whether SNS delivers a message with a policy of scope `MessageBody` (Amazon SNS Developer Guide,
 /// "Subscription filter policies"), as far as the recipes use it.
@@ -38,11 +42,18 @@ fn matches_value(expected: &Value, value: &Value) -> bool {
     }
 }
 
+/// The code blocks of the page in this language, in its order.
+fn blocks(language: &str) -> Vec<&'static str> {
+    let blocks = PAGE.split("```").skip(1).step_by(2);
+    blocks
+        .filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'))
+        .map(str::trim)
+        .collect()
+}
+
 /// The policies of the page, in its order.
 fn recipes() -> Vec<Value> {
-    let page = include_str!("../../docs/route-messages.md");
-    let blocks = page.split("```json\n").skip(1);
-    let blocks = blocks.map(|rest| rest.split("```").next().expect("a block ends"));
+    let blocks = blocks("json").into_iter();
     blocks
         .map(|block| serde_json::from_str(block).expect("a filter policy"))
         .collect()
@@ -128,4 +139,77 @@ fn filter_by_ca_excludes_messages_about_others() {
     let of_last = serde_json::from_str(&text).expect("a filter policy");
     assert!(matches(&of_last, &document(&alert.message())));
     assert_ne!(last, AUTHORITY);
+}
+
+#[test]
+fn pagerduty_expressions_select_like_the_filters() {
+    let expressions: Vec<Regex> = blocks("regex")
+        .into_iter()
+        .map(|block| Regex::new(block).expect("a regular expression"))
+        .collect();
+    let [critical, with_failures, key] = &expressions[..] else {
+        panic!("an expression without a test");
+    };
+    let only_critical = serde_json::json!({ "severity": ["critical"] });
+    let with_failures_filter = &recipes()[3];
+    // No sample has only revocations of these severities.
+    let others = ["UNSPECIFIED", "SUPERSEDED"].map(|reason| {
+        let revocation = revocation(
+            &serial(1),
+            "CN=www.example.com",
+            reason,
+            "2018-02-26T20:00:36+0000",
+        );
+        (reason, revocations([revocation]))
+    });
+    for (name, alert) in scenarios().into_iter().chain(others) {
+        for message in [alert.message(), alert.reduced()] {
+            let body = document(&message);
+            for (expression, filter) in [
+                (critical, &only_critical),
+                (with_failures, with_failures_filter),
+            ] {
+                let pages = expression.is_match(&message.subject);
+                assert_eq!(pages, matches(filter, &body), "{name}: {expression}");
+            }
+            let text = email(&message);
+            let found = key.captures(&text).expect(name);
+            assert_eq!(&found[1], message.id, "{name}");
+        }
+    }
+}
+
+#[test]
+fn jira_filter_with_failures_is_the_recipe() {
+    let [yaml] = &blocks("yaml")[..] else {
+        panic!("a snippet without a test");
+    };
+    let policy = yaml.strip_prefix("FilterPolicy: ").expect("a property");
+    let policy: Value = serde_json::from_str(policy).expect("a filter policy");
+    assert_eq!(policy, recipes()[3]);
+}
+
+/// EventBridge inserts values as they are: a quotation mark in one would break the alert.
+#[test]
+fn jira_template_inserts_only_fields_that_nobody_can_choose() {
+    let template = include_str!("../../docs/routes/jira-service-management.yaml");
+    let (_, rest) = template.split_once("InputTemplate: |-\n").expect("input");
+    let (input, _) = rest.split_once("\n\n").expect("the template ends");
+    let variable = Regex::new(r"<\$\.body\.([A-Za-z]+)>").expect("a pattern");
+    let fixed = ["severity", "type", "accountId", "region", "id"];
+    for (name, alert) in scenarios() {
+        for message in [alert.message(), alert.reduced()] {
+            let body = document(&message);
+            let alert = variable.replace_all(input, |found: &regex_lite::Captures| {
+                let field = &found[1];
+                assert!(fixed.contains(&field), "{field} may hold any text");
+                body[field].as_str().expect(field).to_owned()
+            });
+            assert!(!alert.contains("<$"), "{name}: {alert}");
+            let alert: Value = serde_json::from_str(&alert).expect(name);
+            assert_eq!(alert["alias"], *message.id, "{name}");
+            // The only field that Jira Service Management requires.
+            assert!(alert["message"].is_string(), "{name}");
+        }
+    }
 }
