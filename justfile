@@ -17,6 +17,18 @@ test *arguments:
 ci:
     .ci/run
 
+# Check that the tools for a build are installed (or for a release: just tools release)
+tools group="build":
+    python3 scripts/check-tools.py {{ group }}
+
+# Build a release into target/dist (--bucket NAME[/PREFIX]: write the zip file's location into the template)
+release *arguments:
+    python3 scripts/release.py build {{ arguments }}
+
+# Build a release twice, compare the files, and run the checks of a release
+release-check:
+    python3 scripts/release.py check
+
 # Fuzz one target for some seconds (needs cargo-fuzz; see fuzz/README.md)
 fuzz target="json" seconds="60":
     mkdir -p fuzz/corpus/{{ target }}

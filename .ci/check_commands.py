@@ -1,4 +1,5 @@
-"""Checks that the AWS CLI accepts the commands in the emails of docs/messages.
+"""Checks that the AWS CLI accepts the commands in the emails of docs/messages and in the code blocks of the
+documentation.
 
 The CLI checks operations and parameters before it connects: every command must get as far as a
 connection, which fails because nothing listens at the endpoint.
@@ -8,9 +9,11 @@ Usage: check_commands.py AWS
 
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
+import tempfile
 
 ARN = "arn:aws:acm:us-east-1:123456789012:certificate/11223344-1234-1122-2233-112233445566"
 ENVIRONMENT = {
@@ -22,9 +25,17 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
     "AWS_MAX_ATTEMPTS": "1",
 }
+RELEASED = "pca-revocation-watch.cfn.yaml"
+# The files that the documentation's commands read, besides those in docs.
+FILES = {
+    "pca-revocation-watch-VERSION-arm64.zip": "",
+    RELEASED: "Resources: {}",
+    "rules.json": '{"Rules": []}',
+    "versions.json": '{"Objects": [{"Key": "key"}]}',
+}
 
 
-def commands(email):
+def of_email(email):
     """Returns the AWS commands of an email, as lists of words."""
     found = []
     for line in email.splitlines():
@@ -45,20 +56,72 @@ def commands(email):
                 yield [*command[command.index("aws") :], ARN]
 
 
+def of_page(page):
+    """Returns the AWS commands in the code blocks of a page, as lists of words."""
+    for language, block in re.findall(r"^ *```(\w*)\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL):
+        if language not in ("", "sh"):
+            if re.search(r"^ *aws \w", block, re.MULTILINE):
+                sys.exit(f"a code block of language {language} has commands; use sh:\n{block}")
+            continue
+        for line in block.replace("\\\n", " ").splitlines():
+            line = re.sub(r"^\w+=\$\((.*)\)$", r"\1", line.strip())
+            if re.match(r"aws \w", line):
+                command = re.sub(r"\$\w+", "us-east-1", line.removesuffix(" &&")).split(" >")[0]
+                yield shlex.split(command)
+
+
+def check_parameters(page, words):
+    """Fails if a command sets a parameter that the template does not have."""
+    if "--parameter-overrides" not in words:
+        return
+    template = words[words.index("--template-file") + 1]
+    known = parameters(template)
+    if template == RELEASED:
+        known = {*parameters("template.yaml"), "CodeBucket", "CodePrefix"}
+    for word in words[words.index("--parameter-overrides") + 1 :]:
+        name = word.partition("=")[0]
+        if not word.startswith("--") and name not in known:
+            sys.exit(f"{page}: {template} has no parameter {name}: {shlex.join(words)}")
+
+
+def parameters(template):
+    """Returns the names of the parameters of a template."""
+    text = pathlib.Path(template).read_text(encoding="utf-8") if pathlib.Path(template).exists() else ""
+    section = re.search(r"^Parameters:\n(.*?)(?=^\w)", text, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^  (\w+):", section[1], re.MULTILINE) if section else []
+
+
+def run(aws, source, words, directory):
+    # Version 1 of the CLI, the one on PyPI, does not have the first option; there is no such profile.
+    for option in "--cli-binary-format", "--profile":
+        if option in words:
+            at = words.index(option)
+            words = words[:at] + words[at + 2 :]
+    run = subprocess.run([aws, *words[1:]], env=ENVIRONMENT, cwd=directory, capture_output=True, text=True)
+    if "Could not connect to the endpoint URL" not in run.stderr:
+        sys.exit(f"{source}: {shlex.join(words)}\n{run.stdout}{run.stderr}")
+
+
 def main(aws):
-    seen = set()
-    for email in sorted(pathlib.Path("docs/messages").glob("*/email.txt")):
-        for words in commands(email.read_text()):
-            if tuple(words) in seen:
-                continue
-            seen.add(tuple(words))
-            run = subprocess.run([aws, *words[1:]], env=ENVIRONMENT, capture_output=True, text=True)
-            if "Could not connect to the endpoint URL" not in run.stderr:
-                sys.exit(f"{email}: {shlex.join(words)}\n{run.stdout}{run.stderr}")
-    operations = {words[1:3] for words in seen}
-    print(f"{len(seen)} commands of {len(operations)} operations: {sorted(operations)}")
-    if len(operations) < 6:
-        sys.exit("docs/messages shows fewer operations than the messages have")
+    sources = [(path, of_email) for path in pathlib.Path("docs/messages").glob("*/email.txt")]
+    sources += [(path, of_page) for path in [*pathlib.Path(".").glob("*.md"), *pathlib.Path("docs").glob("*.md")]]
+    seen = {}
+    with tempfile.TemporaryDirectory() as directory:
+        for name, content in FILES.items():
+            pathlib.Path(directory, name).write_text(content)
+        pathlib.Path(directory, "docs").symlink_to(pathlib.Path("docs").resolve())
+        for path, commands in sorted(sources):
+            for words in commands(path.read_text(encoding="utf-8")):
+                if tuple(words) not in seen:
+                    seen[tuple(words)] = path
+                    check_parameters(path, words)
+                    run(aws, path, words, directory)
+    for kind, least in ("email.txt", 6), (".md", 10):
+        found = [words for words, path in seen.items() if path.name.endswith(kind)]
+        operations = {words[1:3] for words in found}
+        print(f"{kind}: {len(found)} commands of {len(operations)} operations: {sorted(operations)}")
+        if len(operations) < least:
+            sys.exit(f"fewer operations than expected ({least}): are all commands found?")
 
 
-main(sys.argv[1])
+main(str(pathlib.Path(sys.argv[1]).resolve()))
