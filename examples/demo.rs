@@ -92,7 +92,7 @@ async fn guided_tour() -> Result<()> {
     println!(
         "See other messages:            cargo run --example messages -- seven email.txt\n\
          Try an audit report you have:  cargo run --example demo -- --report FILE\n\
-         Deploy it:                     sam build && sam deploy --guided"
+         Deploy it:                     README.md, section \"Deploy it\""
     );
     Ok(())
 }
