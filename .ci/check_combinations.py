@@ -425,7 +425,7 @@ def main():
     if not covered <= set(pairs.all) or options.all and covered != set(pairs.all):
         sys.exit("the combinations do not cover the pairs that the rules allow")
     print(
-        f"{len(selected)} of {len(rows)} combinations of {len(pairs.levels)} parameters cover "
+        f"{len(selected)} of {len(rows)} combinations of {len(pairs.levels)} factors (parameters, region, stack name) cover "
         f"{len(covered)} of {len(pairs.all)} pairs ({100 * len(covered) / len(pairs.all):.0f}%)",
         flush=True,
     )
